@@ -1,0 +1,58 @@
+"""Datasets, samplers and the DataLoader (PyTorch's ``torch.utils.data``)."""
+
+from flambeau.utils.data import dataloader, dataset, distributed, sampler
+from flambeau.utils.data.dataloader import (
+    DataLoader,
+    WorkerInfo,
+    _DatasetKind,
+    default_collate,
+    default_convert,
+    get_worker_info,
+)
+from flambeau.utils.data.dataset import (
+    ChainDataset,
+    ConcatDataset,
+    Dataset,
+    IterableDataset,
+    StackDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+from flambeau.utils.data.distributed import DistributedSampler
+from flambeau.utils.data.sampler import (
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+__all__ = [
+    "BatchSampler",
+    "ChainDataset",
+    "ConcatDataset",
+    "DataLoader",
+    "Dataset",
+    "DistributedSampler",
+    "IterableDataset",
+    "RandomSampler",
+    "Sampler",
+    "SequentialSampler",
+    "StackDataset",
+    "Subset",
+    "SubsetRandomSampler",
+    "TensorDataset",
+    "WeightedRandomSampler",
+    "WorkerInfo",
+    "_DatasetKind",
+    "dataloader",
+    "dataset",
+    "default_collate",
+    "default_convert",
+    "distributed",
+    "get_worker_info",
+    "random_split",
+    "sampler",
+]
