@@ -1,0 +1,235 @@
+"""Nodes of the backward graph, and the tensors they keep.
+
+A node's `edges` lead towards the leaves: `(node, output_nr)` for each input, or None where none is wanted.
+`Node.run(grads)` gives the gradients of the inputs. The walk over nodes is in `walk.py`; formulas are in `ops`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import traceback
+import weakref
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau import tensor as tensors
+from flambeau.autograd.mode import state
+from flambeau.dtype import dtype
+from flambeau.shape import Ints
+from flambeau.tensor import Tensor
+
+_sequence = itertools.count()
+
+Edge = tuple["Node", int] | None
+Grads = Sequence[Tensor | None]
+
+FREED = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
+    "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
+    "Specify retain_graph=True if you need to backward through the graph a second time or if you need to access "
+    "saved tensors after calling backward."
+)
+
+
+def next_sequence() -> int:
+    """The next place in the order in which nodes are made."""
+    return next(_sequence)
+
+
+class Like:
+    """Shape and type of a tensor whose data is not kept."""
+
+    __slots__ = ("shape", "dtype", "strides")
+
+    def __init__(self, t: Tensor) -> None:
+        self.shape: Ints = t._shape
+        self.dtype: dtype = t.dtype
+        self.strides = t._strides
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def numel(self) -> int:
+        n = 1
+        for size in self.shape:
+            n *= size
+        return n
+
+    def size(self, dim: int) -> int:
+        return self.shape[dim]
+
+
+class Node:
+    """One step of the backward graph; `grad_fn` of the tensors it computed."""
+
+    def __init__(self, edges: Sequence[Edge], metas: Sequence[Like]) -> None:
+        self.edges = tuple(edges)
+        self.metas = tuple(metas)  # of the outputs: what the incoming gradients look like
+        self.sequence = next_sequence()
+        self.hooks: OrderedDict[int, Any] | None = None  # id -> (prehook?, function)
+        self.tensor_hooks: dict[int, OrderedDict] | None = None  # output_nr -> id -> hook
+        self.retained: dict[int, weakref.ref] | None = None
+        self.metadata: dict = {}
+        self.trace = traceback.format_stack()[:-1] if state.anomaly else None
+
+    def name(self) -> str:
+        """PyTorch's name of the node, such as `MulBackward0`."""
+        return type(self).__name__
+
+    def run(self, grads: Grads) -> Grads:
+        """Gradients of the inputs from those of the outputs (None: zero, or not wanted)."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Drop what was kept for `run`."""
+
+    @property
+    def next_functions(self) -> tuple:
+        return tuple(edge if edge is not None else (None, 0) for edge in self.edges)
+
+    def __call__(self, *grads: Tensor | None) -> Any:
+        results = tuple(self.run(grads))
+        return results[0] if len(results) == 1 else results
+
+    def register_hook(self, hook: Any) -> RemovableHandle:
+        """Call `hook(grad_inputs, grad_outputs)` after the node has run; it may return new grad_inputs."""
+        return self._add_hook(False, hook)
+
+    def register_prehook(self, hook: Any) -> RemovableHandle:
+        """Call `hook(grad_outputs)` before the node runs; it may return new grad_outputs."""
+        return self._add_hook(True, hook)
+
+    def _add_hook(self, before: bool, hook: Any) -> RemovableHandle:
+        if self.hooks is None:
+            self.hooks = OrderedDict()
+        handle = RemovableHandle(self.hooks)
+        self.hooks[handle.id] = (before, hook)
+        return handle
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {hex(id(self))}>"
+
+
+class RemovableHandle:
+    """Takes a hook out again: `handle.remove()`, or leaving `with handle:`."""
+
+    next_id = 0
+
+    def __init__(self, hooks_dict: Any, *, extra_dict: Any = None) -> None:
+        self.hooks_dict_ref = weakref.ref(hooks_dict) if isinstance(hooks_dict, OrderedDict) else lambda: hooks_dict
+        self.id = RemovableHandle.next_id
+        RemovableHandle.next_id += 1
+        extras = extra_dict if isinstance(extra_dict, (list, tuple)) else [] if extra_dict is None else [extra_dict]
+        self.extra_dict_ref = tuple(weakref.ref(d) if isinstance(d, OrderedDict) else (lambda d=d: d) for d in extras)
+
+    def remove(self) -> None:
+        for ref in (self.hooks_dict_ref, *self.extra_dict_ref):
+            hooks = ref()
+            if hooks is not None:
+                hooks.pop(self.id, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+class AccumulateGrad(Node):
+    """The end of the walk at a leaf: adds into `variable.grad`."""
+
+    def __init__(self, variable: Tensor) -> None:
+        super().__init__((), (Like(variable),))
+        self.variable = variable
+        self.sequence = 1 << 62  # leaves first: gradients are there as early as possible
+
+    def run(self, grads: Grads) -> Grads:
+        raise AssertionError("the walk accumulates leaf gradients itself")
+
+
+def edge_of(t: Tensor) -> Edge:
+    """Where the gradient of `t` flows to."""
+    grad_fn = t.grad_fn
+    if grad_fn is not None:
+        return grad_fn, t._output_nr
+    return (accumulator(t), 0) if t._requires_grad else None
+
+
+def accumulator(t: Tensor) -> AccumulateGrad:
+    node = t._accumulator() if t._accumulator is not None else None
+    if node is None:
+        node = AccumulateGrad(t)
+        t._accumulator = weakref.ref(node)
+    return node
+
+
+class SavedTensor:
+    """A tensor kept for backward, and the version at which it must still be then.
+
+    An output of the node itself is kept without its grad_fn (that would be a cycle) and gets it back when read.
+    """
+
+    __slots__ = ("tensor", "is_output", "version", "packed", "edge")
+
+    def __init__(self, t: Tensor, is_output: bool) -> None:
+        self.is_output = is_output
+        self.version = t._version_counter.count
+        self.packed = None
+        self.edge = None
+        if state.saved_hooks:
+            pack, unpack = state.saved_hooks[-1]
+            self.packed = (pack(tensors.detached(t)), unpack)
+            self.edge = None if is_output else edge_of(t)
+            self.tensor: Tensor | None = None
+        else:
+            self.tensor = tensors.detached(t) if is_output else t
+
+    def protect(self, storage: Any) -> None:
+        """Keep a private copy of what an in-place op is about to overwrite."""
+        t = self.tensor
+        if t is not None and t._storage is storage and not self.is_output:
+            copy = tensors.from_array(t._array().copy())
+            edge = edge_of(t)
+            if edge is not None:
+                copy._grad_fn, copy._output_nr = edge
+            self.tensor, self.version = copy, 0
+
+    def unpack(self, node: Node) -> Tensor:
+        if self.packed is not None:
+            held, unpack = self.packed
+            t = tensors.detached(unpack(held))
+            edge = (node, 0) if self.is_output else self.edge
+            if edge is not None:
+                t._grad_fn, t._output_nr = edge
+            return t
+        t = self.tensor
+        if t is None:
+            raise RuntimeError(FREED)
+        if t._version_counter.count != self.version:
+            raise RuntimeError(self._overwritten(t, node))
+        if not self.is_output:
+            return t
+        whole = tensors.detached(t)
+        whole._grad_fn = node
+        return whole
+
+    def _overwritten(self, t: Tensor, node: Node) -> str:
+        kind = "torch." + {"float32": "FloatTensor", "float64": "DoubleTensor", "float16": "HalfTensor",
+                           "int64": "LongTensor"}.get(t.dtype.name, "Tensor")  # fmt: skip
+        source = node if self.is_output else t._grad_fn
+        which = f", which is output {t._output_nr} of {source.name()}," if source is not None else ""
+        where = t._version_counter.where
+        line = f" The last write was at {where[0]}:{where[1]}." if where else ""
+        return (
+            "one of the variables needed for gradient computation has been modified by an inplace operation: "
+            f"[{kind} {list(t._shape)}]{which} is at version {t._version_counter.count}; expected version "
+            f"{self.version} instead.{line} Hint: enable anomaly detection to find the operation that failed to "
+            "compute its gradient, with torch.autograd.set_detect_anomaly(True)."
+        )
+
+
+def describe(node: Node) -> str:
+    """A node's name with the user's forward line, when anomaly mode recorded it."""
+    return node.name() + (f"\n{''.join(node.trace)}" if node.trace else "")

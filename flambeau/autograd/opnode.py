@@ -1,0 +1,130 @@
+"""OpNode: the node an op's record makes. It keeps what the op's derivative names and calls it in backward.
+
+A derivative (`vjp`) is called as `vjp(g, y, *inputs, **params)` and gives one gradient an input. Its parameter names
+say what is kept: `_x` keeps only shape and dtype (`Like`), any other name keeps the tensor. A tuple of functions, one
+an input, computes only the gradients that are wanted; a joint function may ask for them with a `needs` parameter.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flambeau.autograd.node import Grads, Like, Node, SavedTensor, edge_of
+from flambeau.dtype import FLOAT
+from flambeau.tensor import Tensor
+
+Vjp = Callable[..., Any] | tuple[Callable[..., Any] | None, ...]
+
+
+class Keeps:
+    """What one derivative function keeps, read off its parameter names."""
+
+    __slots__ = ("output", "inputs", "rest", "wants_needs")
+
+    def __init__(self, function: Callable) -> None:
+        parameters = list(inspect.signature(function).parameters.values())
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        variadic = [p for p in parameters if p.kind is p.VAR_POSITIONAL]
+        if len(positional) < 2 and not variadic:
+            raise TypeError(f"a vjp takes (g, y, *inputs, **params), not {inspect.signature(function)}")
+        self.output = not positional[1].name.startswith("_") if len(positional) > 1 else True
+        self.inputs = tuple(not p.name.startswith("_") for p in positional[2:])
+        self.rest = bool(variadic) and not variadic[0].name.startswith("_")
+        self.wants_needs = any(p.name == "needs" for p in parameters)
+
+    def input(self, i: int) -> bool:
+        return self.inputs[i] if i < len(self.inputs) else self.rest
+
+
+class OpNode(Node):
+    """History of one application of an op record."""
+
+    def __init__(self, op: Any, inputs: Sequence[Any], params: dict[str, Any], outputs: Sequence[Tensor]) -> None:
+        edges = [edge_of(x) if isinstance(x, Tensor) and x.dtype.category >= FLOAT else None for x in inputs]
+        super().__init__(edges, [Like(out) for out in outputs])
+        self.op, self.params = op, params
+        self.label = op.backward_name
+        if callable(self.label):
+            self.label = self.label(inputs, params)
+        self.needs = tuple(edge is not None for edge in edges)
+        if isinstance(op.vjp, tuple):
+            keeps = [k for k, needed in zip(op.keeps, self.needs) if needed and k is not None]
+        else:
+            keeps = op.keeps
+        self.likes = [Like(x) if isinstance(x, Tensor) else None for x in inputs]
+        self.inputs: list[Any] | None = [
+            (SavedTensor(x, False) if any(k.input(i) for k in keeps) else self.likes[i]) if isinstance(x, Tensor) else x
+            for i, x in enumerate(inputs)
+        ]
+        keep_output = any(k.output for k in keeps)
+        self.outputs = [SavedTensor(out, True) if keep_output else Like(out) for out in outputs]
+
+    def name(self) -> str:
+        return self.label
+
+    def protect(self, storage: Any) -> None:
+        """Keep copies of saved inputs that live in `storage`, which an in-place op will overwrite."""
+        for kept in self.inputs or ():
+            if isinstance(kept, SavedTensor):
+                kept.protect(storage)
+
+    def run(self, grads: Grads) -> Grads:
+        op = self.op
+        inputs, outputs = self._unpacked()
+        g = tuple(grads) if op.multiple else grads[0]
+        y = tuple(outputs) if op.multiple else outputs[0]
+        if isinstance(op.vjp, tuple):
+            results = [
+                rule(g, y, *inputs, **self.params) if needed and rule is not None else None
+                for rule, needed in zip(op.vjp, self.needs)
+            ]
+        else:
+            extra = {"needs": self.needs} if op.keeps[0].wants_needs else {}
+            results = op.vjp(g, y, *inputs, **extra, **self.params)
+        return [
+            fit(result, like) if needed and result is not None else None
+            for result, like, needed in zip(results, self.likes, self.needs)
+        ]
+
+    def _unpacked(self) -> tuple[list[Any], list[Any]]:
+        if self.inputs is None:
+            from_freed = SavedTensor.__new__(SavedTensor)
+            from_freed.tensor, from_freed.packed = None, None
+            from_freed.unpack(self)
+        inputs = [x.unpack(self) if isinstance(x, SavedTensor) else x for x in self.inputs or ()]
+        outputs: list[Any] = []
+        for nr, kept in enumerate(self.outputs):
+            if isinstance(kept, SavedTensor):
+                kept = kept.unpack(self)
+                kept._output_nr = nr
+            outputs.append(kept)
+        return inputs, outputs
+
+    def release(self) -> None:
+        held = any(isinstance(kept, SavedTensor) for kept in (*(self.inputs or ()), *self.outputs))
+        if held:  # like PyTorch, a node that kept no tensor may run again
+            self.inputs, self.outputs = None, []
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "saved_tensors":
+            return tuple(x for x in self._unpacked()[0] if isinstance(x, Tensor))
+        if name == "_saved_self":
+            return self._unpacked()[0][0]
+        if name == "_saved_result":
+            return self._unpacked()[1][0]
+        raise AttributeError(f"'{self.name() if 'label' in self.__dict__ else 'OpNode'}' object has no attribute '{name}'")
+
+
+def fit(grad: Any, like: Like | None) -> Any:
+    """A gradient in its input's shape (broadcast dimensions summed) and dtype."""
+    if like is None:
+        return None
+    if grad._shape != like.shape:
+        grad = grad.sum_to_size(like.shape)
+    if grad.dtype is not like.dtype:
+        if grad.dtype.is_complex and not like.dtype.is_complex:
+            grad = grad.real
+        grad = grad.to(like.dtype)
+    return grad

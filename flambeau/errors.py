@@ -1,0 +1,34 @@
+"""What errors have in common: finding the user's line, and warnings that are given once. No house imports."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_said: set[str] = set()
+
+UserLine = tuple[str, int]
+
+
+class NotSupportedError(NotImplementedError, RuntimeError):
+    """A PyTorch feature that this release names in docs/differences.md as missing."""
+
+
+def user_line() -> UserLine:
+    """File and line of the nearest caller outside the package."""
+    frame = sys._getframe(1)
+    last = frame
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith(_PACKAGE):
+            return frame.f_code.co_filename, frame.f_lineno
+        last, frame = frame, frame.f_back
+    return last.f_code.co_filename, last.f_lineno
+
+
+def warn_once(message: str, category: type[Warning] = UserWarning, stacklevel: int = 3) -> None:
+    """Warn the first time in this process that `message` is due."""
+    if message not in _said:
+        _said.add(message)
+        warnings.warn(message, category, stacklevel=stacklevel)

@@ -1,0 +1,79 @@
+"""Python's operators: which function each is, its reflected form, and its in-place form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flambeau.methods.member import Members
+from flambeau.ops.op import names
+from flambeau.tensor import Tensor
+
+members = Members()
+
+# operator: (function, reflected operator or None); the in-place form is the function's in-place method
+_BINARY = {
+    "__add__": "add", "__sub__": "sub", "__mul__": "mul", "__truediv__": "div", "__floordiv__": "floor_divide",
+    "__mod__": "remainder", "__pow__": "pow", "__and__": "bitwise_and", "__or__": "bitwise_or",
+    "__xor__": "bitwise_xor", "__lshift__": "bitwise_left_shift", "__rshift__": "bitwise_right_shift",
+    "__matmul__": "matmul", "__eq__": "eq", "__ne__": "ne", "__lt__": "lt", "__le__": "le", "__gt__": "gt",
+    "__ge__": "ge",
+}  # fmt: skip
+_COMPARISONS = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__")
+_UNARY = {"__neg__": "neg", "__abs__": "abs", "__invert__": "bitwise_not"}
+
+
+def _operand(x: Any) -> Any:
+    if isinstance(x, np.generic):
+        return x.item()
+    return x
+
+
+def _known(x: Any) -> bool:
+    return isinstance(x, (Tensor, bool, int, float, complex, np.generic))
+
+
+def _forward(function: Callable) -> Callable:
+    def method(self: Tensor, other: Any) -> Any:
+        if not isinstance(other, Tensor):
+            if isinstance(other, np.ndarray):
+                other = Tensor.from_operand(other)
+            elif not _known(other):
+                return NotImplemented
+            else:
+                other = _operand(other)
+        return function(self, other)
+
+    return method
+
+
+def _reflected(function: Callable) -> Callable:
+    def method(self: Tensor, other: Any) -> Any:
+        if isinstance(other, np.ndarray):
+            other = Tensor.from_operand(other)
+        elif not _known(other):
+            return NotImplemented
+        return function(_operand(other), self)
+
+    return method
+
+
+for _operator, _name in _BINARY.items():
+    if _name not in names["torch"]:
+        continue
+    _function = names["torch"][_name]
+    members[_operator] = _forward(_function)
+    if _operator not in _COMPARISONS:
+        members["__r" + _operator[2:]] = _reflected(_function)
+        if _name + "_" in names["Tensor"]:
+            members["__i" + _operator[2:]] = _forward(names["Tensor"][_name + "_"])
+for _operator, _name in _UNARY.items():
+    if _name in names["torch"]:
+        members[_operator] = names["torch"][_name]
+
+
+@members
+def __pos__(self: Tensor) -> Tensor:
+    return self

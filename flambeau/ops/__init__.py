@@ -1,0 +1,15 @@
+"""WHAT: every op, one record each, one file a family. `ops.<name>` is the function that users call `torch.<name>`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.ops import create, elementwise, views  # noqa: F401
+from flambeau.ops.op import names
+
+
+def __getattr__(name: str) -> Any:
+    found = names["torch"].get(name)
+    if found is None:
+        raise AttributeError(f"module 'flambeau.ops' has no attribute {name!r}")
+    return found

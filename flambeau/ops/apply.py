@@ -1,0 +1,261 @@
+"""How an op is applied: shape rule, execution, history. And how results are written in place or to `out=`."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flambeau.autograd.mode import set_grad_enabled, state
+from flambeau.autograd.node import Edge, Grads, Like, Node, edge_of, next_sequence
+from flambeau.autograd.opnode import OpNode
+from flambeau.dtype import FLOAT, can_cast
+from flambeau.engine import execute
+from flambeau.engine.execute import Meta
+from flambeau.shape import Size, contiguous_strides
+from flambeau.tensor import Tensor, detached, fresh, make
+
+_TYPE_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long",
+               "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool",
+               "complex64": "ComplexFloat", "complex128": "ComplexDouble"}  # fmt: skip
+
+
+def type_name(d: Any) -> str:
+    """PyTorch's name of a dtype in its messages: `Float`, `Long` ..."""
+    return _TYPE_NAMES[d.name]
+
+
+def wants_history(inputs: Sequence[Any]) -> bool:
+    if not state.grad:
+        return False
+    for x in inputs:
+        if isinstance(x, Tensor) and x.requires_grad:
+            return True
+    return False
+
+
+def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
+    """Run an op and record its history; one tensor, or a tuple of them if the op gives several."""
+    metas = op.meta(*inputs, **params)
+    if isinstance(metas, Meta):
+        metas = (metas,)
+    storages = execute.record(op, inputs, params, metas)
+    outputs = [fresh(s, m.shape, m.dtype, m.strides) for s, m in zip(storages, metas)]
+    if op.vjp is not None and wants_history(inputs):
+        node = None
+        for nr, out in enumerate(outputs):
+            if out.dtype.category >= FLOAT:
+                node = node or OpNode(op, inputs, params, outputs)
+                out._grad_fn, out._output_nr = node, nr
+    elif state.inference:
+        for out in outputs:
+            out._inference = True
+    return tuple(outputs) if op.multiple else outputs[0]
+
+
+def apply_view(op: Any, x: Tensor, params: dict[str, Any]) -> Tensor:
+    """A differentiable view: the same storage and version counter, read another way."""
+    shape, strides, offset = op.layout(x._shape, x._strides, x._offset, **params)
+    out = make(x._storage, shape, strides, offset, x.dtype, x._version_counter)
+    base = x._base
+    out._base = x if base is None else base
+    out._view_ops = (*x._view_ops, (op, params))
+    if op.multi_view or x._view_kind is not None:
+        out._view_kind = "multi" if op.multi_view else x._view_kind
+    elif not state.grad:
+        out._view_kind = "no_grad"
+    if state.grad and x.requires_grad:
+        out._grad_fn = OpNode(op, (x,), params, (out,))
+    out._seen_history = out._base._history
+    return out
+
+
+def _regenerate(t: Tensor) -> None:
+    """Make a view's grad_fn anew after an in-place op gave its base a new one."""
+    base = t._base
+    assert base is not None
+    t._seen_history = base._history
+    if base.requires_grad:
+        t._grad_fn, t._output_nr = _replay(base, t._view_ops)._grad_fn, 0
+
+
+def _replay(base: Tensor, view_ops: tuple) -> Tensor:
+    with set_grad_enabled(True):
+        for op, params in view_ops:
+            base = apply_view(op, base, params)
+    return base
+
+
+Tensor._regenerate = staticmethod(_regenerate)
+
+
+class CopySlices(Node):
+    """History of a base whose view was overwritten: the view's part of the gradient goes to the writer's inputs."""
+
+    def __init__(self, base: Tensor, view: Tensor, written: Edge) -> None:
+        before = edge_of(base)
+        super().__init__((before, written), (Like(base),))
+        self.view_ops = view._view_ops
+
+    def run(self, grads: Grads) -> Grads:
+        g = grads[0]
+        assert g is not None
+        window = _replay(detached(g) if not state.grad else g, self.view_ops)
+        part = window.clone() if self.edges[1] is not None else None
+        if self.edges[0] is None:
+            return None, part
+        rest = g.clone()
+        _replay(rest, self.view_ops).zero_()
+        return rest, part
+
+
+# -- in place and out= -----------------------------------------------------------------------------------------
+
+
+def in_place(function: Callable, name: str) -> Callable:
+    """The method that overwrites its tensor with what `function` gives for it."""
+
+    @functools.wraps(function)
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        check_writable(self)
+        since = next_sequence()
+        return assign(self, function(self, *args, **kwargs), since)
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def check_writable(t: Tensor) -> None:
+    """PyTorch's refusals of in-place ops on leaves and on views that must not be written."""
+    if not state.grad:
+        return
+    if t._requires_grad and t._grad_fn is None and t._base is None:
+        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+    base = t._base
+    if base is None:
+        return
+    if base._requires_grad and base._grad_fn is None:
+        raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+    if t._view_kind == "multi" and t.requires_grad:
+        raise RuntimeError(
+            f"Output 0 of {t.grad_fn.name() if t.grad_fn else 'a function'} is a view and is being modified inplace. "
+            "This view is the output of a function that returns multiple views. Such functions do not allow the "
+            "output views to be modified inplace. You should replace the inplace operation by an out-of-place one."
+        )
+
+
+def assign(t: Tensor, result: Any, since: int) -> Tensor:
+    """Overwrite `t` with `result`, in memory and in history; `since` is the newest node before it was computed."""
+    if result is t:
+        return t
+    if result._shape != t._shape:
+        raise RuntimeError(
+            f"output with shape {list(t._shape)} doesn't match the broadcast shape {list(result._shape)}"
+        )
+    if result.dtype is not t.dtype:
+        if not can_cast(result.dtype, t.dtype):
+            raise RuntimeError(
+                f"result type {type_name(result.dtype)} can't be cast to the desired output type {type_name(t.dtype)}"
+            )
+        result = result.to(t.dtype)
+    if t._inference and not state.inference:
+        raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.")
+    history = state.grad and (result.requires_grad or t.requires_grad)
+    if history and t._view_kind == "no_grad":
+        raise RuntimeError(
+            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that "
+            "this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both "
+            "the view and the inplace either both inside the no_grad block (if you don't want the inplace to be "
+            "tracked) or both outside (if you want the inplace to be tracked)."
+        )
+    if history:
+        _protect(result._grad_fn, t._storage, since)
+    execute.write(t, execute.read(result))
+    t._version_counter.bump()
+    if history:
+        rebase(t, result)
+    return t
+
+
+def _protect(node: Any, storage: Any, since: int) -> None:
+    """Let the nodes made since keep copies of what is about to be overwritten in `storage`."""
+    stack, seen = [node], set()
+    while stack:
+        at = stack.pop()
+        if at is None or at in seen or at.sequence <= since or not isinstance(at, OpNode):
+            continue
+        seen.add(at)
+        at.protect(storage)
+        stack.extend(edge[0] for edge in at.edges if edge is not None)
+
+
+def rebase(t: Tensor, result: Tensor) -> None:
+    """Give `t` the history of `result`, which has just been written into it; a view passes it on to its base."""
+    written = edge_of(result)
+    base = t._base
+    if base is None:
+        t._grad_fn, t._output_nr = written if written is not None else (None, 0)
+        t._history += 1
+        return
+    base._grad_fn, base._output_nr = CopySlices(base, t, written), 0
+    base._history += 1
+
+
+def with_out(function: Callable) -> Callable:
+    """Add PyTorch's `out=` to a function that returns one tensor or a tuple of them."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if out is None:
+            return result
+        if isinstance(out, (tuple, list)):
+            pairs = list(zip(out, result, strict=True))
+            for target, part in pairs:
+                write_out(function.__name__, target, part)
+            return type(result)(*out) if hasattr(result, "_fields") else tuple(out)
+        return write_out(function.__name__, out, result)
+
+    return wrapped
+
+
+def write_out(name: str, target: Tensor, result: Tensor) -> Tensor:
+    """Write a result into the user's `out` tensor, resized if its shape differs."""
+    if not isinstance(target, Tensor):
+        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(target).__name__}")
+    if state.grad and (target.requires_grad or result.requires_grad):
+        raise RuntimeError(
+            f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of the "
+            "arguments requires grad."
+        )
+    if not can_cast(result.dtype, target.dtype):
+        raise RuntimeError(
+            f"result type {type_name(result.dtype)} can't be cast to the desired output type {type_name(target.dtype)}"
+        )
+    if target._shape != result._shape:
+        if target.numel():
+            _warn_resize(target, result)
+        resize(target, result._shape)
+    execute.write(target, execute.read(result))
+    target._version_counter.bump()
+    return target
+
+
+def _warn_resize(target: Tensor, result: Tensor) -> None:
+    warnings.warn(
+        f"An output with one or more elements was resized since it had shape {list(Size(target._shape))}, which does "
+        f"not match the required output shape {list(Size(result._shape))}.",
+        stacklevel=4,
+    )
+
+
+def resize(t: Tensor, shape: Any) -> None:
+    """Change a tensor's shape in place; its storage grows if it must, keeping what was there."""
+    shape = tuple(shape)
+    t._shape, t._strides = shape, contiguous_strides(shape)
+    need = (t._offset + t.numel()) * t.dtype.itemsize
+    if need > t._storage.nbytes:
+        data = execute.empty_bytes(need)
+        data[: t._storage.nbytes] = t._storage.bytes
+        t._storage.value = type(t._storage.value)(data)

@@ -1,0 +1,510 @@
+"""Elementwise arithmetic: what each op is, and how it differentiates.
+
+One statement an op. In a derivative, `g` is the incoming gradient, `y` the result, `x`, `a`, `b` the operands; a name
+that starts with an underscore is not kept for backward. Broadcast gradients are summed by the caller, so formulas
+need not think of shapes; being written with differentiable ops, they give second derivatives as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flambeau import dtype as dtypes
+from flambeau.ops.apply import wants_history
+from flambeau.ops.op import Op, op, public
+from flambeau.ops.rules import Result, elementwise, promoted, require_operand, require_tensor
+from flambeau.ops.samples import Samples, anywhere, binary_on, positive, unary_on, unit
+from flambeau.tensor import Tensor
+
+SAME, FLOAT, REAL = Result.SAME, Result.FLOAT, Result.REAL
+
+
+def unary(
+    name: str, ref: Callable, vjp: Any = None, result: Result = FLOAT, samples: Samples = anywhere,
+    where: str = "torch Tensor", aliases: tuple[str, ...] = (), inplace: bool = True, smooth: bool = True,
+) -> Op:  # fmt: skip
+    """Describe an op of one operand and list it as function, method and in-place method."""
+    record = op(name, ref=ref, meta=elementwise(result), vjp=vjp, samples=samples, smooth=smooth)
+
+    def function(input: Tensor) -> Tensor:
+        if not isinstance(input, Tensor):
+            require_tensor(name, "input", 1, input)
+        return record(input)
+
+    function.__name__, function.__doc__ = name, f"Elementwise {name} of `input`; same shape."
+    public(where, name=name, aliases=aliases, inplace=inplace, out=True)(function)
+    return record
+
+
+def binary(
+    name: str, ref: Callable, vjp: Any = None, result: Result = SAME, samples: Samples | None = None,
+    where: str = "torch Tensor", aliases: tuple[str, ...] = (), inplace: bool = True, smooth: bool = True,
+) -> Op:  # fmt: skip
+    """Describe an op of two operands that broadcast; the second may be a number."""
+    record = op(name, ref=ref, meta=elementwise(result), vjp=vjp, samples=samples or binary_on(), smooth=smooth)
+
+    def function(input: Tensor, other: Any) -> Tensor:
+        require_tensor(name, "input", 1, input)
+        require_operand(name, "other", 2, other)
+        return record(input, other)
+
+    function.__name__, function.__doc__ = name, f"Elementwise {name} of `input` and `other`, broadcast together."
+    public(where, name=name, aliases=aliases, inplace=inplace, out=True)(function)
+    return record
+
+
+# -- arithmetic ------------------------------------------------------------------------------------------------
+
+
+def _scaled(alpha: Any, b: Any) -> Any:
+    return b if alpha == 1 else np.multiply(b, np.asarray(alpha).astype(b.dtype))
+
+
+add_op = op(
+    "add",
+    ref=lambda a, b, alpha=1: np.add(a, _scaled(alpha, b)),
+    meta=elementwise(SAME),
+    vjp=(lambda g, _y, _a, _b, alpha=1: g, lambda g, _y, _a, _b, alpha=1: g if alpha == 1 else g * _conj_number(alpha)),
+    samples=binary_on(),
+)
+sub_op = op(
+    "sub",
+    ref=lambda a, b, alpha=1: np.subtract(a, _scaled(alpha, b)),
+    meta=elementwise(SAME),
+    vjp=(lambda g, _y, _a, _b, alpha=1: g, lambda g, _y, _a, _b, alpha=1: g * -_conj_number(alpha)),
+    samples=binary_on(),
+)
+mul_op = op(
+    "mul",
+    ref=np.multiply,
+    meta=elementwise(SAME),
+    vjp=(lambda g, _y, _a, b: g * conj(b), lambda g, _y, a, _b: g * conj(a)),
+    samples=binary_on(),
+)
+true_divide_op = op(
+    "div",
+    ref=np.divide,
+    meta=elementwise(FLOAT),
+    vjp=(lambda g, _y, _a, b: g / conj(b), lambda g, _y, a, b: -g * conj((a / b) / b)),
+    samples=binary_on(second=(0.5, 2.0)),
+)
+
+
+def conj(x: Any) -> Any:
+    """The complex conjugate; real operands as they are."""
+    if isinstance(x, Tensor):
+        return conj_op(x) if x.dtype.is_complex else x
+    return _conj_number(x)
+
+
+def _conj_number(x: Any) -> Any:
+    return x.conjugate() if isinstance(x, complex) else x
+
+
+def _check_alpha(alpha: Any, *operands: Any) -> None:
+    d = promoted(operands)
+    if d.category < dtypes.FLOAT and isinstance(alpha, float):
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    if isinstance(alpha, bool) and d is not dtypes.bool_:
+        raise RuntimeError("Boolean alpha only supported for Boolean results.")
+
+
+@public("torch Tensor", inplace=True, out=True)
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """`input + alpha * other`, broadcast together."""
+    require_operand("add", "other", 2, other)
+    if alpha == 1 and type(alpha) is int:
+        return add_op(input, other)
+    _check_alpha(alpha, input, other)
+    return add_op(input, other, alpha=alpha)
+
+
+@public("torch Tensor", aliases=("subtract",), inplace=True, out=True)
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """`input - alpha * other`, broadcast together; bool tensors are refused."""
+    require_operand("sub", "other", 2, other)
+    if any(isinstance(x, Tensor) and x.dtype is dtypes.bool_ for x in (input, other)):
+        both = all(isinstance(x, Tensor) and x.dtype is dtypes.bool_ for x in (input, other))
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with "
+            + ("two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead." if both else
+               "a bool tensor is not supported. If you are trying to invert a mask, use the `~` or `logical_not()` "
+               "operator instead.")
+        )  # fmt: skip
+    if alpha == 1 and type(alpha) is int:
+        return sub_op(input, other)
+    _check_alpha(alpha, input, other)
+    return sub_op(input, other, alpha=alpha)
+
+
+@public("torch Tensor", aliases=("multiply",), inplace=True, out=True)
+def mul(input: Any, other: Any) -> Tensor:
+    """`input * other`, broadcast together."""
+    require_operand("mul", "other", 2, other)
+    return mul_op(input, other)
+
+
+@public("torch Tensor", inplace=True, out=True)
+def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
+    """`other - alpha * input`."""
+    return sub(other, input, alpha=alpha)
+
+
+def _floor_divide(a: Any, b: Any) -> Any:
+    if np.asarray(a).dtype.kind in "iub" and np.any(np.asarray(b) == 0):
+        raise RuntimeError("ZeroDivisionError")
+    return np.floor_divide(a, b)
+
+
+def _trunc_divide(a: Any, b: Any) -> Any:
+    if np.asarray(a).dtype.kind in "fc":
+        return np.trunc(np.divide(a, b))
+    if np.any(np.asarray(b) == 0):
+        raise RuntimeError("ZeroDivisionError")
+    quotient = np.floor_divide(a, b)
+    return quotient + ((quotient < 0) & (quotient * b != a)).astype(quotient.dtype)
+
+
+floor_divide_op = binary("floor_divide", _floor_divide, samples=binary_on(second=(0.5, 2.0)), smooth=False)
+trunc_divide_op = op(
+    "trunc_divide", ref=_trunc_divide, meta=elementwise(SAME), samples=binary_on(second=(0.5, 2.0)), smooth=False
+)
+
+
+@public("torch Tensor", aliases=("divide",), inplace=True, out=True)
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """`input / other`; `rounding_mode` "trunc" or "floor" rounds the quotient and keeps integers integers."""
+    require_operand("div", "other", 2, other)
+    if rounding_mode is None:
+        return true_divide_op(input, other)
+    if rounding_mode not in ("trunc", "floor"):
+        raise RuntimeError(
+            "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '" + str(rounding_mode) + "'"
+        )
+    return _zero_gradient((floor_divide_op if rounding_mode == "floor" else trunc_divide_op)(input, other), input, other)
+
+
+@public("torch Tensor", inplace=True, out=True)
+def true_divide(input: Any, other: Any) -> Tensor:
+    """`input / other` in floating point."""
+    return true_divide_op(input, other)
+
+
+def _zero_gradient(result: Tensor, *operands: Any) -> Tensor:
+    """A piecewise constant result that still belongs to the graph, as PyTorch's rounding division does."""
+    for x in operands:
+        if isinstance(x, Tensor) and wants_history((x,)) and result.dtype.category >= dtypes.FLOAT:
+            result = result + x * 0
+    return result
+
+
+def _remainder(a: Any, b: Any) -> Any:
+    if np.asarray(a).dtype.kind in "iub" and np.any(np.asarray(b) == 0):
+        raise RuntimeError("ZeroDivisionError")
+    return np.remainder(a, b)
+
+
+def _fmod(a: Any, b: Any) -> Any:
+    if np.asarray(a).dtype.kind in "iub" and np.any(np.asarray(b) == 0):
+        raise RuntimeError("ZeroDivisionError")
+    return np.fmod(a, b)
+
+
+remainder_op = op(
+    "remainder", ref=_remainder, meta=elementwise(SAME), samples=binary_on(second=(0.7, 2.0)), smooth=False,
+    vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * floor_divide_op(a, b)),
+)  # fmt: skip
+fmod_op = binary(
+    "fmod", _fmod, samples=binary_on(second=(0.7, 2.0)), smooth=False,
+    vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * trunc_op(a / b)),
+)  # fmt: skip
+
+
+@public("torch Tensor", inplace=True, out=True)
+def remainder(input: Any, other: Any) -> Tensor:
+    """Python's modulus: the result has the sign of `other`."""
+    return remainder_op(input, other)
+
+
+# -- powers, exponentials, logarithms --------------------------------------------------------------------------
+
+
+def _power(a: Any, b: Any) -> Any:
+    a, b = np.asarray(a), np.asarray(b)
+    if a.dtype.kind in "iu":
+        if b.ndim == 0 and b < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        return np.where(b < 0, np.where(a == 1, 1, np.where(a == -1, np.where(b % 2 == 0, 1, -1), 0)),
+                        np.power(a, np.maximum(b, 0))).astype(a.dtype)  # fmt: skip
+    return np.power(a, b)
+
+
+def _pow_base_vjp(g: Tensor, _y: Any, a: Any, b: Any) -> Tensor:
+    if not isinstance(b, Tensor):
+        return a.new_zeros(a._shape) if b == 0 else g * conj(b * pow_op(a, b - 1))
+    return where_nonzero(b, g * conj(b * pow_op(a, b - 1)))
+
+
+def _pow_exponent_vjp(g: Tensor, y: Tensor, a: Any, b: Any) -> Tensor:
+    if not isinstance(a, Tensor):
+        return g * conj(y * (np.log(a) if a != 0 else 0.0)) if a != 0 else g * 0
+    log_a = log_op(a)
+    at_zero = (a == 0) & (b >= 0) if not y.dtype.is_complex else a == 0
+    return (g * conj(y * log_a)).masked_fill(at_zero, 0)
+
+
+def where_nonzero(b: Tensor, value: Tensor) -> Tensor:
+    """`value`, but zero where `b` is zero: 0 times infinity must not become NaN."""
+    return value.masked_fill(b == 0, 0)
+
+
+pow_op = op(
+    "pow", ref=_power, meta=elementwise(SAME), vjp=(_pow_base_vjp, _pow_exponent_vjp),
+    samples=binary_on(0.3, 2.0, second=(-2.0, 2.0)),
+    backward_name=lambda inputs, _: "PowBackward0" if not isinstance(inputs[1], Tensor) else "PowBackward1",
+)  # fmt: skip
+
+
+@public("torch Tensor", inplace=True, out=True)
+def pow(input: Any, exponent: Any) -> Tensor:
+    """`input` to the power `exponent`; either may be a number."""
+    require_operand("pow", "exponent", 2, exponent)
+    return pow_op(input, exponent)
+
+
+@public("torch Tensor", inplace=True, out=True)
+def float_power(input: Any, exponent: Any) -> Tensor:
+    """The power in double precision."""
+    to = dtypes.complex128 if promoted((input, exponent)).is_complex else dtypes.float64
+    wide = [x.to(to) if isinstance(x, Tensor) else x for x in (input, exponent)]
+    return pow_op(*wide)
+
+
+unary("sqrt", np.sqrt, lambda g, y, _x: (g / (2 * conj(y)),), samples=positive)
+unary("rsqrt", lambda x: 1 / np.sqrt(x), lambda g, y, _x: (g * conj(y * y * y) * -0.5,), samples=positive)
+unary("square", np.square, lambda g, _y, x: (g * (conj(x) * 2),), SAME)
+exp_op = unary("exp", np.exp, lambda g, y, _x: (g * conj(y),))
+unary("exp2", np.exp2, lambda g, y, _x: (g * conj(y) * math.log(2),))
+unary("expm1", np.expm1, lambda g, y, _x: (g * conj(y + 1),))
+log_op = unary("log", np.log, lambda g, _y, x: (g / conj(x),), samples=positive)
+unary("log2", np.log2, lambda g, _y, x: (g / (conj(x) * math.log(2)),), samples=positive)
+unary("log10", np.log10, lambda g, _y, x: (g / (conj(x) * math.log(10)),), samples=positive)
+unary("log1p", np.log1p, lambda g, _y, x: (g / conj(x + 1),), samples=positive)
+unary("reciprocal", np.reciprocal, lambda g, y, _x: (-g * conj(y * y),), samples=positive)
+logaddexp_op = binary(
+    "logaddexp", np.logaddexp, result=FLOAT, inplace=False,
+    vjp=(lambda g, y, a, _b: g * exp_op(a - y), lambda g, y, _a, b: g * exp_op(b - y)),
+)  # fmt: skip
+binary(
+    "logaddexp2", np.logaddexp2, result=FLOAT, inplace=False,
+    vjp=(lambda g, y, a, _b: g * (a - y).exp2(), lambda g, y, _a, b: g * (b - y).exp2()),
+)  # fmt: skip
+
+# -- trigonometry ----------------------------------------------------------------------------------------------
+
+sin_op = unary("sin", np.sin, lambda g, _y, x: (g * conj(cos_op(x)),))
+cos_op = unary("cos", np.cos, lambda g, _y, x: (-g * conj(sin_op(x)),))
+unary("tan", np.tan, lambda g, y, _x: (g * conj(1 + y * y),), samples=unary_on(-1.2, 1.2))
+unary("asin", np.arcsin, lambda g, _y, x: (g * conj((1 - x * x).rsqrt()),), samples=unit, aliases=("arcsin",))
+unary("acos", np.arccos, lambda g, _y, x: (-g * conj((1 - x * x).rsqrt()),), samples=unit, aliases=("arccos",))
+unary("atan", np.arctan, lambda g, _y, x: (g / conj(1 + x * x),), aliases=("arctan",))
+unary("sinh", np.sinh, lambda g, _y, x: (g * conj(x.cosh()),))
+unary("cosh", np.cosh, lambda g, _y, x: (g * conj(x.sinh()),))
+unary("tanh", np.tanh, lambda g, y, _x: (g * conj(1 - y * y),), where="torch Tensor F special")
+unary("asinh", np.arcsinh, lambda g, _y, x: (g * conj((x * x + 1).rsqrt()),), aliases=("arcsinh",))
+unary("acosh", np.arccosh, lambda g, _y, x: (g * conj((x * x - 1).rsqrt()),), samples=unary_on(1.2, 3),
+      aliases=("arccosh",))  # fmt: skip
+unary("atanh", np.arctanh, lambda g, _y, x: (g / conj(1 - x * x),), samples=unit, aliases=("arctanh",))
+binary(
+    "atan2", np.arctan2, result=FLOAT, aliases=("arctan2",), samples=binary_on(0.3, 2.0),
+    vjp=(lambda g, _y, a, b: g * b / (a * a + b * b), lambda g, _y, a, b: -g * a / (a * a + b * b)),
+)  # fmt: skip
+binary(
+    "hypot", np.hypot, samples=binary_on(0.3, 2.0),
+    vjp=(lambda g, y, a, _b: g * (a / y), lambda g, y, _a, b: g * (b / y)),
+)  # fmt: skip
+binary("copysign", np.copysign, result=FLOAT, smooth=False,
+       vjp=(lambda g, y, a, _b: (g * (y / a)).masked_fill(a == 0, 0), lambda g, _y, _a, _b: g * 0))  # fmt: skip
+binary("nextafter", np.nextafter, smooth=False)
+unary("sinc", np.sinc, samples=positive, where="torch Tensor special",
+      vjp=lambda g, _y, x: (g * ((math.pi * x).cos() * (math.pi * x) - (math.pi * x).sin()).div(math.pi * x * x)
+                            .masked_fill(x == 0, 0),))  # fmt: skip
+unary("deg2rad", np.deg2rad, lambda g, _y, _x: (g * (math.pi / 180),))
+unary("rad2deg", np.rad2deg, lambda g, _y, _x: (g * (180 / math.pi),))
+
+# -- sign and rounding -----------------------------------------------------------------------------------------
+
+
+def _neg(x: Any) -> Any:
+    if x.dtype == bool:
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use "
+            "the `~` or `logical_not()` operator instead."
+        )
+    return np.negative(x)
+
+
+def _sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+neg_op = unary("neg", _neg, lambda g, _y, _x: (-g,), SAME, aliases=("negative",))
+unary("positive", lambda x: np.positive(x), lambda g, _y, _x: (g,), SAME, inplace=False)
+unary("abs", np.abs, lambda g, _y, x: (g * x.sgn(),), REAL, samples=positive, aliases=("absolute",))
+sign_op = unary("sign", lambda x: np.sign(x).astype(x.dtype), lambda g, _y, _x: (g * 0,), SAME, samples=positive)
+sgn_op = unary("sgn", np.sign, lambda g, y, x: (_sgn_vjp(g, y, x),), SAME, samples=positive)
+trunc_op = unary("trunc", np.trunc, lambda g, _y, _x: (g * 0,), SAME, aliases=("fix",), smooth=False)
+unary("floor", np.floor, lambda g, _y, _x: (g * 0,), SAME, smooth=False)
+unary("ceil", np.ceil, lambda g, _y, _x: (g * 0,), SAME, smooth=False)
+unary("frac", lambda x: x - np.trunc(x), lambda g, _y, _x: (g,), SAME, smooth=False)
+round_op = op(
+    "round", ref=lambda x, decimals=0: _round(x, decimals), meta=elementwise(SAME),
+    vjp=lambda g, _y, _x, decimals=0: (g * 0,), samples=anywhere, smooth=False,
+)  # fmt: skip
+unary("sigmoid", _sigmoid, lambda g, y, _x: (g * conj((1 - y) * y),), where="torch Tensor F", )
+unary("logit_", lambda x: np.log(x / (1 - x)), lambda g, _y, x: (g / (x * (1 - x)),), where="", inplace=False,
+      samples=unary_on(0.1, 0.9))  # fmt: skip
+
+
+def _sgn_vjp(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    if not g.dtype.is_complex:
+        return g * 0
+    size = x.abs()
+    return ((g - (conj(g) * y + g * conj(y)) * 0.5 * y) / size).masked_fill(size == 0, 0)
+
+
+def _round(x: Any, decimals: int) -> Any:
+    if x.dtype.kind in "iub":
+        return x.copy()
+    return np.rint(x) if decimals == 0 else (np.rint(x * 10.0**decimals) / 10.0**decimals).astype(x.dtype)
+
+
+@public("torch Tensor", inplace=True, out=True)
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """To the nearest integer (or decimal), halves to even."""
+    require_tensor("round", "input", 1, input)
+    return round_op(input, decimals=decimals) if decimals else round_op(input)
+
+
+# -- complex parts ---------------------------------------------------------------------------------------------
+
+conj_op = op("conj_physical", ref=np.conj, meta=elementwise(SAME), vjp=lambda g, _y, _x: (conj(g),), samples=anywhere)
+angle_op = unary(
+    "angle", np.angle, result=REAL, inplace=False, smooth=False, where="torch Tensor",
+    vjp=lambda g, _y, x: (_angle_vjp(g, x),),
+)  # fmt: skip
+
+
+def _angle_vjp(g: Tensor, x: Tensor) -> Tensor:
+    if not x.dtype.is_complex:
+        return g * 0
+    return (g * x * 1j / (x.abs() ** 2)).masked_fill(x == 0, 0)
+
+
+@public("torch Tensor", aliases=("conj_physical", "resolve_conj"))
+def conj_(input: Tensor) -> Tensor:
+    """The complex conjugate of `input`."""
+    return conj(input)
+
+
+# -- nan, infinity, clamping -----------------------------------------------------------------------------------
+
+
+def _nan_to_num(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
+    if x.dtype.kind not in "fc":
+        return x.copy()
+    return np.nan_to_num(x, nan=nan or 0.0, posinf=posinf, neginf=neginf)
+
+
+nan_to_num_op = op(
+    "nan_to_num", ref=_nan_to_num, meta=elementwise(SAME), smooth=False,
+    vjp=lambda g, _y, x, **_: (g.masked_fill(~x.isfinite(), 0),),
+)  # fmt: skip
+
+
+@public("torch Tensor", inplace=True, out=True)
+def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """NaN and infinities replaced by numbers (0 and the dtype's limits unless given)."""
+    return nan_to_num_op(input, nan=nan, posinf=posinf, neginf=neginf)
+
+
+def _clamp(x: Any, low: Any, high: Any) -> Any:
+    if low is not None:
+        x = np.maximum(x, low)
+    return np.minimum(x, high) if high is not None else np.array(x)
+
+
+def _clamp_mask(x: Tensor, low: Any, high: Any) -> Tensor:
+    inside = x >= low if low is not None else None
+    below = x <= high if high is not None else None
+    if inside is None:
+        return below  # type: ignore[return-value]
+    return inside if below is None else inside & below
+
+
+clamp_op = op(
+    "clamp", ref=_clamp, meta=elementwise(SAME), smooth=False,
+    vjp=(
+        lambda g, _y, x, low, high: g.masked_fill(~_clamp_mask(x, low, high), 0),
+        lambda g, _y, x, low, high: g.masked_fill(~((x < low) if high is None else (x < low) & (low < high)), 0),
+        lambda g, _y, x, low, high: g.masked_fill(~((x > high) if low is None else (x > high) | (high < low)), 0),
+    ),
+)  # fmt: skip
+
+
+@public("torch Tensor", aliases=("clip",), inplace=True, out=True)
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Elements limited to [min, max]; bounds are numbers or tensors, one may be left out."""
+    require_tensor("clamp", "input", 1, input)
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    return clamp_op(input, min, max)
+
+
+@public("torch Tensor", inplace=True, out=True)
+def clamp_min(input: Tensor, min: Any) -> Tensor:
+    """Elements at least `min`."""
+    return clamp_op(input, min, None)
+
+
+@public("torch Tensor", inplace=True, out=True)
+def clamp_max(input: Tensor, max: Any) -> Tensor:
+    """Elements at most `max`."""
+    return clamp_op(input, None, max)
+
+
+# -- fused forms -----------------------------------------------------------------------------------------------
+
+
+@public("torch Tensor", inplace=True, out=True)
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """`input + value * tensor1 * tensor2`."""
+    return add(input, mul(tensor1, tensor2), alpha=value)
+
+
+@public("torch Tensor", inplace=True, out=True)
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """`input + value * tensor1 / tensor2`."""
+    return add(input, true_divide_op(tensor1, tensor2), alpha=value)
+
+
+def _lerp(a: Any, b: Any, w: Any) -> Any:
+    return np.where(np.abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w))
+
+
+lerp_op = op(
+    "lerp", ref=_lerp, meta=elementwise(SAME),
+    vjp=(lambda g, _y, _a, _b, w: g * (1 - w), lambda g, _y, _a, _b, w: g * w, lambda g, _y, a, b, _w: g * (b - a)),
+)  # fmt: skip
+
+
+@public("torch Tensor", inplace=True, out=True)
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """`input + weight * (end - input)`."""
+    if end.dtype is not input.dtype:
+        raise RuntimeError(f"expected dtype {input.dtype} for `end` but got dtype {end.dtype}")
+    return lerp_op(input, end, weight)

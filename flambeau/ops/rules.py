@@ -1,0 +1,85 @@
+"""Shape and dtype rules that whole families of ops share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any
+
+from flambeau import dtype as dtypes
+from flambeau.dtype import dtype, result_dtype
+from flambeau.engine.execute import Meta
+from flambeau.shape import Ints, broadcast_shapes, contiguous_strides, elementwise_strides, is_contiguous
+from flambeau.tensor import Tensor
+
+
+class Result(Enum):
+    """The dtype of an elementwise result, given the dtype that its operands promote to."""
+
+    SAME = "same"  # that dtype
+    FLOAT = "float"  # integers become the default floating dtype
+    BOOL = "bool"  # a comparison
+    REAL = "real"  # complex operands give real results (abs, angle)
+
+
+def promoted(inputs: Sequence[Any]) -> dtype:
+    """The dtype that operands compute in together."""
+    dims, zero, numbers = [], [], []
+    for x in inputs:
+        if isinstance(x, Tensor):
+            (dims if x._shape else zero).append(x.dtype)
+        elif x is not None:
+            numbers.append(x)
+    if len(dims) == 1 and not zero and not numbers:
+        return dims[0]
+    return result_dtype(dims, zero, numbers)
+
+
+@functools.cache
+def elementwise(result: Result = Result.SAME, to_float: bool = False) -> Callable[..., Meta]:
+    """The rule of an op that broadcasts its operands and computes each element on its own."""
+
+    def meta(*inputs: Any, **_: Any) -> Meta:
+        compute = promoted(inputs)
+        if (result is Result.FLOAT or to_float) and compute.category < dtypes.FLOAT:
+            compute = dtypes.get_default_dtype()
+        shape, strides = broadcast_layout([x for x in inputs if isinstance(x, Tensor)])
+        out = compute
+        if result is Result.BOOL:
+            out = dtypes.bool_
+        elif result is Result.REAL:
+            out = compute.to_real()
+        return Meta(shape, out, strides, compute)
+
+    return meta
+
+
+def broadcast_layout(tensors: Sequence[Tensor]) -> tuple[Ints, Ints]:
+    """Shape and strides of an elementwise result."""
+    if not tensors:
+        return (), ()
+    first = tensors[0]
+    shape = first._shape
+    for t in tensors[1:]:
+        if t._shape != shape:
+            shape = broadcast_shapes(*[t._shape for t in tensors])
+            break
+    if all(is_contiguous(t._shape, t._strides) for t in tensors):
+        return shape, contiguous_strides(shape)
+    return shape, elementwise_strides(shape, [(t._shape, t._strides) for t in tensors])
+
+
+def require_tensor(function: str, argument: str, position: int, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{function}(): argument '{argument}' (position {position}) must be Tensor, not {type(value).__name__}"
+        )
+
+
+def require_operand(function: str, argument: str, position: int, value: Any) -> None:
+    """A tensor or a number."""
+    if not isinstance(value, (Tensor, bool, int, float, complex)) and not hasattr(value, "__array_priority__"):
+        raise TypeError(
+            f"{function}(): argument '{argument}' (position {position}) must be Tensor, not {type(value).__name__}"
+        )

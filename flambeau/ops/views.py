@@ -1,0 +1,728 @@
+"""Views: ops that re-read the memory of their input in another shape.
+
+A view's `layout` maps (shape, strides, offset) to the new ones; no data moves. The derivative of a view that drops
+elements is `embed`, which puts the gradient back where the elements were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flambeau import dtype as dtypes
+from flambeau.dtype import dtype as DType
+from flambeau.engine.execute import Meta
+from flambeau.ops.apply import apply_view
+from flambeau.ops.op import Layout, Op, op, public, view
+from flambeau.ops.rules import require_tensor
+from flambeau.ops.samples import call
+from flambeau.shape import (
+    Ints,
+    contiguous_strides,
+    expand_strides,
+    extent,
+    infer_shape,
+    is_contiguous,
+    preserved_strides,
+    shape_args,
+    view_strides,
+    wrap_dim,
+)
+from flambeau.tensor import Tensor, make
+
+# -- putting gradients back ------------------------------------------------------------------------------------
+
+
+def _embed(g: np.ndarray, shape: Ints, of: Op, params: dict) -> np.ndarray:
+    out = np.zeros(shape, g.dtype)
+    to_shape, strides, offset = of.layout(shape, contiguous_strides(shape), 0, **params)
+    size = g.itemsize
+    window = np.ndarray(to_shape, g.dtype, out, offset * size, tuple([s * size for s in strides]))
+    if of.name in _OVERLAPPING:
+        at = np.ndarray(to_shape, np.intp, np.arange(out.size), offset * 8, tuple([s * 8 for s in strides]))
+        np.add.at(out.reshape(-1), at, g)
+    else:
+        window[...] = g
+    return out
+
+
+_OVERLAPPING = ("as_strided", "unfold")
+
+embed_op = op(
+    "embed", ref=_embed, meta=lambda g, shape, of, params: Meta(tuple(shape), g.dtype),
+    vjp=lambda g, _y, _g, shape, of, params: (of(g, **params),),
+)  # fmt: skip
+
+
+def _embedding(of: str) -> Any:
+    def vjp(g: Tensor, _y: Any, _x: Any, **params: Any) -> tuple:
+        return (embed_op(g, shape=_x.shape, of=_VIEWS[of], params=params),)
+
+    return vjp
+
+
+_VIEWS: dict[str, Op] = {}
+
+
+def _dropping(name: str, layout: Any, **fields: Any) -> Op:
+    """A view that shows only some elements of its input."""
+    _VIEWS[name] = view(name, layout, _embedding(name), **fields)
+    return _VIEWS[name]
+
+
+# -- one dimension at a time -----------------------------------------------------------------------------------
+
+
+def _select_layout(shape: Ints, strides: Ints, offset: int, dim: int, index: int) -> Layout:
+    return shape[:dim] + shape[dim + 1 :], strides[:dim] + strides[dim + 1 :], offset + index * strides[dim]
+
+
+def _slice_layout(shape: Ints, strides: Ints, offset: int, dim: int, start: int, length: int, step: int) -> Layout:
+    return (
+        (*shape[:dim], length, *shape[dim + 1 :]),
+        (*strides[:dim], strides[dim] * step, *strides[dim + 1 :]),
+        offset + start * strides[dim],
+    )
+
+
+select_op = _dropping("select", _select_layout, samples=lambda t: [call(t(3, 4), dim=1, index=2)])
+slice_op = _dropping("slice", _slice_layout, samples=lambda t: [call(t(5, 4), dim=0, start=1, length=2, step=2)])
+_split_part = _dropping("split", _slice_layout, multi_view=True)
+_unbind_part = _dropping("unbind", _select_layout, multi_view=True)
+
+
+@public("torch Tensor")
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """The slice of `input` at `index` of `dim`, as a view without that dimension."""
+    if not input._shape:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    dim = wrap_dim(dim, input.ndim)
+    n = input._shape[dim]
+    if not -n <= index < n:
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(input._shape)} at dimension {dim}"
+        )
+    return select_op(input, dim=dim, index=index % n)
+
+
+def slice_dim(input: Tensor, dim: int, start: int | None, stop: int | None, step: int | None = None) -> Tensor:
+    """Python's `start:stop:step` of one dimension, as a view."""
+    if step is not None and step <= 0:
+        raise ValueError("step must be greater than zero")
+    start, stop, step = slice(start, stop, step).indices(input._shape[dim])
+    return slice_op(input, dim=dim, start=start, length=max(0, -(-(stop - start) // step)), step=step)
+
+
+@public("torch Tensor")
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
+    """`length` elements of `dim` from `start` on, as a view."""
+    if not input._shape:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    dim, start = wrap_dim(dim, input.ndim), int(start)
+    n = input._shape[dim]
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    if not -n <= start <= n:
+        raise IndexError(f"start out of range (expected to be in range of [{-n}, {n}], but got {start})")
+    start = start + n if start < 0 else start
+    if start + length > n:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
+    return slice_op(input, dim=dim, start=start, length=length, step=1)
+
+
+@public("torch Tensor")
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """All slices along `dim`, as views without it."""
+    if not input._shape:
+        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+    dim = wrap_dim(dim, input.ndim)
+    return tuple(_unbind_part(input, dim=dim, index=i) for i in range(input._shape[dim]))
+
+
+@public("torch Tensor")
+def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Consecutive pieces of `dim`: of one size (the last may be smaller), or of the listed sizes. Views."""
+    if not tensor._shape:
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
+    dim = wrap_dim(dim, tensor.ndim)
+    n = tensor._shape[dim]
+    if isinstance(split_size_or_sections, (list, tuple)):
+        sizes = [int(s) for s in split_size_or_sections]
+        if sum(sizes) != n or any(s < 0 for s in sizes):
+            raise RuntimeError(
+                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), "
+                f"but got split_sizes={sizes}"
+            )
+    else:
+        size = int(split_size_or_sections)
+        if size < 0:
+            raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
+        if size == 0 and n:
+            raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
+        sizes = [min(size, n - start) for start in range(0, n, size)] if n else [0]
+    return _pieces(tensor, sizes, dim)
+
+
+def _pieces(tensor: Tensor, sizes: Sequence[int], dim: int) -> tuple[Tensor, ...]:
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(_split_part(tensor, dim=dim, start=start, length=size, step=1))
+        start += size
+    return tuple(parts)
+
+
+@public("torch Tensor")
+def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """`split` by a list of sizes."""
+    return split(input, list(split_sizes), dim)
+
+
+@public("torch Tensor")
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` pieces of equal size (the last may be smaller). Views."""
+    if not input._shape:
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    dim = wrap_dim(dim, input.ndim)
+    n = input._shape[dim]
+    size = -(-n // chunks)
+    return _pieces(input, [0] * chunks, dim) if size == 0 else split(input, size, dim)
+
+
+@public("torch Tensor")
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces as `numpy.array_split` makes them: by count (the first are larger) or at indices."""
+    dim = wrap_dim(dim, input.ndim)
+    n = input._shape[dim]
+    if isinstance(indices_or_sections, Tensor):
+        indices_or_sections = indices_or_sections.tolist()
+    if isinstance(indices_or_sections, int):
+        if indices_or_sections <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {indices_or_sections}")
+        base, more = divmod(n, indices_or_sections)
+        return _pieces(input, [base + (i < more) for i in range(indices_or_sections)], dim)
+    edges = [0, *indices_or_sections, None]
+    return tuple(slice_dim(input, dim, a, b) for a, b in zip(edges, edges[1:]))
+
+
+def _nd_split(name: str, axis: int, least: int) -> None:
+    def function(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+        if input.ndim < least:
+            raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension, but got {input.ndim}")
+        return tensor_split(input, indices_or_sections, 0 if input.ndim == 1 else axis)
+
+    function.__doc__ = f"`tensor_split` along dimension {axis}."
+    public("torch Tensor", name=name)(function)
+
+
+_nd_split("hsplit", 1, 1)
+_nd_split("vsplit", 0, 2)
+_nd_split("dsplit", 2, 3)
+
+# -- order of dimensions ---------------------------------------------------------------------------------------
+
+
+def _permute_layout(shape: Ints, strides: Ints, offset: int, dims: Ints) -> Layout:
+    return tuple([shape[d] for d in dims]), tuple([strides[d] for d in dims]), offset
+
+
+def _inverse(dims: Ints) -> Ints:
+    back = [0] * len(dims)
+    for to, from_ in enumerate(dims):
+        back[from_] = to
+    return tuple(back)
+
+
+permute_op = view(
+    "permute", _permute_layout, lambda g, _y, _x, dims: (permute_op(g, dims=_inverse(dims)),),
+    samples=lambda t: [call(t(2, 3, 4), dims=(2, 0, 1))],
+)  # fmt: skip
+transpose_op = view(
+    "transpose", _permute_layout, lambda g, _y, _x, dims: (transpose_op(g, dims=dims),),
+    samples=lambda t: [call(t(2, 3, 4), dims=(0, 2, 1))],
+)  # fmt: skip
+t_op = view("t", _permute_layout, lambda g, _y, _x, dims: (t_op(g, dims=dims),), backward_name="TBackward0")
+
+
+@public("torch Tensor", aliases=("swapaxes", "swapdims"))
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """`input` with two dimensions swapped, as a view."""
+    require_tensor("transpose", "input", 1, input)
+    dim0, dim1 = wrap_dim(dim0, input.ndim), wrap_dim(dim1, input.ndim)
+    dims = list(range(input.ndim))
+    if dims:
+        dims[dim0], dims[dim1] = dims[dim1], dims[dim0]
+    return transpose_op(input, dims=tuple(dims))
+
+
+def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
+    """`input` with its dimensions in the order `dims`, as a view."""
+    if len(dims) != input.ndim:
+        raise RuntimeError(
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
+            f"ordering of dimensions i.e. input.dim() = {input.ndim} is not equal to len(dims) = {len(dims)}"
+        )
+    wrapped = tuple([wrap_dim(d, input.ndim) for d in dims])
+    if len(set(wrapped)) != len(wrapped):
+        raise RuntimeError("permute(): duplicate dims are not allowed.")
+    return permute_op(input, dims=wrapped)
+
+
+public("torch")(permute)
+
+
+@public("Tensor", name="permute")
+def _permute_method(self: Tensor, *dims: Any) -> Tensor:
+    return permute(self, shape_args(dims))
+
+
+@public("torch Tensor")
+def t(input: Tensor) -> Tensor:
+    """The transpose of a matrix; vectors and scalars as they are."""
+    if input.ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
+    return t_op(input, dims=(1, 0)) if input.ndim == 2 else t_op(input, dims=tuple(range(input.ndim)))
+
+
+@public("torch Tensor", aliases=("moveaxis",))
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """Dimensions moved to new places, the others keeping their order."""
+    source = [source] if isinstance(source, int) else list(source)
+    destination = [destination] if isinstance(destination, int) else list(destination)
+    if len(source) != len(destination):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({source} dims) should contain the same number of "
+            f"dims as destination ({destination} dims)"
+        )
+    ndim = input.ndim
+    from_, to = [wrap_dim(d, ndim) for d in source], [wrap_dim(d, ndim) for d in destination]
+    if len(set(from_)) != len(from_) or len(set(to)) != len(to):
+        raise RuntimeError(f"movedim: repeated dim in `source` or `destination` ({source}, {destination})")
+    rest = iter(d for d in range(ndim) if d not in from_)
+    placed = dict(zip(to, from_))
+    return permute_op(input, dims=tuple(placed[d] if d in placed else next(rest) for d in range(ndim)))
+
+
+@public("torch Tensor")
+def adjoint(input: Tensor) -> Tensor:
+    """The conjugate transpose of the last two dimensions."""
+    flipped = transpose(input, -2, -1)
+    return flipped.conj() if input.dtype.is_complex else flipped
+
+
+# -- shape -----------------------------------------------------------------------------------------------------
+
+
+def _view_layout(shape: Ints, strides: Ints, offset: int, size: Ints) -> Layout:
+    found = view_strides(shape, strides, size)
+    if found is None:
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
+            "contiguous subspaces). Use .reshape(...) instead."
+        )
+    return tuple(size), found, offset
+
+
+def _reshape_back(g: Tensor, _y: Any, _x: Any, **_: Any) -> tuple:
+    return (reshape(g, _x.shape),)
+
+
+view_op = view("view", _view_layout, _reshape_back, samples=lambda t: [call(t(2, 6), size=(3, 4))])
+unsafe_view_op = view("unsafe_view", _view_layout, _reshape_back, backward_name="UnsafeViewBackward0")
+
+
+@public("Tensor", name="view")
+def view_(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+    """The same memory in another shape (or, given a dtype, reinterpreted); RuntimeError where that needs a copy."""
+    if isinstance(dtype, DType) or (len(shape) == 1 and isinstance(shape[0], DType)):
+        return view_dtype(self, dtype or shape[0])
+    if not shape:
+        raise TypeError("view() received an invalid combination of arguments - got (), but expected a size or dtype")
+    return view_op(self, size=infer_shape(shape_args(shape), self.numel()))
+
+
+@public("torch")
+def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
+    """`input` in another shape: a view where its strides allow, else a copy."""
+    size = infer_shape(shape_args((shape,)), input.numel())
+    if view_strides(input._shape, input._strides, size) is not None:
+        return view_op(input, size=size)
+    return unsafe_view_op(clone(input, memory_format="contiguous"), size=size)
+
+
+@public("Tensor", name="reshape")
+def _reshape_method(self: Tensor, *shape: Any) -> Tensor:
+    return reshape(self, shape_args(shape))
+
+
+@public("Tensor")
+def view_as(self: Tensor, other: Tensor) -> Tensor:
+    """`self.view(other.size())`."""
+    return view_op(self, size=infer_shape(other._shape, self.numel()))
+
+
+@public("Tensor")
+def reshape_as(self: Tensor, other: Tensor) -> Tensor:
+    """`self.reshape(other.size())`."""
+    return reshape(self, other._shape)
+
+
+@public("torch Tensor")
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Dimensions from `start_dim` to `end_dim` as one."""
+    start, end = wrap_dim(start_dim, input.ndim), wrap_dim(end_dim, input.ndim)
+    if start > end:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if not input._shape:
+        return reshape(input, (1,))
+    if start == end:
+        return input
+    merged = 1
+    for n in input._shape[start : end + 1]:
+        merged *= n
+    return reshape(input, (*input._shape[:start], merged, *input._shape[end + 1 :]))
+
+
+@public("torch Tensor")
+def ravel(input: Tensor) -> Tensor:
+    """All elements in one dimension."""
+    return reshape(input, (-1,))
+
+
+@public("torch Tensor")
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """One dimension as several."""
+    dim = wrap_dim(dim, input.ndim)
+    sizes = tuple(sizes)
+    try:
+        inner = infer_shape(sizes, input._shape[dim])
+    except RuntimeError:
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} "
+            f"({input._shape[dim]}) in the input tensor"
+        ) from None
+    return reshape(input, (*input._shape[:dim], *inner, *input._shape[dim + 1 :]))
+
+
+def _squeeze_layout(shape: Ints, strides: Ints, offset: int, dims: Ints) -> Layout:
+    keep = [d for d in range(len(shape)) if d not in dims or shape[d] != 1]
+    return tuple([shape[d] for d in keep]), tuple([strides[d] for d in keep]), offset
+
+
+def _unsqueeze_layout(shape: Ints, strides: Ints, offset: int, dim: int) -> Layout:
+    step = shape[dim] * strides[dim] if dim < len(shape) else 1
+    return (*shape[:dim], 1, *shape[dim:]), (*strides[:dim], step, *strides[dim:]), offset
+
+
+squeeze_op = view("squeeze", _squeeze_layout, _reshape_back, samples=lambda t: [call(t(2, 1, 3), dims=(1,))])
+unsqueeze_op = view("unsqueeze", _unsqueeze_layout, _reshape_back, samples=lambda t: [call(t(2, 3), dim=1)])
+
+
+@public("torch Tensor")
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+    """Without the dimensions of size 1 (or only those of `dim`), as a view."""
+    if dim is None:
+        dims: Ints = tuple(range(input.ndim))
+    else:
+        dims = tuple(wrap_dim(d, input.ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
+    return squeeze_op(input, dims=dims)
+
+
+@public("torch Tensor")
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """With a dimension of size 1 inserted at `dim`, as a view."""
+    return unsqueeze_op(input, dim=wrap_dim(dim, input.ndim + 1))
+
+
+# -- repeating -------------------------------------------------------------------------------------------------
+
+
+def _expand_layout(shape: Ints, strides: Ints, offset: int, size: Ints) -> Layout:
+    return size, expand_strides(shape, strides, size), offset
+
+
+expand_op = view(
+    "expand", _expand_layout, lambda g, _y, _x, size: (g.sum_to_size(_x.shape),),
+    samples=lambda t: [call(t(3, 1), size=(2, 3, 4))],
+)  # fmt: skip
+
+
+def expand(self: Tensor, size: Sequence[int]) -> Tensor:
+    """Dimensions of size 1 repeated (and new ones put in front) without copying; -1 keeps a size."""
+    lead = len(size) - self.ndim
+    if lead < 0:
+        raise RuntimeError(
+            f"expand({type(self).__name__}, size={list(size)}): the number of sizes provided ({len(size)}) must be "
+            f"greater or equal to the number of dimensions in the tensor ({self.ndim})"
+        )
+    full = []
+    for i, n in enumerate(size):
+        have = self._shape[i - lead] if i >= lead else None
+        if n == -1:
+            if have is None:
+                raise RuntimeError(
+                    f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension {i}"
+                )
+            n = have
+        elif have is not None and have != n and have != 1:
+            raise RuntimeError(
+                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at non-singleton "
+                f"dimension {i}.  Target sizes: {list(size)}.  Tensor sizes: {list(self._shape)}"
+            )
+        full.append(n)
+    return expand_op(self, size=tuple(full))
+
+
+@public("Tensor", name="expand")
+def _expand_method(self: Tensor, *size: Any, implicit: bool = False) -> Tensor:
+    return expand(self, shape_args(size))
+
+
+@public("Tensor")
+def expand_as(self: Tensor, other: Tensor) -> Tensor:
+    """`self.expand(other.size())`."""
+    return expand(self, other._shape)
+
+
+@public("torch Tensor")
+def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
+    """`input` expanded to `size`."""
+    return expand(input, tuple(size))
+
+
+# -- windows and raw strides -----------------------------------------------------------------------------------
+
+
+def _diagonal_layout(shape: Ints, strides: Ints, offset: int, k: int, dim1: int, dim2: int) -> Layout:
+    rows, cols = shape[dim1], shape[dim2]
+    length = max(0, min(rows, cols - k) if k >= 0 else min(rows + k, cols))
+    if length:
+        offset += k * strides[dim2] if k >= 0 else -k * strides[dim1]
+    rest = [d for d in range(len(shape)) if d not in (dim1, dim2)]
+    return (
+        (*[shape[d] for d in rest], length),
+        (*[strides[d] for d in rest], strides[dim1] + strides[dim2]),
+        offset,
+    )
+
+
+diagonal_op = _dropping("diagonal", _diagonal_layout, samples=lambda t: [call(t(3, 4), k=1, dim1=0, dim2=1)])
+
+
+@public("torch Tensor")
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The diagonal of two dimensions as the last dimension of a view."""
+    dim1, dim2 = wrap_dim(dim1, input.ndim), wrap_dim(dim2, input.ndim)
+    if dim1 == dim2:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    return diagonal_op(input, k=offset, dim1=dim1, dim2=dim2)
+
+
+def _unfold_layout(shape: Ints, strides: Ints, offset: int, dim: int, size: int, step: int) -> Layout:
+    if not shape:
+        return (size,), (1,), offset
+    count = (shape[dim] - size) // step + 1
+    return (
+        (*shape[:dim], count, *shape[dim + 1 :], size),
+        (*strides[:dim], strides[dim] * step, *strides[dim + 1 :], strides[dim]),
+        offset,
+    )
+
+
+unfold_op = _dropping("unfold", _unfold_layout, samples=lambda t: [call(t(7, 2), dim=0, size=3, step=2)])
+
+
+@public("Tensor")
+def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """All windows of `size` elements along a dimension, every `step`, as the last dimension of a view."""
+    dim = wrap_dim(dimension, self.ndim)
+    n = self._shape[dim] if self._shape else 1
+    if size > n:
+        raise RuntimeError(f"maximum size for tensor at dimension {dim} is {n} but size is {size}")
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    return unfold_op(self, dim=dim, size=size, step=step)
+
+
+def _as_strided_layout(shape: Ints, strides: Ints, offset: int, size: Ints, stride: Ints, start: int | None) -> Layout:
+    return size, stride, offset if start is None else start
+
+
+as_strided_op = _dropping("as_strided", _as_strided_layout)
+
+
+@public("torch Tensor")
+def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
+    """A view of the storage with the given shape, strides and offset (in elements)."""
+    size, stride = tuple(size), tuple(stride)
+    if len(size) != len(stride):
+        raise RuntimeError("mismatch in length of strides and shape")
+    if any(s < 0 for s in stride):
+        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
+    start = input._offset if storage_offset is None else storage_offset
+    need = (start + extent(size, stride)) * input.dtype.itemsize
+    if need > input._storage.nbytes:
+        raise RuntimeError(
+            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {start}, and itemsize "
+            f"{input.dtype.itemsize} requiring a storage size of {need} are out of bounds for storage of size "
+            f"{input._storage.nbytes}"
+        )
+    if not input.is_full_storage() and input.requires_grad:
+        input = clone(input, memory_format="contiguous")
+    return as_strided_op(input, size=size, stride=stride, start=storage_offset)
+
+
+# -- complex numbers as pairs, and other readings of the bytes -------------------------------------------------
+
+
+def _reread(x: Tensor, shape: Ints, strides: Ints, offset: int, dtype: DType) -> Tensor:
+    return make(x._storage, shape, strides, offset, dtype, x._version_counter)
+
+
+def view_dtype(x: Tensor, dtype: DType) -> Tensor:
+    """The same bytes as another dtype; the last dimension changes with the element size."""
+    old, new = x.dtype.itemsize, dtype.itemsize
+    if old == new:
+        return _reread(x, x._shape, x._strides, x._offset, dtype)
+    if not x._shape:
+        raise RuntimeError(f"self.dim() cannot be 0 to view {x.dtype} as {dtype} (different element sizes)")
+    if x._strides[-1] != 1:
+        raise RuntimeError(
+            f"self.stride(-1) must be 1 to view {x.dtype} as {dtype} (different element sizes), but got {x._strides[-1]}"
+        )
+    if new < old:
+        times = old // new
+        strides = (*[s * times for s in x._strides[:-1]], 1)
+        return _reread(x, (*x._shape[:-1], x._shape[-1] * times), strides, x._offset * times, dtype)
+    times = new // old
+    if x._shape[-1] % times or x._offset % times or any(s % times for s in x._strides[:-1]):
+        raise RuntimeError(
+            f"self.size(-1) must be divisible by {times} to view {x.dtype} as {dtype} (different element sizes), but "
+            f"got {x._shape[-1]}"
+        )
+    strides = (*[s // times for s in x._strides[:-1]], 1)
+    return _reread(x, (*x._shape[:-1], x._shape[-1] // times), strides, x._offset // times, dtype)
+
+
+def _meta_pairs(x: Tensor) -> Meta:
+    return Meta((*x._shape, 2), x.dtype.to_real())
+
+
+view_as_real_op = op(
+    "view_as_real", ref=lambda x: np.stack([x.real, x.imag], -1), meta=_meta_pairs,
+    vjp=lambda g, _y, _x: (view_as_complex_op(g),),
+)  # fmt: skip
+view_as_complex_op = op(
+    "view_as_complex", ref=lambda x: x[..., 0] + 1j * x[..., 1],
+    meta=lambda x: Meta(x._shape[:-1], x.dtype.to_complex()), vjp=lambda g, _y, _x: (view_as_real_op(g),),
+)  # fmt: skip
+
+
+@public("torch Tensor")
+def view_as_real(input: Tensor) -> Tensor:
+    """A complex tensor as pairs of real numbers in a new last dimension."""
+    if not input.dtype.is_complex:
+        raise RuntimeError("view_as_real is only supported for complex tensors")
+    if input.requires_grad:
+        return view_as_real_op(input)
+    strides = (*[s * 2 for s in input._strides], 1)
+    return _reread(input, (*input._shape, 2), strides, input._offset * 2, input.dtype.to_real())
+
+
+@public("torch Tensor")
+def view_as_complex(input: Tensor) -> Tensor:
+    """Pairs of real numbers in the last dimension as a complex tensor."""
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(f"view_as_complex is only supported for floating point tensors, but got a tensor of {input.dtype}")
+    if not input._shape or input._shape[-1] != 2:
+        raise RuntimeError("Tensor must have a last dimension of size 2")
+    if input.requires_grad:
+        return view_as_complex_op(input)
+    return view_dtype(input, input.dtype.to_complex()).squeeze(-1)
+
+
+def _part(index: int) -> Any:
+    def part(input: Tensor) -> Tensor:
+        if not input.dtype.is_complex:
+            if index:
+                raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+            return input
+        return select(view_as_real(input), -1, index)
+
+    part.__doc__ = "The real part, as a view." if index == 0 else "The imaginary part, as a view."
+    return part
+
+
+real, imag = public("torch", name="real")(_part(0)), public("torch", name="imag")(_part(1))
+
+# -- copies ----------------------------------------------------------------------------------------------------
+
+
+def _memory_format_strides(x: Tensor, memory_format: Any) -> Ints | None:
+    form = getattr(memory_format, "name", memory_format)
+    if form in (None, "preserve_format"):
+        return preserved_strides(x._shape, x._strides)
+    if form in ("channels_last", "channels_last_3d"):
+        from_shape = x._shape
+        need = 4 if form == "channels_last" else 5
+        if len(from_shape) != need:
+            raise RuntimeError(f"required rank {need} tensor to use {form} format")
+        order = [0, *range(2, need), 1]
+        inner = contiguous_strides([from_shape[d] for d in order])
+        return tuple(inner[order.index(d)] for d in range(need))
+    return contiguous_strides(x._shape)
+
+
+clone_op = op(
+    "clone", ref=lambda x, strides: x.copy(), vjp=lambda g, _y, _x, strides: (g,),
+    meta=lambda x, strides: Meta(x._shape, x.dtype, strides), samples=lambda t: [call(t(2, 3), strides=None)],
+)  # fmt: skip
+
+
+@public("torch Tensor")
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy with memory of its own, in the graph."""
+    return clone_op(input, strides=_memory_format_strides(input, memory_format))
+
+
+@public("Tensor")
+def contiguous(self: Tensor, memory_format: Any = "contiguous") -> Tensor:
+    """The tensor itself if its memory is in order, else a copy that is."""
+    strides = _memory_format_strides(self, memory_format)
+    same = all(s == w or n == 1 for s, w, n in zip(self._strides, strides or (), self._shape))
+    if same or (strides == contiguous_strides(self._shape) and is_contiguous(self._shape, self._strides)):
+        return self
+    return clone_op(self, strides=strides)
+
+
+cast_op = op(
+    "to_copy", ref=lambda x, dtype, strides: _cast(x, dtype),
+    meta=lambda x, dtype, strides: Meta(x._shape, dtype, strides),
+    vjp=lambda g, _y, _x, dtype, strides: (g,), backward_name="ToCopyBackward0",
+)  # fmt: skip
+
+
+def _cast(x: np.ndarray, to: DType) -> np.ndarray:
+    if x.dtype.kind == "c" and to.category < dtypes.COMPLEX:
+        x = x.real
+    if to.category == dtypes.INTEGER and x.dtype.kind == "f":
+        return np.trunc(x).astype(np.int64).astype(to.np)
+    return x.astype(to.np)
+
+
+def cast(x: Tensor, dtype: DType, copy: bool = False, memory_format: Any = None) -> Tensor:
+    """`x` as another dtype: itself if it has it already."""
+    if x.dtype is dtype and not copy:
+        return x
+    return cast_op(x, dtype=dtype, strides=_memory_format_strides(x, memory_format))
+
+
+alias_op = view("alias", lambda shape, strides, offset: (shape, strides, offset), lambda g, _y, _x: (g,))
+
+
+def alias(x: Tensor) -> Tensor:
+    """A view of everything."""
+    return apply_view(alias_op, x, {})
