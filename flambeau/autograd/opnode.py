@@ -58,8 +58,11 @@ class OpNode(Node):
             (SavedTensor(x, False) if any(k.input(i) for k in keeps) else self.likes[i]) if isinstance(x, Tensor) else x
             for i, x in enumerate(inputs)
         ]
+        kept = op.kept_outputs if op.kept_outputs is not None else range(len(outputs))
         keep_output = any(k.output for k in keeps)
-        self.outputs = [SavedTensor(out, True) if keep_output else Like(out) for out in outputs]
+        self.outputs = [
+            SavedTensor(out, True) if keep_output and nr in kept else Like(out) for nr, out in enumerate(outputs)
+        ]
 
     def name(self) -> str:
         return self.label

@@ -32,6 +32,7 @@ class Op:
         vjp: the derivative, see `autograd.opnode`; None where the result is constant almost everywhere.
         samples: `samples(t)` yields calls for the tests, see `ops.samples`.
         layout: for views: `layout(shape, strides, offset, **params) -> (shape, strides, offset)`.
+        kept_outputs: which outputs a derivative that names them keeps (None: all); the rest may be overwritten.
         domain: what the tests know: "smooth" (derivative checked by finite differences) or "" (not checked).
     """
 
@@ -45,6 +46,7 @@ class Op:
     backward_name: Any = None
     smooth: bool = True
     multi_view: bool = False
+    kept_outputs: tuple[int, ...] | None = None
     keeps: tuple = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
