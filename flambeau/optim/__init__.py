@@ -1,0 +1,35 @@
+"""Optimizers and learning-rate schedules, as `torch.optim`."""
+
+from flambeau.optim import lr_scheduler as lr_scheduler
+from flambeau.optim.adadelta import Adadelta
+from flambeau.optim.adagrad import Adagrad
+from flambeau.optim.adam import Adam
+from flambeau.optim.adamax import Adamax
+from flambeau.optim.adamw import AdamW
+from flambeau.optim.asgd import ASGD
+from flambeau.optim.lbfgs import LBFGS
+from flambeau.optim.nadam import NAdam
+from flambeau.optim.optimizer import Optimizer
+from flambeau.optim.radam import RAdam
+from flambeau.optim.rmsprop import RMSprop
+from flambeau.optim.rprop import Rprop
+from flambeau.optim.sgd import SGD
+from flambeau.optim.sparse_adam import SparseAdam
+
+__all__ = [
+    "ASGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "LBFGS",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SGD",
+    "SparseAdam",
+    "lr_scheduler",
+]
