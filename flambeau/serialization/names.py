@@ -1,0 +1,129 @@
+"""Two spellings of a global's name: what a PyTorch pickle says, and the object that Flambeau has for it.
+
+Checkpoints name classes and functions by PyTorch's module paths, in both directions, so that either library reads
+the other's files.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+from typing import Any
+
+from flambeau import pickling
+from flambeau.device import device
+from flambeau.dtype import ALL
+from flambeau.nn.parameter import Parameter
+from flambeau.serialization.errors import CheckpointError
+from flambeau.shape import Size
+from flambeau.storage import STORAGE_TYPES, TypedStorage, UntypedStorage
+from flambeau.tensor import Tensor
+
+
+def rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any, state: Any = None) -> Tensor:
+    """PyTorch's `_rebuild_parameter`, and with `state` its `_rebuild_parameter_with_state`."""
+    if not isinstance(data, Tensor):
+        raise RuntimeError(f"a parameter is made of a tensor, not of {type(data).__name__}")
+    return pickling.rebuild_parameter(Parameter, data, bool(requires_grad), state)
+
+
+def rebuild_parameter_with_state(data: Tensor, requires_grad: bool, backward_hooks: Any, state: Any) -> Tensor:
+    """PyTorch's spelling for a parameter that carries attributes."""
+    return rebuild_parameter(data, requires_grad, backward_hooks, state)
+
+
+def load_from_bytes(data: bytes) -> TypedStorage:
+    """A storage as a plain pickle by PyTorch holds it: a checkpoint of its own inside the pickle."""
+    # The loader is the floor above; a pickle that says so brings it in, as it would any other module.
+    return importlib.import_module("flambeau.serialization").load(io.BytesIO(data), weights_only=False)
+
+
+def _refuse(what: str) -> Any:
+    def refused(*args: Any) -> Any:
+        raise CheckpointError(f"the checkpoint holds {what}, which Flambeau does not support")
+
+    return refused
+
+
+REFUSED: dict[tuple[str, str], Any] = {
+    ("torch._utils", "_rebuild_sparse_tensor"): _refuse("a sparse tensor"),
+    ("torch._utils", "_rebuild_qtensor"): _refuse("a quantized tensor"),
+    ("torch._utils", "_rebuild_nested_tensor"): _refuse("a nested tensor"),
+    ("torch._utils", "_rebuild_meta_tensor_no_storage"): _refuse("a tensor on the meta device"),
+    ("torch._utils", "_rebuild_wrapper_subclass"): _refuse("a wrapped tensor subclass"),
+    ("torch.serialization", "_get_layout"): _refuse("a tensor layout"),
+}
+DATA: dict[tuple[str, str], Any] = {
+    ("torch", "Size"): Size,
+    ("torch", "device"): device,
+    ("torch", "Tensor"): Tensor,
+    ("torch.nn.parameter", "Parameter"): Parameter,
+    ("torch.storage", "UntypedStorage"): UntypedStorage,
+    **{("torch", d.name): d for d in ALL},
+    **{("torch", s.__name__): s for s in STORAGE_TYPES.values()},
+}
+FUNCTIONS: dict[tuple[str, str], Any] = {
+    ("torch._utils", "_rebuild_tensor"): pickling.rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): pickling.rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_tensor_v3"): pickling.rebuild_tensor_v3,
+    ("torch._utils", "_rebuild_parameter"): rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): rebuild_parameter_with_state,
+    ("torch._tensor", "_rebuild_from_type_v2"): pickling.rebuild_from_type_v2,
+}
+_ALIASES = {
+    ("torch", "UntypedStorage"): UntypedStorage,
+    ("torch.tensor", "_rebuild_from_type_v2"): pickling.rebuild_from_type_v2,
+}
+KNOWN = DATA | FUNCTIONS | REFUSED | _ALIASES
+_TRUSTED_ONLY = {("torch.storage", "_load_from_bytes"): load_from_bytes}
+_NAME_OF = {id(found): name for name, found in (DATA | FUNCTIONS | _TRUSTED_ONLY).items()}
+_PACKAGES = (("flambeau.vision", "torchvision"), ("flambeau", "torch"))
+
+
+def torch_name(obj: Any, name: str | None = None) -> tuple[str, str] | None:
+    """Module and name that PyTorch would write for a class, function, dtype of this house; None for any other."""
+    found = _NAME_OF.get(id(obj))
+    if found is not None:
+        return found
+    module = getattr(obj, "__module__", None)
+    name = name or getattr(obj, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str):
+        return None
+    for ours, theirs in _PACKAGES:
+        if module == ours or module.startswith(ours + "."):
+            return theirs + module[len(ours) :], name
+    return None
+
+
+def resolve(module: str, name: str) -> Any:
+    """The object of this house for a name that PyTorch wrote; AttributeError where there is none.
+
+    `torch.nn.modules.linear.Linear` is looked for in the module of that path, then in the packages above it.
+    """
+    if (module, name) in KNOWN:
+        return KNOWN[module, name]
+    if (module, name) in _TRUSTED_ONLY:
+        return _TRUSTED_ONLY[module, name]
+    for ours, theirs in _PACKAGES:
+        if module == theirs or module.startswith(theirs + "."):
+            parts = (ours + module[len(theirs) :]).split(".")
+            for end in range(len(parts), 0, -1):
+                found = _attribute(".".join(parts[:end]), name)
+                if found is not None:
+                    return found
+    raise AttributeError(f"Flambeau has no {module}.{name}, which the checkpoint names")
+
+
+def _attribute(module: str, name: str) -> Any:
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError:
+        return None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def is_torch(module: str) -> bool:
+    """Whether a module path belongs to PyTorch or torchvision."""
+    return module.partition(".")[0] in ("torch", "torchvision")

@@ -1,0 +1,206 @@
+"""`load`: a checkpoint back into memory, by default as data only."""
+
+from __future__ import annotations
+
+import io
+import mmap as mappings
+import os
+import pickle
+import sys
+import warnings
+from typing import IO, Any
+
+import numpy as np
+
+from flambeau.engine.value import Storage
+from flambeau.serialization import legacy, unpickler
+from flambeau.serialization.archive import MAGIC, ArchiveReader
+from flambeau.serialization.errors import CheckpointError, TruncatedError
+from flambeau.serialization.files import FileLike, is_path, reading
+from flambeau.serialization.locations import Location, Restore, restorer
+from flambeau.serialization.source import Source
+from flambeau.serialization.weights_only import WeightsUnpickler
+from flambeau.storage import TypedStorage, UntypedStorage
+
+_UNSAFE = (
+    "In PyTorch 2.6, we changed the default value of the `weights_only` argument in `torch.load` "
+    "from `False` to `True`. Re-running `torch.load` with `weights_only` set to `False` will likely succeed, "
+    "but it can result in arbitrary code execution. Do it only if you got the file from a trusted source."
+)
+_DOCS = (
+    "\n\nCheck the documentation of torch.load to learn more about types accepted by default with weights_only "
+    "https://pytorch.org/docs/stable/generated/torch.load.html."
+)
+_FORCES = ("WEIGHTS_ONLY", "NO_WEIGHTS_ONLY")
+_TRUE = ("1", "y", "yes", "true")
+
+
+class _Storages:
+    """The storages of an archive, each read when the pickle first refers to it."""
+
+    def __init__(self, archive: ArchiveReader, restore: Restore, mapped: np.ndarray | None) -> None:
+        self._archive = archive
+        self._restore = restore
+        self._mapped = mapped
+        self._swap = _byteorder(archive) != sys.byteorder
+        self._found: dict[str, UntypedStorage] = {}
+
+    def persistent_load(self, pid: Any) -> Any:
+        if not isinstance(pid, tuple) or len(pid) != 5 or pid[0] not in ("storage", b"storage"):
+            raise CheckpointError("a storage is referred to by its type, key, location and size")
+        _, kind, key, location, count = pid
+        key, location = (v.decode("ascii", "replace") if isinstance(v, bytes) else v for v in (key, location))
+        if not (isinstance(kind, type) and issubclass(kind, (TypedStorage, UntypedStorage))):
+            raise CheckpointError("a storage's type is not one of torch.FloatStorage and its like")
+        if type(key) is not str or type(location) is not str:
+            raise CheckpointError("a storage's key and location are text")
+        size = count * kind.dtype.itemsize if type(count) is int else -1
+        if size != self._archive.size(f"data/{key}"):
+            raise CheckpointError(
+                f"storage {key!r} should have {size} bytes, its record has {self._archive.size(f'data/{key}')}"
+            )
+        placed = self._found.get(key)
+        if placed is None:
+            placed = self._found[key] = self._restore(self._read(key, size, kind), location)
+        return placed if kind is UntypedStorage else TypedStorage._of(placed._storage, kind.dtype)
+
+    def _read(self, key: str, size: int, kind: Any) -> UntypedStorage:
+        name = f"data/{key}"
+        if self._mapped is None:
+            storage = Storage(self._archive.read(name))
+        else:
+            start = self._archive.offset(name)
+            storage = Storage(self._mapped[start : start + size], keeper=None)
+        handle = UntypedStorage._of(storage)
+        if self._swap:
+            handle.byteswap(kind.dtype)
+        return handle
+
+
+def _byteorder(archive: ArchiveReader) -> str:
+    if "byteorder" not in archive:
+        return "little"
+    order = archive.read("byteorder").tobytes()
+    if order not in (b"little", b"big"):
+        raise ValueError("Unknown endianness type: " + order[:20].decode("ascii", "replace"))
+    return order.decode()
+
+
+def load(
+    f: FileLike,
+    map_location: Location = None,
+    pickle_module: Any = None,
+    *,
+    weights_only: bool | None = None,
+    mmap: bool | None = None,
+    **pickle_load_args: Any,
+) -> Any:
+    """Load an object that `save` (or `torch.save`) wrote.
+
+    Args:
+        f: a path, or a seekable binary file.
+        map_location: where storages go: a device or its name, a dict from tags to tags, or a function of a storage
+            and its tag that gives the storage to use (None: the default).
+        pickle_module: module to unpickle with; only with `weights_only=False`.
+        weights_only: build tensors, numbers, text and containers only (the default); `False` runs the pickle, which
+            can execute any code: only for files from a source you trust.
+        mmap: map the file's storages instead of reading them; writes stay private to this process.
+        pickle_load_args: passed to the unpickler where `weights_only=False`, such as `encoding`.
+
+    Raises:
+        CheckpointError (an UnpicklingError and RuntimeError): the file is damaged, or names what may not be built.
+
+    >>> buffer = io.BytesIO()
+    >>> flambeau.save({"step": 3}, buffer)
+    >>> buffer.seek(0)
+    0
+    >>> flambeau.load(buffer)
+    {'step': 3}
+    """
+    module = _unpickling_module(weights_only, pickle_module, pickle_load_args)
+    restore = restorer(map_location)
+    with reading(f) as file:
+        start = file.tell()
+        magic = file.read(len(MAGIC))
+        file.seek(start)
+        try:
+            if magic == MAGIC:
+                return _load_archive(f, file, restore, module, bool(mmap), pickle_load_args)
+            if mmap:
+                raise RuntimeError(
+                    "mmap can only be used with files saved with `torch.save(_use_new_zipfile_serialization=True), "
+                    "please torch.save your checkpoint with this option in order to use mmap."
+                )
+            return _load_legacy(file, magic, restore, module, pickle_load_args)
+        except CheckpointError as error:
+            if module is None and not isinstance(error, TruncatedError):
+                raise CheckpointError(_explained(str(error))) from error.__cause__
+            raise
+
+
+def _unpickling_module(weights_only: bool | None, pickle_module: Any, options: dict[str, Any]) -> Any:
+    """The module to unpickle with, None for the reader that builds data only."""
+    only_data = pickle_module is None if weights_only is None else weights_only
+    force, lift = (os.getenv(f"TORCH_FORCE_{v}_LOAD", "0").lower() in _TRUE for v in _FORCES)
+    if force and lift:
+        raise RuntimeError(
+            "Only one of `TORCH_FORCE_WEIGHTS_ONLY_LOAD` or `TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD` "
+            "should be set, but both were set."
+        )
+    if force:
+        only_data = True
+    elif lift and weights_only is None:
+        warnings.warn(
+            "Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD detected, since the"
+            "`weights_only` argument was not explicitly passed to `torch.load`, forcing weights_only=False.",
+            UserWarning,
+            stacklevel=3,
+        )
+        only_data = False
+    if only_data and pickle_module is not None:
+        raise RuntimeError("Can not safely load weights when explicit pickle_module is specified")
+    if only_data and options:
+        warnings.warn("pickle_load_args only works if `weights_only=False`.", stacklevel=3)
+    options.setdefault("encoding", "utf-8")
+    return None if only_data else pickle_module or pickle
+
+
+def _load_archive(
+    f: FileLike, file: IO[bytes], restore: Restore, module: Any, mmap: bool, options: dict[str, Any]
+) -> Any:
+    archive = ArchiveReader(file)
+    if "constants.pkl" in archive:
+        raise RuntimeError(
+            "this file is a TorchScript archive: Flambeau loads checkpoints that torch.save wrote. In PyTorch, "
+            "save the state_dict of the loaded module instead."
+        )
+    mapped = None
+    if mmap:
+        if not is_path(f):
+            raise ValueError("f must be a file path in order to use the mmap argument")
+        mapped = np.frombuffer(mappings.mmap(file.fileno(), 0, access=mappings.ACCESS_COPY), np.uint8)
+    storages = _Storages(archive, restore, mapped)
+    data = io.BytesIO(archive.read("data.pkl").tobytes())
+    if module is None:
+        return WeightsUnpickler(Source(data), storages.persistent_load).load()
+    return unpickler.load(data, module, storages.persistent_load, **options)
+
+
+def _load_legacy(file: IO[bytes], magic: bytes, restore: Restore, module: Any, options: dict[str, Any]) -> Any:
+    if not magic:
+        raise TruncatedError("Ran out of input: the file is empty")
+    return legacy.load(file, restore, module, **options)
+
+
+def _explained(message: str) -> str:
+    """The reader's message in PyTorch's words, with what the user can do about it."""
+    if "was not an allowed global by default" in message:
+        return (
+            "Weights only load failed. This file can still be loaded, to do so you have two options, "
+            "\033[1mdo those steps only if you trust the source of the checkpoint\033[0m. "
+            f"\n\t(1) {_UNSAFE}\n\t(2) Alternatively, to load with `weights_only=True` please check "
+            f"the recommended steps in the following error message.\n\tWeightsUnpickler error: {message}{_DOCS}"
+        )
+    if message.startswith("PytorchStreamReader"):
+        return message
+    return f"Weights only load failed. {message}{_DOCS}"
