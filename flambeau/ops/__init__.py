@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.ops import create, elementwise, views  # noqa: F401
+from flambeau.ops import create, elementwise, index, views  # noqa: F401
 from flambeau.ops.op import names
 
 

@@ -1,0 +1,319 @@
+"""Indexing with tensors: reading and writing at index tensors and masks. What `x[...]` does is in methods/indexing.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flambeau import dtype as dtypes
+from flambeau.dtype import dtype as DType
+from flambeau.engine.execute import Meta
+from flambeau.errors import warn_once
+from flambeau.ops.accumulate import add_at, checked, leading
+from flambeau.ops.apply import in_place, type_name
+from flambeau.ops.op import names, op, public
+from flambeau.ops.samples import call
+from flambeau.ops.views import cast, expand, reshape, unsqueeze
+from flambeau.shape import Ints, contiguous_strides, elementwise_strides, is_contiguous
+from flambeau.tensor import Tensor, from_array
+
+Indices = Sequence[Tensor | None]
+
+# -- index tensors, one a dimension ----------------------------------------------------------------------------
+
+
+def nonzero_columns(mask: Tensor) -> list[Tensor]:
+    """The places where `mask` is true, one index tensor a dimension."""
+    return [from_array(column) for column in np.nonzero(mask._array())]
+
+
+def by_dimension(x: Tensor, indices: Indices) -> list[Tensor | None]:
+    """Index tensors as int64, one a dimension of `x` (None: all of it); masks become the places where they are true."""
+    found: list[Tensor | None] = []
+    for position, index in enumerate(indices):
+        if index is None:
+            found.append(None)
+        elif index.dtype is dtypes.bool_ or index.dtype is dtypes.uint8:
+            if index.dtype is dtypes.uint8:
+                warn_once(
+                    "indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.",
+                    stacklevel=5,
+                )
+            at = len(found)
+            if index._shape != x._shape[at : at + index.ndim]:
+                _refuse_mask(x, index, at, position)
+            found.extend(nonzero_columns(index))
+        elif index.dtype is dtypes.int64 or index.dtype is dtypes.int32:
+            found.append(cast(index, dtypes.int64))
+        else:
+            raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+    if len(found) > x.ndim:
+        raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
+    return found
+
+
+def _refuse_mask(x: Tensor, mask: Tensor, at: int, position: int) -> None:
+    for d, n in enumerate(mask._shape):
+        if at + d >= x.ndim:
+            raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
+        if x._shape[at + d] != n:
+            raise IndexError(
+                f"The shape of the mask {list(mask._shape)} at index {d} does not match the shape of the indexed "
+                f"tensor {list(x._shape)} at index {at + d}"
+            )
+
+
+def _spread(indices: Indices) -> Ints:
+    """The shape that index tensors broadcast to."""
+    used = [i._shape for i in indices if i is not None]
+    try:
+        return np.broadcast_shapes(*used)
+    except ValueError:
+        shown = ", ".join(str(list(s)) for s in used)
+        raise IndexError(f"shape mismatch: indexing tensors could not be broadcast together with shapes {shown}") from None
+
+
+def _result_layout(x: Any, indices: Indices) -> tuple[Ints, Ints]:
+    """Shape of `x[indices]`, and the strides PyTorch gives it: in the order of the source, then of the indices."""
+    spread = _spread(indices)
+    front = leading(indices)
+    rest = [d for d in range(x.ndim) if d >= len(indices) or indices[d] is None]
+    if any(i is not None and x._shape[d] == 0 for d, i in enumerate(indices)) and 0 not in spread:
+        raise IndexError("index is out of bounds for dimension with size 0")
+    kept = [x._shape[d] for d in rest]
+    shape = (*kept[:front], *spread, *kept[front:])
+    used = [i for i in indices if i is not None]
+    if is_contiguous(x._shape, x._strides) and all(is_contiguous(i._shape, i._strides) for i in used):
+        return shape, contiguous_strides(shape)
+    steps = [x._strides[d] for d in rest]
+    operands = [(*steps[:front], *[0] * len(spread), *steps[front:])]
+    for i in used:
+        lead = len(spread) - i.ndim
+        own = [0] * lead + [0 if n == 1 else s for n, s in zip(i._shape, i._strides)]
+        operands.append((*[0] * front, *own, *[0] * (len(shape) - front - len(spread))))
+    return shape, elementwise_strides(shape, [(shape, s) for s in operands])
+
+
+def _arrays(x: np.ndarray, indices: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+    return [None if i is None else checked(i, x.shape[d], d) for d, i in enumerate(indices)]
+
+
+def _key(indices: Sequence[np.ndarray | None]) -> tuple:
+    return tuple([slice(None) if i is None else i for i in indices])
+
+
+# -- reading and writing ---------------------------------------------------------------------------------------
+
+
+def _index(x: np.ndarray, *indices: np.ndarray | None) -> np.ndarray:
+    found = _arrays(x, indices)
+    used = [d for d, i in enumerate(found) if i is not None]
+    if len(used) == 1:
+        return np.asarray(x.take(found[used[0]], axis=used[0]))
+    return x[_key(found)]
+
+
+def _meta_index(x: Tensor, *indices: Tensor | None) -> Meta:
+    shape, strides = _result_layout(x, indices)
+    return Meta(shape, x.dtype, strides)
+
+
+def _index_vjp(g: Tensor, _y: Any, _x: Any, *indices: Tensor | None) -> tuple:
+    return (index_put_op(g.new_zeros(_x.shape), g, *indices, accumulate=True),)
+
+
+def _index_put(x: np.ndarray, values: np.ndarray, *indices: np.ndarray | None, accumulate: bool) -> np.ndarray:
+    found = _arrays(x, indices)
+    used = np.broadcast_arrays(*[i for i in found if i is not None])
+    spread = iter(used)
+    found = [None if i is None else next(spread) for i in found]
+    out = x.copy()
+    if not accumulate:
+        out[_key(found)] = values
+        return out
+    rest = [x.shape[d] for d in range(x.ndim) if d >= len(found) or found[d] is None]
+    front = leading(found)
+    return add_at(out, found, np.broadcast_to(values, (*rest[:front], *used[0].shape, *rest[front:])))
+
+
+def _meta_index_put(x: Tensor, values: Tensor, *indices: Tensor | None, accumulate: bool) -> Meta:
+    if x.dtype is not values.dtype:
+        raise RuntimeError(
+            f"Index put requires the source and destination dtypes match, got {type_name(x.dtype)} for the destination "
+            f"and {type_name(values.dtype)} for the source."
+        )
+    shape, _ = _result_layout(x, indices)
+    lead = len(shape) - values.ndim
+    if lead < 0 or any(n not in (1, want) for n, want in zip(values._shape, shape[lead:])):
+        raise RuntimeError(
+            f"shape mismatch: value tensor of shape {list(values._shape)} cannot be broadcast to indexing result of "
+            f"shape {list(shape)}"
+        )
+    return Meta(x._shape, x.dtype)
+
+
+def _samples_index(t: Any) -> Any:
+    def at(high: int, *shape: int) -> Tensor:
+        return t(*shape, dtype=dtypes.int64, low=0, high=high)
+
+    yield call(t(5, 3), at(5, 4))
+    yield call(t(4, 3, 2), None, at(3, 2, 2))
+    yield call(t(4, 3, 2), at(4, 3), at(3, 1))
+    yield call(t(4, 3, 2), at(4, 3), None, at(2, 3))
+    yield call(t(2, 4, 3), None, at(4, 0))
+
+
+def _samples_index_put(t: Any) -> Any:
+    def at(high: int, *shape: int) -> Tensor:
+        return t(*shape, dtype=dtypes.int64, low=0, high=high)
+
+    fixed = from_array(np.array([3, 0]))
+    yield call(t(5, 3), t(2, 3), fixed, accumulate=False)
+    yield call(t(5, 3), t(4, 3), at(5, 4), accumulate=True)
+    yield call(t(4, 3, 2), t(4, 5), None, at(3, 5), at(2, 5), accumulate=True)
+    yield call(t(4, 3, 2), t(2), at(4, 3), at(3, 1), accumulate=True)
+    yield call(t(4, 3, 2), t(3, 3), at(4, 3), None, at(2, 3), accumulate=True)
+
+
+index_op = op("index", ref=_index, meta=_meta_index, vjp=_index_vjp, samples=_samples_index)
+index_put_op = op(
+    "index_put", ref=_index_put, meta=_meta_index_put, samples=_samples_index_put,
+    vjp=(
+        lambda g, _y, _x, _v, *indices, accumulate: g if accumulate else index_put_op(
+            g, g.new_zeros(()), *indices, accumulate=False),
+        lambda g, _y, _x, _v, *indices, accumulate: index_op(g, *indices),
+    ),
+)  # fmt: skip
+# Writing one value under a mask: `x[mask] = value` without listing the places.
+mask_put_op = op(
+    "mask_put", ref=lambda x, mask, value: np.where(mask, value, x), backward_name="IndexPutBackward0",
+    meta=lambda x, mask, value: Meta(x._shape, x.dtype),
+    vjp=(lambda g, _y, _x, mask, _v: mask_put_op(g, mask, g.new_zeros(())), None,
+         lambda g, _y, _x, mask, _v: mask_put_op(g, ~mask, g.new_zeros(()))),
+    samples=lambda t: [call(t(3, 4), t(3, 4) > 0, t()), call(t(3, 4), t(3, 1) > 0, t())],
+)  # fmt: skip
+
+
+def index(x: Tensor, indices: Indices) -> Tensor:
+    """`x` at index tensors and masks, one a dimension; None takes a dimension whole."""
+    found = by_dimension(x, indices)
+    return index_op(x, *found)
+
+
+def is_mask(i: Tensor | None) -> bool:
+    return i is not None and (i.dtype is dtypes.bool_ or i.dtype is dtypes.uint8)
+
+
+@public("torch Tensor", inplace=True)
+def index_put(input: Tensor, indices: Indices, values: Tensor, accumulate: bool = False) -> Tensor:
+    """A copy of `input` with `values` written (or added, repeats included) at the places `indices` name."""
+    if len(indices) == 1 and is_mask(indices[0]) and values.numel() == 1 and not accumulate:
+        return _mask_put(input, indices[0], values)  # type: ignore[arg-type]
+    return index_put_op(input, values, *by_dimension(input, indices), accumulate=accumulate)
+
+
+def _mask_put(input: Tensor, mask: Tensor, value: Tensor) -> Tensor:
+    if mask._shape != input._shape[: mask.ndim]:
+        _refuse_mask(input, mask, 0, 0)
+    mask = cast(reshape(mask, (*mask._shape, *[1] * (input.ndim - mask.ndim))), dtypes.bool_)
+    return mask_put_op(input, mask, cast(reshape(value, ()), input.dtype))
+
+
+names["Tensor"]["_index_put_impl_"] = in_place(index_put, "_index_put_impl_")
+
+# -- where the nonzero elements are ----------------------------------------------------------------------------
+
+
+@public("torch Tensor", out=True)
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
+    """Indices of the nonzero elements: a row each (n, dims), or a tuple of one index tensor a dimension.
+
+    >>> nonzero(tensor([0, 3, 4]))
+    tensor([[1],
+            [2]])
+    """
+    array = input._array()
+    if as_tuple:
+        return tuple(from_array(column) for column in np.nonzero(array if array.ndim else array.reshape(1)))
+    if not array.ndim:
+        return from_array(np.empty((int(bool(array)), 0), np.int64))
+    return from_array(np.ascontiguousarray(np.stack(np.nonzero(array), axis=-1)))
+
+
+@public("torch Tensor")
+def argwhere(input: Tensor) -> Tensor:
+    """Indices of the nonzero elements, a row each."""
+    return nonzero(input)
+
+
+@public("torch Tensor", out=True)
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+    """The elements where `mask` is true, in one dimension; both broadcast together."""
+    if mask.dtype is not dtypes.bool_:
+        raise RuntimeError("masked_select: expected BoolTensor for mask")
+    shape = np.broadcast_shapes(input._shape, mask._shape)
+    if not shape:
+        return index(unsqueeze(input, 0), [unsqueeze(mask, 0)])
+    return index(expand(input, shape), [expand(mask, shape)])
+
+
+@public("torch Tensor", inplace=True)
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """A copy of `input` whose elements under `mask` are those of `source`, in order."""
+    if mask.dtype is not dtypes.bool_:
+        raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {_lower(mask.dtype)}")
+    if input.dtype is not source.dtype:
+        raise RuntimeError(
+            f"masked_scatter: expected self and source to have same dtypes but got {type_name(input.dtype)} and "
+            f"{type_name(source.dtype)}"
+        )
+    shape = np.broadcast_shapes(input._shape, mask._shape)
+    input, mask = expand(input, shape), expand(mask, shape)
+    columns = nonzero_columns(mask if shape else unsqueeze(mask, 0))
+    count = columns[0].numel()
+    if count > source.numel():
+        raise RuntimeError("Number of elements of source < number of ones in mask")
+    values = reshape(source, (-1,))[:count]
+    written = index_put_op(input if shape else unsqueeze(input, 0), values, *columns, accumulate=False)
+    return written if shape else reshape(written, ())
+
+
+def _lower(d: DType) -> str:
+    return type_name(d).lower()
+
+
+# -- flat indices ----------------------------------------------------------------------------------------------
+
+
+def _require_long(name: str, index: Tensor) -> None:
+    if index.dtype is not dtypes.int64:
+        raise RuntimeError(f"{name}(): Expected a long tensor for index, but got {type_name(index.dtype)}")
+
+
+@public("torch Tensor", out=True)
+def take(input: Tensor, index: Tensor) -> Tensor:
+    """Elements at flat (row-major) indices; the shape is that of `index`."""
+    _require_long("take", index)
+    return index_op(reshape(input, (-1,)), index)
+
+
+@public("Tensor torch", inplace=True)
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    """A copy of `input` with `source` written (or added) at flat indices."""
+    _require_long("put_", index)
+    if input.dtype is not source.dtype:
+        raise RuntimeError(
+            f"put_(): self and source expected to have the same dtype, but got self.dtype = {type_name(input.dtype)} and "
+            f"source.dtype = {type_name(source.dtype)}"
+        )
+    if index.numel() != source.numel():
+        raise RuntimeError(
+            "put_(): Expected source and index to have the same number of elements, but got source.numel() = "
+            f"{source.numel()}, index.numel() = {index.numel()}"
+        )
+    flat = index_put_op(
+        reshape(input, (-1,)), reshape(source, (-1,)), reshape(index, (-1,)), accumulate=accumulate
+    )
+    return reshape(flat, input._shape)
