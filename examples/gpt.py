@@ -89,7 +89,8 @@ def main():
     data = torch.tensor([number[c] for c in text])
 
     model = GPT(len(characters), args.context, args.width, args.heads, args.layers)
-    print(f"{len(text)} characters, {len(characters)} different; {sum(p.numel() for p in model.parameters())} parameters")
+    count = sum(p.numel() for p in model.parameters())
+    print(f"{len(text)} characters, {len(characters)} different; {count} parameters")
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.1)
     warmup = max(1, args.steps // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(
