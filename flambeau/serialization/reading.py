@@ -22,15 +22,6 @@ from flambeau.serialization.source import Source
 from flambeau.serialization.weights_only import WeightsUnpickler
 from flambeau.storage import TypedStorage, UntypedStorage
 
-_UNSAFE = (
-    "In PyTorch 2.6, we changed the default value of the `weights_only` argument in `torch.load` "
-    "from `False` to `True`. Re-running `torch.load` with `weights_only` set to `False` will likely succeed, "
-    "but it can result in arbitrary code execution. Do it only if you got the file from a trusted source."
-)
-_DOCS = (
-    "\n\nCheck the documentation of torch.load to learn more about types accepted by default with weights_only "
-    "https://pytorch.org/docs/stable/generated/torch.load.html."
-)
 _FORCES = ("WEIGHTS_ONLY", "NO_WEIGHTS_ONLY")
 _TRUE = ("1", "y", "yes", "true")
 
@@ -123,19 +114,16 @@ def load(
         start = file.tell()
         magic = file.read(len(MAGIC))
         file.seek(start)
-        try:
-            if magic == MAGIC:
-                return _load_archive(f, file, restore, module, bool(mmap), pickle_load_args)
-            if mmap:
-                raise RuntimeError(
-                    "mmap can only be used with files saved with `torch.save(_use_new_zipfile_serialization=True), "
-                    "please torch.save your checkpoint with this option in order to use mmap."
-                )
-            return _load_legacy(file, magic, restore, module, pickle_load_args)
-        except CheckpointError as error:
-            if module is None and not isinstance(error, TruncatedError):
-                raise CheckpointError(_explained(str(error))) from error.__cause__
-            raise
+        if magic == MAGIC:
+            return _load_archive(f, file, restore, module, bool(mmap), pickle_load_args)
+        if mmap:
+            raise RuntimeError(
+                "mmap can only be used with files saved with `torch.save(_use_new_zipfile_serialization=True), "
+                "please torch.save your checkpoint with this option in order to use mmap."
+            )
+        if not magic:
+            raise TruncatedError("Ran out of input: the file is empty")
+        return legacy.load(file, restore, module, **pickle_load_args)
 
 
 def _unpickling_module(weights_only: bool | None, pickle_module: Any, options: dict[str, Any]) -> Any:
@@ -184,23 +172,3 @@ def _load_archive(
     if module is None:
         return WeightsUnpickler(Source(data), storages.persistent_load).load()
     return unpickler.load(data, module, storages.persistent_load, **options)
-
-
-def _load_legacy(file: IO[bytes], magic: bytes, restore: Restore, module: Any, options: dict[str, Any]) -> Any:
-    if not magic:
-        raise TruncatedError("Ran out of input: the file is empty")
-    return legacy.load(file, restore, module, **options)
-
-
-def _explained(message: str) -> str:
-    """The reader's message in PyTorch's words, with what the user can do about it."""
-    if "was not an allowed global by default" in message:
-        return (
-            "Weights only load failed. This file can still be loaded, to do so you have two options, "
-            "\033[1mdo those steps only if you trust the source of the checkpoint\033[0m. "
-            f"\n\t(1) {_UNSAFE}\n\t(2) Alternatively, to load with `weights_only=True` please check "
-            f"the recommended steps in the following error message.\n\tWeightsUnpickler error: {message}{_DOCS}"
-        )
-    if message.startswith("PytorchStreamReader"):
-        return message
-    return f"Weights only load failed. {message}{_DOCS}"

@@ -7,6 +7,7 @@ It interprets the opcodes of a pickle itself. A global is looked up in a table, 
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import Counter, OrderedDict
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.serialization.builders import BUILDERS, check_key, encode, type_name
-from flambeau.serialization.errors import CheckpointError
+from flambeau.serialization.errors import CheckpointError, TruncatedError, explained
 from flambeau.serialization.names import KNOWN
 from flambeau.serialization.safe_globals import BLOCKED_MODULES, CONTAINERS, user_globals
 from flambeau.serialization.source import Source
@@ -22,6 +23,7 @@ from flambeau.serialization.source import Source
 _ALLOWED = {".".join(name): found for name, found in (KNOWN | CONTAINERS).items()}
 _ALLOWED["_codecs.encode"] = encode
 _DICTS = (dict, OrderedDict, Counter)
+_OTHER_TYPE = re.compile(r"\w+Storage|q?u?int\d\w*|float\d\w*|bits\w+|complex32")
 _FREE_WORK = 1 << 20
 _WORK_PER_BYTE = 16
 _CORRUPT = (IndexError, KeyError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError, struct.error)
@@ -71,14 +73,15 @@ class WeightsUnpickler:
                 handler(self)
         except _Stop as stop:
             return stop.args[0]
-        except CheckpointError:
+        except TruncatedError:
             raise
         except RuntimeError as error:
-            raise CheckpointError(str(error)) from error
+            raise CheckpointError(explained(str(error))) from error.__cause__
         except _UserError as error:
             raise error.args[0] from None
         except _CORRUPT as error:
-            raise CheckpointError(f"the pickle is corrupt: {type(error).__name__}: {str(error)[:300]}") from error
+            reason = f"the pickle is corrupt: {type(error).__name__}: {str(error)[:300]}"
+            raise CheckpointError(explained(reason)) from error
 
     def is_allowed(self, obj: Any) -> bool:
         """Whether the user allowed this class or function."""
@@ -103,6 +106,8 @@ class WeightsUnpickler:
         if found is None:
             found = self._user.get(full)
         if found is None:
+            if module == "torch" and _OTHER_TYPE.fullmatch(name):
+                raise CheckpointError(f"the checkpoint holds data of the type {full}, which Flambeau does not have")
             full = full.removeprefix("builtins.")
             raise CheckpointError(
                 f"Unsupported global: GLOBAL {full} was not an allowed global by default. "
