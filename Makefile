@@ -24,9 +24,8 @@ help:
 	@echo "make clean         remove the environments and what was built"
 
 run: $(VENV)/.run
-	@$(BIN)/flambeau train --data digits --model lenet --epochs 20 --seed 0 --out $(OUT)
-	@echo
-	@echo "Everything is in $(OUT):" && ls $(OUT)
+	@$(BIN)/flambeau train --data digits --model lenet --out $(OUT)
+	@echo "curves: $(OUT)/curves.png   confusion matrix: $(OUT)/confusion.png   everything else: $(OUT)"
 
 test: $(VENV)/.dev
 	$(ONE_THREAD) $(BIN)/python $(PYTEST) --ignore=tests/differential
