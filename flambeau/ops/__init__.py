@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.ops import create, elementwise, index, views  # noqa: F401
+from flambeau.ops import (  # noqa: F401
+    compare,
+    contract,
+    create,
+    dropouts,
+    elementwise,
+    extrema,
+    index,
+    masking,
+    random,
+    random_create,
+    reduce,
+    views,
+)
 from flambeau.ops.op import names
 
 

@@ -56,6 +56,6 @@ def add_at(out: np.ndarray, indices: Sequence[np.ndarray | None], values: np.nda
 
 
 def leading(indices: Sequence[object]) -> int:
-    """Where the dimensions of the index tensors stand in the result: at the first of them if adjacent, else in front."""
+    """Where the index tensors' dimensions stand in the result: at the first of them if adjacent, else in front."""
     axes = [d for d, index in enumerate(indices) if index is not None]
     return axes[0] if axes[-1] - axes[0] == len(axes) - 1 else 0

@@ -1,4 +1,4 @@
-"""Indexing with tensors: reading and writing at index tensors and masks. What `x[...]` does is in methods/indexing.py."""
+"""Reading and writing at index tensors and masks. How `x[...]` comes down to this is in methods/indexing.py."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def _spread(indices: Indices) -> Ints:
         return np.broadcast_shapes(*used)
     except ValueError:
         shown = ", ".join(str(list(s)) for s in used)
-        raise IndexError(f"shape mismatch: indexing tensors could not be broadcast together with shapes {shown}") from None
+        raise IndexError(
+            f"shape mismatch: indexing tensors could not be broadcast together with shapes {shown}"
+        ) from None
 
 
 def _result_layout(x: Any, indices: Indices) -> tuple[Ints, Ints]:
@@ -305,8 +307,8 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     _require_long("put_", index)
     if input.dtype is not source.dtype:
         raise RuntimeError(
-            f"put_(): self and source expected to have the same dtype, but got self.dtype = {type_name(input.dtype)} and "
-            f"source.dtype = {type_name(source.dtype)}"
+            "put_(): self and source expected to have the same dtype, but got self.dtype = "
+            f"{type_name(input.dtype)} and source.dtype = {type_name(source.dtype)}"
         )
     if index.numel() != source.numel():
         raise RuntimeError(
