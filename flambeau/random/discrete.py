@@ -9,12 +9,12 @@ import numpy as np
 
 from flambeau.random import libm
 from flambeau.random.cast import convert
-from flambeau.random.continuous import exponential, standard_doubles, standard_singles
+from flambeau.random.continuous import standard_doubles, standard_singles
 from flambeau.random.generator import Generator
 
 _NARROW_RANGE = 1 << 28  # wider ranges draw 64 bits a number, so that the remainder is not visibly skewed
 _LONG_PERMUTATION = 0xFFFFFFFF // 20
-_DIGITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
+DIGITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 
 
 def integers(g: Generator, n: int, low: int, span: int, dtype: np.dtype) -> np.ndarray:
@@ -35,7 +35,7 @@ def default_integers(g: Generator, n: int, dtype: np.dtype) -> np.ndarray:
     """`n` integers from 0 to the largest that `dtype` holds; to 2**digits for floating types."""
     if dtype == np.bool_:
         return (g.raw(n) & np.uint64(1)).astype(np.bool_)
-    digits = _DIGITS.get(dtype.name)
+    digits = DIGITS.get(dtype.name)
     span = (1 << digits) + 1 if digits else int(np.iinfo(dtype).max) + 1
     words = g.raw64(n) if dtype in (np.float64, np.int64) else g.raw(n)
     return convert((words % np.uint64(span)).view(np.int64), dtype)
@@ -43,7 +43,7 @@ def default_integers(g: Generator, n: int, dtype: np.dtype) -> np.ndarray:
 
 def integer_bounds(low: int, high: int, dtype: np.dtype) -> tuple[int, int]:
     """[low, high) shrunk to where rounding to a floating dtype stays inside it."""
-    digits = _DIGITS.get(dtype.name)
+    digits = DIGITS.get(dtype.name)
     if digits is None:
         return low, high
     return lowest_start(low, dtype), _last_end(high, digits, dtype)
@@ -51,7 +51,7 @@ def integer_bounds(low: int, high: int, dtype: np.dtype) -> tuple[int, int]:
 
 def lowest_start(low: int, dtype: np.dtype) -> int:
     """The first integer from `low` on that does not round below it."""
-    digits = _DIGITS[dtype.name]
+    digits = DIGITS[dtype.name]
     rounded = _rounded(low + 1, dtype)
     if rounded < low:
         return rounded + (1 << (abs(low + 1).bit_length() - digits))
@@ -161,11 +161,13 @@ def multinomial_with_replacement(g: Generator, weights: np.ndarray, n: int) -> n
     return out
 
 
-def multinomial_without_replacement(g: Generator, weights: np.ndarray, n: int) -> np.ndarray:
-    """`n` different categories for each row of `weights`, as int64 [rows, n]; the exponential race."""
-    race = exponential(g, weights.size, 1.0, weights.dtype).reshape(weights.shape)
+def first_in_race(weights: np.ndarray, race: np.ndarray, n: int) -> np.ndarray:
+    """The `n` categories of each row with the largest weights[i] / race[i]: draws without replacement.
+
+    `race` holds exponential numbers (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006).
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
-        race = weights / race
+        score = weights / race
     if n == 1:
-        return race.argmax(axis=-1).reshape(-1, 1)
-    return np.argsort(-race, axis=-1, kind="stable")[:, :n]
+        return score.argmax(axis=-1, keepdims=True)
+    return np.argsort(-score, axis=-1, kind="stable")[..., :n]

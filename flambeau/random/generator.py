@@ -69,7 +69,7 @@ class Generator:
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream that belongs to `seed` (its low 32 bits decide); negative seeds count from 2**64 down."""
         if not hasattr(seed, "__index__"):
-            raise TypeError(f"manual_seed expected a long, but got {type(seed).__name__}")
+            raise RuntimeError(f"manual_seed expected a long, but got {type(seed).__name__}")
         self._restart(seed_bits(seed.__index__()))
         return self
 
@@ -193,9 +193,9 @@ class Rewind:
 
 
 def seed_bits(seed: int) -> int:
-    """A user's seed as 64 bits; RuntimeError beyond [-2**63, 2**64)."""
+    """A user's seed as 64 bits; ValueError beyond [-2**63, 2**64)."""
     if not -(1 << 63) <= seed <= _MASK64:
-        raise RuntimeError("Overflow when unpacking long long")
+        raise ValueError("Overflow when unpacking long long")
     return seed & _MASK64
 
 
