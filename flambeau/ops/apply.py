@@ -214,7 +214,7 @@ def with_out(function: Callable) -> Callable:
             pairs = list(zip(out, result, strict=True))
             for target, part in pairs:
                 write_out(function.__name__, target, part)
-            return type(result)(*out) if hasattr(result, "_fields") else tuple(out)
+            return type(result)(out)
         return write_out(function.__name__, out, result)
 
     return wrapped

@@ -1,0 +1,274 @@
+"""Comparisons, logic, bits, and the tests of single elements (`isnan`, `signbit` ...)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flambeau import dtype as dtypes
+from flambeau.engine.execute import Meta
+from flambeau.ops.arguments import check_input, not_implemented, numpy_names
+from flambeau.ops.op import Op, op, public
+from flambeau.ops.rules import Result, elementwise, require_operand, require_tensor
+from flambeau.ops.samples import Call, Maker, anywhere, call
+from flambeau.tensor import Tensor
+
+BOOL = Result.BOOL
+INTEGER_MAKER = {"dtype": dtypes.int64, "low": 0, "high": 4}
+
+
+def pairs_of(**kind: Any) -> Callable[[Maker], list[Call]]:
+    """Pairs that broadcast, and a tensor with a number, of one kind of elements."""
+
+    def samples(t: Maker) -> list[Call]:
+        shapes = (((3,), (3,)), ((2, 3), (3,)), ((2, 1), (1, 4)), ((), (2,)), ((2, 0), (1,)))
+        return [*(call(t(*a, **kind), t(*b, **kind)) for a, b in shapes), call(t(2, 3, **kind), 2)]
+
+    return samples
+
+
+# -- comparisons -----------------------------------------------------------------------------------------------
+
+
+def rounded_number(input: Tensor, other: Any) -> Any:
+    """A number as the narrow float it is compared in: `half(0.1) == 0.1` holds."""
+    if isinstance(other, float) and input.dtype in (dtypes.float16, dtypes.bfloat16):
+        return float(np.asarray(other).astype(input.dtype.np))
+    return other
+
+
+def _comparison(name: str, ref: Callable, alias: str | None) -> Op:
+    record = op(name, ref=ref, meta=_ordered(name) if name not in ("eq", "ne") else elementwise(BOOL),
+                samples=pairs_of(low=-1, high=1))  # fmt: skip
+
+    def function(input: Tensor, other: Any) -> Tensor:
+        require_tensor(name, "input", 1, input)
+        if not isinstance(other, Tensor):
+            require_operand(name, "other", 2, other)
+            other = rounded_number(input, other)
+        return record(input, other)
+
+    function.__name__ = name
+    function.__doc__ = f"Whether `input` {_WORDS[name]} `other`, element by element: a bool tensor."
+    public("torch Tensor", name=name, aliases=(alias,) if alias else (), inplace=True, out=True)(function)
+    return record
+
+
+def _ordered(name: str) -> Callable[..., Meta]:
+    rule = elementwise(BOOL)
+
+    def meta(*inputs: Any) -> Meta:
+        found = rule(*inputs)
+        assert found.compute is not None
+        if found.compute.is_complex:
+            raise not_implemented(f"{name}_cpu", found.compute)
+        return found
+
+    return meta
+
+
+_WORDS = {"eq": "equals", "ne": "differs from", "lt": "is below", "le": "is at most", "gt": "is above",
+          "ge": "is at least"}  # fmt: skip
+eq_op = _comparison("eq", np.equal, None)
+ne_op = _comparison("ne", np.not_equal, "not_equal")
+lt_op = _comparison("lt", np.less, "less")
+le_op = _comparison("le", np.less_equal, "less_equal")
+gt_op = _comparison("gt", np.greater, "greater")
+ge_op = _comparison("ge", np.greater_equal, "greater_equal")
+
+# -- logic -----------------------------------------------------------------------------------------------------
+
+
+def _logical(name: str, ref: Callable) -> None:
+    record = op(name, ref=ref, meta=elementwise(BOOL), samples=pairs_of(**INTEGER_MAKER)
+                if name != "logical_not" else anywhere)  # fmt: skip
+    if name == "logical_not":
+
+        def function(input: Tensor) -> Tensor:
+            check_input(name, input)
+            return record(input)
+
+    else:
+
+        def function(input: Tensor, other: Tensor) -> Tensor:  # type: ignore[misc]
+            require_tensor(name, "input", 1, input)
+            require_tensor(name, "other", 2, other)
+            return record(input, other)
+
+    function.__name__, function.__doc__ = name, f"Elementwise `{name}`: zero is false, all else is true."
+    public("torch Tensor", name=name, inplace=True, out=True)(function)
+
+
+_logical("logical_and", np.logical_and)
+_logical("logical_or", np.logical_or)
+_logical("logical_xor", np.logical_xor)
+_logical("logical_not", np.logical_not)
+
+# -- bits ------------------------------------------------------------------------------------------------------
+
+
+def _bitwise_meta(kernel: str, bools: bool = True) -> Callable[..., Meta]:
+    rule = elementwise(Result.SAME)
+
+    def meta(*inputs: Any) -> Meta:
+        found = rule(*inputs)
+        if found.dtype.category > dtypes.INTEGER or (found.dtype is dtypes.bool_ and not bools):
+            raise not_implemented(kernel, found.dtype)
+        return found
+
+    return meta
+
+
+def _bitwise(name: str, ref: Callable, kernel: str, bools: bool = True, aliases: tuple[str, ...] = ()) -> None:
+    record = op(name, ref=ref, meta=_bitwise_meta(kernel, bools), samples=pairs_of(**INTEGER_MAKER))
+
+    def function(input: Any, other: Any) -> Tensor:
+        require_operand(name, "input", 1, input)
+        require_operand(name, "other", 2, other)
+        return record(input, other)
+
+    function.__name__, function.__doc__ = name, f"Elementwise `{name}` of integers (or bools)."
+    public("torch Tensor", name=name, aliases=aliases, inplace=True, out=True)(function)
+
+
+_bitwise("bitwise_and", np.bitwise_and, "bitwise_and_cpu")
+_bitwise("bitwise_or", np.bitwise_or, "bitwise_or_cpu")
+_bitwise("bitwise_xor", np.bitwise_xor, "bitwise_xor_cpu")
+_bitwise("bitwise_left_shift", np.left_shift, "lshift_cpu", bools=False)
+_bitwise("bitwise_right_shift", np.right_shift, "rshift_cpu", bools=False)
+bitwise_not_op = op(
+    "bitwise_not", ref=np.invert, meta=_bitwise_meta("bitwise_not_cpu"), samples=lambda t: [call(t(3, **INTEGER_MAKER))]
+)
+
+
+@public("torch Tensor", inplace=True, out=True)
+def bitwise_not(input: Tensor) -> Tensor:
+    """Every bit inverted; `logical_not` of bools."""
+    check_input("bitwise_not", input)
+    return bitwise_not_op(input)
+
+
+# -- tests of single elements ----------------------------------------------------------------------------------
+
+
+def _isposinf(x: Any) -> Any:
+    return x == np.inf
+
+
+def _isneginf(x: Any) -> Any:
+    return x == -np.inf
+
+
+def _signbit(x: Any) -> Any:
+    return np.signbit(x) if x.dtype.kind == "f" else np.less(x, 0)
+
+
+def _test(name: str, ref: Callable, words: str, out: bool = False, real: bool = False) -> None:
+    rule = elementwise(BOOL)
+
+    def meta(x: Tensor) -> Meta:
+        if real and x.dtype.is_complex:
+            raise RuntimeError(f"{name} does not support complex inputs.")
+        return rule(x)
+
+    record = op(name, ref=ref, meta=meta, samples=anywhere)
+
+    def function(input: Tensor) -> Tensor:
+        check_input(name, input)
+        return record(input)
+
+    function.__name__, function.__doc__ = name, f"Whether each element {words}: a bool tensor."
+    public("torch Tensor", name=name, out=out)(function)
+
+
+_test("isnan", np.isnan, "is NaN")
+_test("isinf", np.isinf, "is infinite")
+_test("isfinite", np.isfinite, "is neither infinite nor NaN")
+_test("isposinf", _isposinf, "is positive infinity", out=True, real=True)
+_test("isneginf", _isneginf, "is negative infinity", out=True, real=True)
+_test("isreal", np.isreal, "has no imaginary part")
+_test("signbit", _signbit, "has its sign bit set", out=True, real=True)
+
+# -- the larger and the smaller of two -------------------------------------------------------------------------
+
+
+def _pair_meta(name: str) -> Callable[..., Meta]:
+    rule = elementwise(Result.SAME)
+
+    def meta(a: Tensor, b: Tensor) -> Meta:
+        found = rule(a, b)
+        if found.dtype.is_complex:
+            raise RuntimeError(f"{name} not implemented for complex tensors.")
+        return found
+
+    return meta
+
+
+def _pair_samples(t: Maker) -> list[Call]:
+    """Operands that stay apart from each other: the maximum has no derivative at ties."""
+    pairs = [call(t(3), t(3)), call(t(2, 3), t(3)), call(t(2, 1), t(1, 4)), call(t(2, 0), t(1))]
+    for pair in pairs:
+        array = pair.inputs[0]._array()
+        array += np.where(array > 0, 0.01, -0.01)
+    return pairs
+
+
+def _pair(name: str, ref: Callable, vjp: tuple, words: str) -> Op:
+    record = op(name, ref=ref, meta=_pair_meta(name), vjp=vjp, samples=_pair_samples)
+
+    @numpy_names
+    def function(input: Tensor, other: Tensor) -> Tensor:
+        require_tensor(name, "input", 1, input)
+        require_tensor(name, "other", 2, other)
+        return record(input, other)
+
+    function.__name__, function.__doc__ = name, f"The {words}, element by element."
+    public("torch Tensor", name=name, out=True)(function)
+    return record
+
+
+def _shared(g: Tensor, wins: Tensor, ties: Tensor) -> Tensor:
+    """The gradient where an operand wins, and half of it where both are equal."""
+    return (g * 0.5).masked_fill(ties.logical_not(), 0) + g.masked_fill(wins.logical_not(), 0)
+
+
+maximum_op = _pair(
+    "maximum", np.maximum, (
+        lambda g, _y, a, b: _shared(g, (a > b) | a.isnan() | b.isnan(), a == b),
+        lambda g, _y, a, b: _shared(g, (b > a) | a.isnan() | b.isnan(), a == b),
+    ), "larger of two; NaN where either is NaN",
+)  # fmt: skip
+minimum_op = _pair(
+    "minimum", np.minimum, (
+        lambda g, _y, a, b: _shared(g, (a < b) | a.isnan() | b.isnan(), a == b),
+        lambda g, _y, a, b: _shared(g, (b < a) | a.isnan() | b.isnan(), a == b),
+    ), "smaller of two; NaN where either is NaN",
+)  # fmt: skip
+fmax_op = _pair(
+    "fmax", np.fmax, (
+        lambda g, _y, a, b: g.masked_fill(((a >= b) | b.isnan()).logical_not(), 0),
+        lambda g, _y, a, b: g.masked_fill((a >= b) | b.isnan(), 0),
+    ), "larger of two; NaN only where both are NaN",
+)  # fmt: skip
+fmin_op = _pair(
+    "fmin", np.fmin, (
+        lambda g, _y, a, b: g.masked_fill(((a <= b) | b.isnan()).logical_not(), 0),
+        lambda g, _y, a, b: g.masked_fill((a <= b) | b.isnan(), 0),
+    ), "smaller of two; NaN only where both are NaN",
+)  # fmt: skip
+
+heaviside_op = op("heaviside", ref=np.heaviside, meta=elementwise(Result.SAME), samples=pairs_of(low=-1, high=1))
+
+
+@public("torch Tensor", inplace=True, out=True)
+def heaviside(input: Tensor, values: Tensor) -> Tensor:
+    """The step function: 0 below zero, `values` at zero, 1 above."""
+    check_input("heaviside", input)
+    require_tensor("heaviside", "values", 2, values)
+    if input.dtype is not values.dtype:
+        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
+    if input.dtype.is_complex:
+        raise RuntimeError("heaviside is not yet implemented for complex tensors.")
+    return heaviside_op(input, values)
