@@ -186,7 +186,7 @@ def _number(x: Any) -> Any:
     return _get_value(_to_scalar(x))
 
 
-def _operand(t: Tensor) -> np.ndarray:
+def _operand(t: Any) -> np.ndarray:
     """A tensor's memory in the dtype the formula computes in; complex numbers as pairs of reals."""
     array = t._array()
     if t.dtype.is_complex:
