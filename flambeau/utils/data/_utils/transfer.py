@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau.dtype import by_name
 from flambeau.tensor import Tensor, from_array
 
 SHARED_MEMORY = hasattr(os, "memfd_create") and hasattr(socket, "send_fds")
@@ -42,7 +42,7 @@ def _memory_of(tensor: Tensor) -> tuple[np.ndarray, tuple[int, ...]]:
 def _rebuild_tensor(
     memory: np.ndarray, dtype: str, shape: tuple[int, ...], strides: tuple[int, ...], requires_grad: bool
 ) -> Tensor:
-    element = getattr(dtypes, dtype)
+    element = by_name(dtype)
     flat = memory.view(element.np)
     steps = tuple(step * element.itemsize for step in strides)
     tensor = from_array(np.lib.stride_tricks.as_strided(flat, shape, steps))
@@ -62,8 +62,7 @@ class _BatchPickler(pickle.Pickler):
                 "on the tensor before serializing (e.g., putting it on the queue)."
             )
         memory, strides = _memory_of(obj)
-        name = str(obj.dtype).rpartition(".")[2]
-        return _rebuild_tensor, (memory, name, obj._shape, strides, obj.requires_grad)
+        return _rebuild_tensor, (memory, obj.dtype.name, obj._shape, strides, obj.requires_grad)
 
 
 def encode(message: Any) -> tuple[bytes, list[memoryview]]:
