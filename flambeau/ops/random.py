@@ -21,6 +21,7 @@ from flambeau.autograd.mode import state
 from flambeau.autograd.node import next_sequence
 from flambeau.dtype import dtype as DType
 from flambeau.engine.execute import Meta
+from flambeau.errors import NotSupportedError
 from flambeau.ops.apply import assign, check_writable, resize, type_name
 from flambeau.ops.create import filled
 from flambeau.ops.op import Op, op, public
@@ -57,6 +58,10 @@ def _meta(*_: Any, shape: Ints, strides: Ints, dtype: DType, **__: Any) -> Meta:
 def _flat(_g: Any, _y: Any, *_inputs: Any, **_: Any) -> tuple:
     """The derivative of a drawn number: zero for everything it was drawn from or written over."""
     return tuple([None if x is None or not hasattr(x, "shape") else filled(x.shape, 0, x.dtype) for x in _inputs])
+
+
+def _no_path_derivative(_g: Any, _y: Any, _alpha: Any, **_: Any) -> tuple:
+    raise NotSupportedError("the derivative of gamma and Dirichlet samples by their parameters is not implemented")
 
 
 def _sampler(name: str, draw: Callable[..., np.ndarray], backward_name: str | None = None) -> Op:
@@ -102,18 +107,23 @@ _bernoulli_each = op(
 )  # fmt: skip
 
 
-def _elementwise_sampler(name: str, draw: Callable[..., np.ndarray]) -> Op:
+def _elementwise_sampler(name: str, draw: Callable[..., np.ndarray], vjp: Any = _flat) -> Op:
     """The record of a distribution with tensors of parameters, all of the result's shape and drawn in its order."""
 
     def ref(*parameters: np.ndarray, shape: Ints, strides: Ints, dtype: DType, generator: Generator) -> np.ndarray:
         flat = [collect(np.broadcast_to(p, shape), (strides,)).astype(dtype.np) for p in parameters]
         return place(draw(generator, *flat), shape, (strides,))
 
-    return op(name, ref=ref, meta=_meta, vjp=_flat)
+    return op(name, ref=ref, meta=_meta, vjp=vjp)
 
 
 _poisson = _elementwise_sampler("poisson", lambda g, rate: rejection.poisson(g, rate.astype(np.float64), rate.dtype))
 _binomial = _elementwise_sampler("binomial", rejection.binomial)
+_gamma = _elementwise_sampler("standard_gamma", rejection.standard_gamma, _no_path_derivative)
+_dirichlet = op(
+    "dirichlet", meta=_meta, vjp=_no_path_derivative,
+    ref=lambda alpha, shape, generator, **_: rejection.dirichlet(generator, np.ascontiguousarray(alpha)),
+)  # fmt: skip
 drawn_from = op(
     "drawn_from", ref=lambda *_, values, label: values._array(), vjp=_flat,
     meta=lambda *_, values, label: Meta(values._shape, values.dtype, values._strides),
@@ -339,6 +349,26 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) ->
         )
     return _binomial(count, prob, shape=count._shape, strides=contiguous_strides(count._shape), dtype=count.dtype,
                      generator=generator_of("binomial", generator))  # fmt: skip
+
+
+@public("torch", name="_standard_gamma")
+def _standard_gamma(input: Tensor, generator: Generator | None = None) -> Tensor:
+    """Gamma numbers of scale 1 for the shape parameters in `input` (float32 or float64); not differentiable here."""
+    require_tensor("_standard_gamma", "input", 1, input)
+    return _of_shapes(_gamma, "gamma_cpu", input, generator)
+
+
+@public("torch", name="_sample_dirichlet")
+def _sample_dirichlet(input: Tensor, generator: Generator | None = None) -> Tensor:
+    """Points of the simplex for the concentrations in the last dimension of `input`; not differentiable here."""
+    require_tensor("_sample_dirichlet", "input", 1, input)
+    return _of_shapes(_dirichlet, "dirichlet", input, generator)
+
+
+def _of_shapes(record: Op, kernel: str, input: Tensor, generator: Any) -> Tensor:
+    refuse(input.dtype not in (dtypes.float32, dtypes.float64), kernel, input.dtype)
+    return record(input, shape=input._shape, strides=contiguous_strides(input._shape), dtype=input.dtype,
+                  generator=generator_of(record.name, generator))  # fmt: skip
 
 
 @public("torch Tensor")

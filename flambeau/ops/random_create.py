@@ -174,16 +174,16 @@ def randint(*args: Any, low: Any = None, high: Any = None, size: Any = None, gen
 
 
 def _randint_arguments(args: tuple, named: dict[str, Any]) -> tuple[tuple[int, int], Ints]:
+    """(low, high), shape: from positions in the order [low,] high, size, and from names."""
     named = {k: v for k, v in named.items() if v is not None}
-    rest = list(args)
-    size = named.get("size", rest.pop() if rest else None)
-    high = named.get("high", rest.pop() if rest else None)
-    low = named.get("low", rest.pop() if rest else 0)
-    if rest or not isinstance(size, (tuple, list)) or high is None:
+    slots = [name for name in ("low", "high", "size") if name not in named]
+    given = {**named, **dict(zip(slots[-len(args) :] if args else [], args))}
+    size = given.get("size")
+    if len(args) > len(slots) or "high" not in given or not isinstance(size, (tuple, list)):
         raise bad_call("randint", args, named, *_two_forms("int high, tuple of ints size"),
                        *_two_forms("int low, int high, tuple of ints size"))  # fmt: skip
-    both = "low" in named or len(args) + len(named) == 3
-    return _bounds("randint", low, high, both), checked_shape(shape_args((size,)))
+    bounds = _bounds("randint", given.get("low", 0), given["high"], "low" in given)
+    return bounds, checked_shape(shape_args((size,)))
 
 
 def _bounds(function: str, low: Any, high: Any, both: bool) -> tuple[int, int]:
@@ -203,6 +203,17 @@ def _integers_in(
     return draw(integers_op, shape, strides, d, generator_of(function, generator), low=found[0], span=found[1])
 
 
+_LIKE_OPTIONS = (
+    "torch.memory_format memory_format = None, torch.dtype dtype = None, torch.layout layout = None, "
+    "torch.device device = None, bool pin_memory = False, bool requires_grad = False)"
+)
+_LIKE_FORMS = [
+    f"(Tensor input, {bounds}, *, {generator}{_LIKE_OPTIONS}"
+    for bounds in ("int low, int high", "Tensor high", "int high")
+    for generator in ("torch.Generator generator, ", "")
+]
+
+
 @public("torch")
 def randint_like(input: Tensor, *args: Any, low: Any = None, high: Any = None, generator: Generator | None = None,
                  dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
@@ -211,10 +222,7 @@ def randint_like(input: Tensor, *args: Any, low: Any = None, high: Any = None, g
     d, strides = _like("randint_like", input, dtype, device, memory_format)
     given = [*([] if low is None else [low]), *args, *([] if high is None else [high])]
     if not 1 <= len(given) <= 2:
-        more = "torch.memory_format memory_format = None, torch.dtype dtype = None, torch.layout layout = None, "
-        more += "torch.device device = None, bool pin_memory = False, bool requires_grad = False)"
-        raise bad_call("randint_like", (input, *args), {}, f"(Tensor input, int low, int high, *, {more}",
-                       f"(Tensor input, int high, *, {more}")  # fmt: skip
+        raise bad_call("randint_like", (input, *args), {}, *_LIKE_FORMS)
     bounds = _bounds("randint_like", *([0, *given] if len(given) == 1 else given), len(given) == 2)
     return finish(_integers_in("randint_like", bounds, input._shape, strides, d, generator), requires_grad)
 

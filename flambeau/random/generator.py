@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -201,6 +202,7 @@ def seed_bits(seed: int) -> int:
 
 default_generator = Generator()
 default_generator.seed()
+_thread = threading.local()
 
 
 def manual_seed(seed: int) -> Generator:
@@ -225,7 +227,7 @@ def initial_seed() -> int:
 @contextlib.contextmanager
 def fork_rng(
     devices: Iterable[Any] | None = None, enabled: bool = True, _caller: str = "fork_rng",
-    _devices_kw: str = "devices", device_type: str = "cuda",
+    _devices_kw: str = "devices", device_type: str | None = None,
 ) -> Iterator[None]:  # fmt: skip
     """Let the body draw from the default generator, then put the generator back where it was.
 
@@ -233,13 +235,25 @@ def fork_rng(
         devices: accelerators whose generators are to be forked too; there is none in this release.
         enabled: False makes this a no-op.
     """
-    if not enabled:
+    if device_type is not None:
+        device(device_type)  # refuses unknown names
+    if not enabled or device_type == "meta":
         yield
         return
     for name in devices or ():
-        require_cpu(name if isinstance(name, (str, device)) else device(device_type, name))
+        require_cpu(name if isinstance(name, (str, device)) else device(device_type or "cuda", name))
     before = default_generator.state_bytes()
     try:
         yield
     finally:
         default_generator.set_state_bytes(before)
+
+
+def set_thread_generator(generator: Generator | None) -> None:
+    """Give the calling thread a generator of its own; loader threads do this for `thread_safe_generator`."""
+    _thread.generator = generator
+
+
+def thread_safe_generator() -> Generator | None:
+    """The generator of a loader's worker thread; None elsewhere, which everywhere means the default generator."""
+    return getattr(_thread, "generator", None)
