@@ -20,6 +20,7 @@ from flambeau.storage import TypedStorage
 from flambeau.tensor import Tensor
 
 _SCALARS = (str, int, float, bool, type(None), bytes, complex, dtype, device)
+_BYTES_PER_ENTRY = 16
 _LARGEST_KEY = 1000  # parts of a tuple that serves as a key
 _TEXT_ENCODINGS = ("latin1", "latin-1", "utf-8", "utf8", "ascii")
 
@@ -60,13 +61,14 @@ def check_key(machine: Machine, key: Any) -> None:
 
 def _checked_keys(machine: Machine, keys: Any) -> None:
     for key in keys:
+        machine.spend(_BYTES_PER_ENTRY)
         check_key(machine, key)
 
 
 def _size(machine: Machine, items: Any = ()) -> Size:
     for n in _expect(items, (tuple, list), "a Size"):
         _expect(n, int, "a Size")
-    machine.spend(len(items))
+    machine.spend(8 * len(items))
     return Size(items)
 
 
@@ -89,6 +91,10 @@ def _counter(machine: Machine, counts: Any = None) -> Counter:
 def _set(machine: Machine, items: Any = ()) -> set:
     _checked_keys(machine, _expect(items, (tuple, list), "a set"))
     return set(items)
+
+
+def _bytes(machine: Machine) -> bytes:
+    return b""
 
 
 def _bytearray(machine: Machine, data: Any = b"", encoding: Any = None) -> bytearray:
@@ -178,6 +184,7 @@ BUILDERS: dict[int, Callable] = {
     id(OrderedDict): _ordered_dict,
     id(Counter): _counter,
     id(set): _set,
+    id(bytes): _bytes,
     id(bytearray): _bytearray,
     id(complex): _complex,
     id(encode): _encode,

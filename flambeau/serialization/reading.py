@@ -73,7 +73,7 @@ def _byteorder(archive: ArchiveReader) -> str:
         return "little"
     order = archive.read("byteorder").tobytes()
     if order not in (b"little", b"big"):
-        raise ValueError("Unknown endianness type: " + order[:20].decode("ascii", "replace"))
+        raise CheckpointError("Unknown endianness type: " + order[:20].decode("ascii", "replace"))
     return order.decode()
 
 

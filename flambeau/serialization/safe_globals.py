@@ -75,6 +75,7 @@ CONTAINERS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "Counter"): Counter,
     ("builtins", "set"): set,
+    ("builtins", "bytes"): bytes,  # empty ones: PyTorch refuses them, for no reason
     ("builtins", "bytearray"): bytearray,
     ("builtins", "complex"): complex,
 }

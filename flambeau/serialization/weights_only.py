@@ -88,7 +88,7 @@ class WeightsUnpickler:
         return id(obj) in self._user_ids
 
     def spend(self, work: int) -> None:
-        """Account for work that a few bytes of the pickle ask for."""
+        """Account for work, about a byte of memory each, that a few bytes of the pickle ask for."""
         self._work -= work
         if self._work < 0:
             raise CheckpointError("the pickle asks for far more work and memory than a file of its size may")
