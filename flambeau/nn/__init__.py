@@ -1,0 +1,11 @@
+"""Neural networks: layers, losses, initialisation, and the functions behind them."""
+
+from flambeau.nn import functional, init, modules, parallel, parameter, utils
+from flambeau.nn.modules import *  # noqa: F403
+from flambeau.nn.parallel import DataParallel
+from flambeau.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+
+__all__ = [
+    "Buffer", "DataParallel", "Parameter", "UninitializedBuffer", "UninitializedParameter", "functional", "init",
+    "modules", "parallel", "parameter", "utils", *modules.layers, "Module",
+]  # fmt: skip

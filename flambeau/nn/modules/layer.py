@@ -1,0 +1,73 @@
+"""Layers that are a function with settings: made from the function by one statement each.
+
+    ELU = layer("ELU", F.elu, alpha=1.0, inplace=False)
+
+gives the class `ELU(alpha=1.0, inplace=False)` whose forward is `F.elu(input, alpha=..., inplace=...)`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.errors import warn_once
+from flambeau.nn.modules.module import Module
+
+REQUIRED = inspect.Parameter.empty
+
+
+class FunctionLayer(Module):
+    """Base of the classes that `layer` makes."""
+
+    function: Callable[..., Any]
+    settings: dict[str, Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        bound = type(self).__init__.__signature__.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        for name in self.settings:
+            object.__setattr__(self, name, bound.arguments[name])
+        self.check()
+
+    def check(self) -> None:
+        """Refuse bad settings; called once they are set."""
+
+    def forward(self, *inputs: Any) -> Any:
+        return type(self).function(*inputs, **{name: getattr(self, name) for name in self.settings})
+
+    def extra_repr(self) -> str:
+        shown = [f"{name}={getattr(self, name)!r}" for name in self.settings if name != "inplace"]
+        return ", ".join([*shown, "inplace=True"] if getattr(self, "inplace", False) else shown)
+
+
+def layer(name: str, function: Callable, doc: str = "", shown: Callable | None = None, base: type = FunctionLayer,
+          **settings: Any) -> Any:  # fmt: skip
+    """Make the Module class `name` around `function`; `shown(self)` overrides what its repr says."""
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        base.__init__(self, *args, **kwargs)
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter("self", kind)]
+    parameters += [inspect.Parameter(key, kind, default=value) for key, value in settings.items()]
+    __init__.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    module = sys._getframe(1).f_globals["__name__"]
+    namespace = {
+        "__init__": __init__, "__module__": module, "__doc__": doc or f"`nn.functional.{function.__name__}` as a layer.",
+        "function": staticmethod(function), "settings": settings,
+    }  # fmt: skip
+    if shown is not None:
+        namespace["extra_repr"] = shown
+    return type(base)(name, (base,), namespace)
+
+
+def legacy_reduction(size_average: Any, reduce: Any, reduction: str) -> str:
+    """`reduction` from the arguments of 2017."""
+    if size_average is None and reduce is None:
+        return reduction
+    found = "none" if reduce is False else "sum" if size_average is False else "mean"
+    warn_once(f"size_average and reduce args will be deprecated, please use reduction='{found}' instead.")
+    return found

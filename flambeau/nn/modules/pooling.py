@@ -1,0 +1,113 @@
+"""Pooling layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.nn import functional as F
+from flambeau.nn.modules.layer import REQUIRED, FunctionLayer, layer
+from flambeau.nn.modules.module import Module
+from flambeau.tensor import Tensor
+
+
+class _MaxPool(FunctionLayer):
+    def check(self) -> None:
+        if self.stride is None:
+            self.stride = self.kernel_size
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, dilation={self.dilation}, "
+            f"ceil_mode={self.ceil_mode}"
+        )
+
+
+class _AvgPool(FunctionLayer):
+    def check(self) -> None:
+        if self.stride is None:
+            self.stride = self.kernel_size
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class _AvgPool1d(_AvgPool):
+    def check(self) -> None:
+        first = lambda v: v if isinstance(v, tuple) else (v,)  # noqa: E731
+        self.stride = first(self.kernel_size if self.stride is None else self.stride)
+        self.kernel_size, self.padding = first(self.kernel_size), first(self.padding)
+
+
+class _Adaptive(FunctionLayer):
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class _LPPool(FunctionLayer):
+    def extra_repr(self) -> str:
+        return (
+            f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}, ceil_mode={self.ceil_mode}"
+        )
+
+
+_MAX = {"kernel_size": REQUIRED, "stride": None, "padding": 0, "dilation": 1, "return_indices": False, "ceil_mode": False}
+_MAX_KEYS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+_AVG = {"kernel_size": REQUIRED, "stride": None, "padding": 0, "ceil_mode": False, "count_include_pad": True}
+_LP = {"norm_type": REQUIRED, "kernel_size": REQUIRED, "stride": None, "ceil_mode": False}
+
+MaxPool1d = layer("MaxPool1d", F.max_pool1d, "Maxima of windows of (N, C, L).", base=_MaxPool, **_MAX)
+MaxPool2d = layer("MaxPool2d", F.max_pool2d, "Maxima of windows of (N, C, H, W).", base=_MaxPool, **_MAX)
+MaxPool3d = layer("MaxPool3d", F.max_pool3d, "Maxima of windows of (N, C, D, H, W).", base=_MaxPool, **_MAX)
+AvgPool1d = layer("AvgPool1d", F.avg_pool1d, "Means of windows of (N, C, L).", base=_AvgPool1d, **_AVG)
+AvgPool2d = layer(
+    "AvgPool2d", F.avg_pool2d, "Means of windows of (N, C, H, W).", base=_AvgPool, **_AVG, divisor_override=None
+)
+AvgPool3d = layer(
+    "AvgPool3d", F.avg_pool3d, "Means of windows of (N, C, D, H, W).", base=_AvgPool, **_AVG, divisor_override=None
+)
+AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d = (
+    layer(f"AdaptiveMaxPool{n}d", function, "Maxima over windows that give `output_size`.", base=_Adaptive,
+          output_size=REQUIRED, return_indices=False)
+    for n, function in ((1, F.adaptive_max_pool1d), (2, F.adaptive_max_pool2d), (3, F.adaptive_max_pool3d))
+)  # fmt: skip
+AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d = (
+    layer(f"AdaptiveAvgPool{n}d", function, "Means over windows that give `output_size`.", base=_Adaptive,
+          output_size=REQUIRED)
+    for n, function in ((1, F.adaptive_avg_pool1d), (2, F.adaptive_avg_pool2d), (3, F.adaptive_avg_pool3d))
+)  # fmt: skip
+LPPool1d = layer("LPPool1d", F.lp_pool1d, base=_LPPool, **_LP)
+LPPool2d = layer("LPPool2d", F.lp_pool2d, base=_LPPool, **_LP)
+
+
+class _MaxUnpoolNd(Module):
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        super().__init__()
+        n = self.dims
+        many = lambda v: v if isinstance(v, tuple) else (v,) * n  # noqa: E731
+        self.kernel_size, self.padding = many(kernel_size), many(padding)
+        self.stride = many(kernel_size if stride is None else stride)
+
+    def forward(self, input: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
+        unpool = (F.max_unpool1d, F.max_unpool2d, F.max_unpool3d)[self.dims - 1]
+        return unpool(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxUnpool1d(_MaxUnpoolNd):
+    """Maxima back where they came from, zeros elsewhere."""
+
+    dims = 1
+
+
+class MaxUnpool2d(_MaxUnpoolNd):
+    """Maxima back where they came from, zeros elsewhere."""
+
+    dims = 2
+
+
+class MaxUnpool3d(_MaxUnpoolNd):
+    """Maxima back where they came from, zeros elsewhere."""
+
+    dims = 3
