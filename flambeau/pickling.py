@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from flambeau.dtype import dtype
-from flambeau.engine.value import Storage
 from flambeau.shape import contiguous_strides, extent
 from flambeau.storage import TypedStorage, copied_storage
-from flambeau.tensor import Tensor, make
+from flambeau.tensor import Tensor, from_array, make
 
 _MAX_BYTES = 2**63
 _MAX_DIMS = 64  # NumPy's limit
@@ -66,7 +65,10 @@ def rebuild_tensor_v2(
     """`rebuild_tensor` with the gradient flag. Hooks are never saved; `metadata` says if the memory is conjugated."""
     tensor = rebuild_tensor(storage, offset, size, stride)
     if metadata:
-        tensor = _resolved(tensor, metadata)
+        if storage.when_filled is None:
+            _resolve(tensor, metadata)
+        else:
+            storage.when_filled.append(lambda: _resolve(tensor, metadata))
     tensor.requires_grad = bool(requires_grad)
     return tensor
 
@@ -80,7 +82,7 @@ def rebuild_tensor_v3(
     return rebuild_tensor_v2(seen, offset, size, stride, requires_grad, backward_hooks, metadata)
 
 
-def _resolved(tensor: Tensor, metadata: Any) -> Tensor:
+def _resolve(tensor: Tensor, metadata: Any) -> None:
     """PyTorch may save a conjugated or negated view as a flag over the plain memory; here it becomes memory."""
     if not isinstance(metadata, dict):
         raise RuntimeError(f"a tensor's metadata must be a dict, got {type(metadata).__name__}")
@@ -89,8 +91,7 @@ def _resolved(tensor: Tensor, metadata: Any) -> Tensor:
         array = np.conj(array)
     if metadata.get("neg"):
         array = -array
-    storage = Storage(array.reshape(-1).view(np.uint8))
-    return make(storage, tensor._shape, contiguous_strides(tensor._shape), 0, tensor.dtype)
+    tensor.data = from_array(array)
 
 
 def rebuild_from_type_v2(func: Any, new_type: type, args: tuple, state: Any) -> Any:

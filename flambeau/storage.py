@@ -6,7 +6,7 @@ Both are thin handles on the engine's Storage, the memory that views share. Impo
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,9 @@ class UntypedStorage(_Handle):
 
 class TypedStorage(_Handle):
     """A storage and the dtype it is seen through: what `tensor.storage()` gives, and how pickles name memory."""
+
+    # Of a storage whose data the file brings after its tensors: what is to be done when it is there.
+    when_filled: list[Callable[[], None]] | None = None
 
     def __init__(self, *args: Any, wrap_storage: Any = None, dtype: dtype | None = None, device: Any = None) -> None:
         require_cpu(device)

@@ -57,6 +57,7 @@ class _Storages:
         self._left = left  # bytes of the file that storages may still claim
         self._found: dict[str, TypedStorage] = {}
         self._memory: dict[str, np.ndarray] = {}
+        self._when_filled: list[Callable[[], None]] = []
 
     def persistent_load(self, pid: Any) -> Any:
         if not isinstance(pid, tuple) or not pid:
@@ -81,7 +82,9 @@ class _Storages:
         self._left -= nbytes
         memory = self._memory[key] = empty_bytes(nbytes)
         placed = self._restore(UntypedStorage._of(Storage(memory)), location)
-        return placed if kind is UntypedStorage else TypedStorage._of(placed._storage, kind.dtype)
+        found = placed if kind is UntypedStorage else TypedStorage._of(placed._storage, kind.dtype)
+        found.when_filled = self._when_filled
+        return found
 
     def _view(self, root: TypedStorage, view: Any) -> TypedStorage:
         if not isinstance(view, tuple) or len(view) != 3 or any(type(v) is not int for v in view[1:]):
@@ -92,7 +95,8 @@ class _Storages:
             if offset < 0 or count < 0 or (offset + count) * size > root._storage.nbytes:
                 raise CheckpointError(f"storage {key!r} is a view beyond its root")
             window = root._storage.bytes[offset * size : (offset + count) * size]
-            self._found[key] = TypedStorage._of(Storage(window, keeper=root._storage), root.dtype)
+            self._found[key] = TypedStorage._of(Storage(window), root.dtype)
+            self._found[key].when_filled = self._when_filled
         return self._found[key]
 
     def fill(self, keys: Any, swap: bool) -> None:
@@ -111,6 +115,10 @@ class _Storages:
             read_exactly(self._file, memory)
             if swap:
                 UntypedStorage._of(Storage(memory)).byteswap(found.dtype)
+        for action in self._when_filled:
+            action()
+        for found in self._found.values():
+            found.when_filled = None
 
 
 def _text(value: Any) -> str:

@@ -61,7 +61,7 @@ class _Storages:
             storage = Storage(self._archive.read(name))
         else:
             start = self._archive.offset(name)
-            storage = Storage(self._mapped[start : start + size], keeper=None)
+            storage = Storage(self._mapped[start : start + size])
         handle = UntypedStorage._of(storage)
         if self._swap:
             handle.byteswap(kind.dtype)

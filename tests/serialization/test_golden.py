@@ -1,0 +1,76 @@
+"""Checkpoints that PyTorch wrote (data/*.pt, by make_golden.py) load as what was saved."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flambeau.nn.parameter import Parameter
+from flambeau.serialization import CheckpointError, get_unsafe_globals_in_checkpoint, load
+from flambeau.tensor import Tensor
+
+DATA = Path(__file__).with_name("data")
+EXPECTED = json.loads((DATA / "expected.json").read_text())
+
+
+def check(found: Any, expected: Any) -> None:
+    if isinstance(found, Tensor):
+        array = found._array()
+        if array.dtype.kind == "c":
+            array = np.stack((array.real, array.imag), -1)
+        facts = {
+            "dtype": str(found.dtype), "shape": list(found.shape), "requires_grad": found.requires_grad,
+            "values": array.astype(np.float64).tolist(), "type": type(found).__name__,
+            "stride": None if expected["stride"] is None else list(found._strides),
+        }  # fmt: skip
+        assert facts == expected
+    elif isinstance(found, dict):
+        assert [str(k) for k in found] == list(expected)
+        for key, value in found.items():
+            check(value, expected[str(key)])
+    elif isinstance(found, (list, tuple)) and isinstance(expected, list):
+        assert len(found) == len(expected)
+        for part, wanted in zip(found, expected):
+            check(part, wanted)
+    else:
+        assert (found if isinstance(expected, (int, float, bool, type(None))) else str(found)) == expected
+
+
+@pytest.mark.parametrize("weights_only", [True, False])
+@pytest.mark.parametrize("mmap", [True, False])
+@pytest.mark.parametrize("name", EXPECTED)
+def test_pytorchs_checkpoints(name: str, mmap: bool, weights_only: bool) -> None:
+    check(load(DATA / f"{name}.pt", mmap=mmap, weights_only=weights_only), EXPECTED[name])
+
+
+@pytest.mark.parametrize("weights_only", [True, False])
+@pytest.mark.parametrize("name", EXPECTED)
+def test_pytorchs_old_checkpoints(name: str, weights_only: bool) -> None:
+    check(load(DATA / f"{name}_legacy.pt", weights_only=weights_only), EXPECTED[name])
+
+
+@pytest.mark.parametrize("file", ["tensors.pt", "tensors_legacy.pt"])
+def test_sharing_survives(file: str) -> None:
+    found = load(DATA / file)
+    assert found["base"] is found["same"] and isinstance(found["parameter"], Parameter)
+    assert found["tagged"].tag == "mask"
+    found["base"].fill_(-1)
+    assert found["row"].tolist() == [-1.0] * 4 and found["columns"].tolist() == [[-1.0] * 3] * 2
+
+
+def test_a_state_dict_keeps_its_metadata() -> None:
+    found = load(DATA / "state_dict.pt")
+    assert type(found) is OrderedDict and found._metadata["features.1"] == {"version": 2}
+
+
+def test_a_whole_module_needs_trust() -> None:
+    path = DATA / "module.pt"
+    with pytest.raises(CheckpointError, match=r"GLOBAL torch\.nn\.modules\.container\.Sequential was not an allowed"):
+        load(path)
+    unsafe = get_unsafe_globals_in_checkpoint(path)
+    assert "torch.nn.modules.container.Sequential" in unsafe and "torch._utils._rebuild_parameter" not in unsafe
