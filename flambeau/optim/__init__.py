@@ -2,12 +2,14 @@
 
 from flambeau.optim import lr_scheduler as lr_scheduler
 from flambeau.optim.adadelta import Adadelta
+from flambeau.optim.adafactor import Adafactor
 from flambeau.optim.adagrad import Adagrad
 from flambeau.optim.adam import Adam
 from flambeau.optim.adamax import Adamax
 from flambeau.optim.adamw import AdamW
 from flambeau.optim.asgd import ASGD
 from flambeau.optim.lbfgs import LBFGS
+from flambeau.optim.muon import Muon
 from flambeau.optim.nadam import NAdam
 from flambeau.optim.optimizer import Optimizer
 from flambeau.optim.radam import RAdam
@@ -19,11 +21,13 @@ from flambeau.optim.sparse_adam import SparseAdam
 __all__ = [
     "ASGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
     "LBFGS",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RAdam",

@@ -64,6 +64,7 @@ class FormulaOptimizer(Optimizer):
         "foreach": None, "maximize": False, "differentiable": False, "capturable": False,
     }  # fmt: skip
     supports_xla: ClassVar[bool] = True
+    decays_itself: ClassVar[bool] = False  # the formula does the weight decay
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         super().__init__(params, defaults)
@@ -122,7 +123,7 @@ class FormulaOptimizer(Optimizer):
             self._refuse_capture()
         numbers = self.numbers(state, group)
         arrays = {name: t for name, t in state.items() if name not in self.counters}
-        if group["differentiable"]:
+        if group.get("differentiable"):
             self._step_tensors(p, arrays, state, group, numbers)
         else:
             self._step_arrays(p, arrays, state, group, {k: _number(v) for k, v in numbers.items()})
@@ -131,8 +132,7 @@ class FormulaOptimizer(Optimizer):
         self, p: Tensor, tensors: dict[str, Any], state: dict[str, Any], group: dict[str, Any], numbers: dict[str, Any]
     ) -> None:
         kept = {name: None if t is None else _operand(t) for name, t in tensors.items()}
-        decay = _number(group.get("weight_decay", 0))
-        old, g = _regularized(_operand(p), _operand(p.grad), group, decay, _number(group.get("lr", 0)))
+        old, g = self._regularized(_operand(p), _operand(p.grad), group, _number)
         with np.errstate(all="ignore"):
             new, kept = type(self).update(np, old, g, kept, **numbers)
         for name, array in kept.items():
@@ -146,8 +146,7 @@ class FormulaOptimizer(Optimizer):
     ) -> None:
         """The same formula on tensors, recorded by autograd: hyper-parameters may be tensors that require grad."""
         kept = {name: None if t is None else t.clone() for name, t in tensors.items()}
-        lr, decay = _to_scalar(group.get("lr", 0)), group.get("weight_decay", 0)
-        old, g = _regularized(p.clone(), p.grad, group, decay, lr)
+        old, g = self._regularized(p.clone(), p.grad, group, _to_scalar)
         new, kept = type(self).update(ops, old, g, kept, **numbers)
         for name, tensor in kept.items():
             if state.get(name) is None:
@@ -156,22 +155,22 @@ class FormulaOptimizer(Optimizer):
                 state[name].copy_(tensor)
         p.copy_(new)
 
+    def _regularized(self, p: Any, g: Any, group: dict[str, Any], value: Callable) -> tuple[Any, Any]:
+        """Parameter and gradient after `maximize` and `weight_decay`, the same for every optimizer."""
+        if group.get("maximize"):
+            g = -g
+        decay = value(group.get("weight_decay", 0))
+        if self.decays_itself or (not isinstance(decay, Tensor) and decay == 0):
+            return p, g
+        if group.get("decoupled_weight_decay"):
+            return p * (1 - value(group["lr"]) * decay), g
+        return p, g + decay * p
+
     def _refuse_capture(self) -> None:
         devices = _ACCELERATORS + (["xla"] if self.supports_xla else [])
         extra = [f"{name}s" for name in self.counters if name != "step"]
         what = ", ".join(["params", *extra]) + (", and state_steps" if len(extra) > 1 else " and state_steps")
         raise AssertionError(f"If capturable=True, {what} must be on supported devices: {devices}.")
-
-
-def _regularized(p: Any, g: Any, group: dict[str, Any], decay: Any, lr: Any) -> tuple[Any, Any]:
-    """Parameter and gradient after `maximize` and `weight_decay`, the same for every optimizer."""
-    if group["maximize"]:
-        g = -g
-    if isinstance(decay, Tensor) or decay != 0:
-        if group.get("decoupled_weight_decay"):
-            return p * (1 - lr * decay), g
-        g = g + decay * p
-    return p, g
 
 
 def check_fused(p: Tensor) -> None:

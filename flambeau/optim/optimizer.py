@@ -68,7 +68,7 @@ def _use_grad_for_differentiable(step: Callable) -> Callable:
     @functools.wraps(step)
     def wrapped(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
         before = is_grad_enabled()
-        set_grad_enabled(self.defaults["differentiable"])
+        set_grad_enabled(self.defaults.get("differentiable", False))
         try:
             return step(self, *args, **kwargs)
         finally:

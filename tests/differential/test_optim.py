@@ -94,6 +94,22 @@ def test_lbfgs(options: dict[str, Any]) -> None:
     assert ours["state"][0]["n_iter"] == other["state"][0]["n_iter"]
 
 
+@pytest.mark.parametrize("options", [{}, {"nesterov": False, "adjust_lr_fn": "match_rms_adamw", "momentum": 0.5}])
+def test_muon(options: dict[str, Any]) -> None:
+    """PyTorch orthogonalizes in bfloat16, so that only the first digits can agree."""
+    results = []
+    for lib in (flambeau, torch):
+        p = lib.tensor(np.random.default_rng(2).standard_normal((6, 4)).tolist(), requires_grad=True)
+        optimizer = lib.optim.Muon([p], lr=0.02, **options)
+        for step in range(10):
+            gradients(step, [p], lib)
+            optimizer.step()
+        results.append((numpy_of(p), optimizer.state_dict(), repr(optimizer)))
+    np.testing.assert_allclose(results[0][0], results[1][0], atol=0.02)
+    assert results[0][1]["param_groups"] == results[1][1]["param_groups"]
+    assert results[0][2] == results[1][2]
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -104,7 +120,8 @@ def test_lbfgs(options: dict[str, Any]) -> None:
         ("RMSprop", {"momentum": -1}), ("Adagrad", {"lr_decay": -1}), ("Adagrad", {"initial_accumulator_value": -1}),
         ("Adadelta", {"rho": 1.5}), ("Adamax", {"betas": (0.9, 1.0)}), ("NAdam", {"momentum_decay": -1}),
         ("RAdam", {"eps": -1}), ("Rprop", {"etas": (1.2, 0.5)}), ("ASGD", {"weight_decay": -1}), ("LBFGS", {"lr": -1}),
-        ("SparseAdam", {"lr": 0}), ("SparseAdam", {"eps": 0}),
+        ("Adafactor", {"lr": -1}), ("Adafactor", {"d": 0.5}), ("Adafactor", {"eps": (-1, 0.1)}), ("Muon", {}),
+        ("Muon", {"adjust_lr_fn": "best"}), ("SparseAdam", {"lr": 0}), ("SparseAdam", {"eps": 0}),
     ],
 )  # fmt: skip
 def test_bad_options_raise_the_same(name: str, options: dict[str, Any]) -> None:
