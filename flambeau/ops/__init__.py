@@ -11,11 +11,14 @@ from flambeau.ops import (  # noqa: F401
     dropouts,
     elementwise,
     extrema,
+    gathering,
     index,
+    join,
     masking,
     random,
     random_create,
     reduce,
+    view_scatter,
     views,
 )
 from flambeau.ops.op import names
