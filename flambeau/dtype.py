@@ -32,8 +32,8 @@ class dtype:
     def __repr__(self) -> str:
         return f"torch.{self.name}"
 
-    def __reduce__(self) -> str:
-        return self.name
+    def __reduce__(self) -> tuple:
+        return by_name, (self.name,)
 
     def to_real(self) -> dtype:
         return _REAL_OF.get(self, self)
