@@ -1,4 +1,4 @@
-"""Which network `--model` names: one of flambeau.vision.models, the small MLP here, or one in a user's file."""
+"""Which network `--model` names: one of flambeau.vision.models, or one in a user's file."""
 
 from __future__ import annotations
 
@@ -13,34 +13,12 @@ from flambeau import compat, ops
 from flambeau.autograd import no_grad
 from flambeau.cli.errors import UserError, reason
 from flambeau.cli.images import Preprocessing
-from flambeau.nn import Flatten, Linear, Module, ReLU, Sequential
-from flambeau.vision import models as vision_models
+from flambeau.nn import Module
+from flambeau.vision.models import get_model_builder, list_models
 
-# The smallest image each family takes; those that take images of any number of channels.
-SMALLEST = {"mlp": 1, "lenet": 32, "alexnet": 64, "vgg": 32, "resnet": 32}
+# The smallest square image that each family of models takes; those that take images of any number of channels.
+SMALLEST = {"mlp": 1, "lenet": 4, "alexnet": 64, "vgg": 32, "mobilenet": 32, "resne": 32, "wide_resnet": 32}
 ANY_CHANNELS = ("mlp", "lenet")
-
-
-def mlp(num_classes: int, in_channels: int, image_size: int, hidden: int = 256) -> Module:
-    """Two hidden layers over the flattened image."""
-    return Sequential(
-        Flatten(),
-        Linear(in_channels * image_size * image_size, hidden),
-        ReLU(),
-        Linear(hidden, hidden),
-        ReLU(),
-        Linear(hidden, num_classes),
-    )
-
-
-def model_names() -> list[str]:
-    """Return the names that `--model` takes, besides FILE.py:NAME."""
-    builders = [
-        name
-        for name, value in vars(vision_models).items()
-        if name.islower() and inspect.isfunction(value) and name.startswith(tuple(SMALLEST))
-    ]
-    return sorted({"mlp", *builders})
 
 
 def _family(name: str) -> str:
@@ -87,11 +65,9 @@ def build_model(name: str, num_classes: int, preprocessing: Preprocessing) -> Mo
 
 
 def _by_name(name: str) -> Callable:
-    if name == "mlp":
-        return mlp
-    if name not in model_names():
-        raise UserError(f"--model {name}: unknown; use one of {', '.join(model_names())}, or FILE.py:NAME")
-    return getattr(vision_models, name)
+    if name not in list_models():
+        raise UserError(f"--model {name}: unknown; use FILE.py:NAME or one of {', '.join(list_models())}")
+    return get_model_builder(name)
 
 
 def _from_file(spec: str) -> Any:
