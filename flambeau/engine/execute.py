@@ -46,6 +46,8 @@ def read(view: View) -> np.ndarray:
     """The memory of a view as an ndarray (no copy)."""
     d = view.dtype
     size = d.itemsize
+    if 0 in view._shape:  # its offset may lie beyond the memory, which NumPy refuses
+        return np.empty(view._shape, d.np)
     return np.ndarray(
         view._shape, d.np, view._storage.value.data, view._offset * size, tuple([s * size for s in view._strides])
     )

@@ -163,7 +163,7 @@ def randint(*args: Any, low: Any = None, high: Any = None, size: Any = None, gen
     >>> from flambeau import manual_seed
     >>> _ = manual_seed(0)
     >>> randint(3, 5, (3,))
-    tensor([3, 4, 3])
+    tensor([3, 4, 4])
     """
     bounds, shape = _randint_arguments(args, {"low": low, "high": high, "size": size})
     require_cpu(device)
@@ -237,7 +237,7 @@ def randperm(n: int, *, generator: Generator | None = None, out: Tensor | None =
     >>> from flambeau import manual_seed
     >>> _ = manual_seed(0)
     >>> randperm(4)
-    tensor([2, 0, 1, 3])
+    tensor([0, 1, 3, 2])
     """
     if not hasattr(n, "__index__"):
         raise TypeError(f"randperm(): argument 'n' (position 1) must be int, not {type(n).__name__}")

@@ -20,7 +20,7 @@ LAYOUTS = (
     "t.empty(40)[::2]",
     "t.empty(2, 3, 2, 2, dtype=t.float64).permute(0, 3, 1, 2)",
     "t.empty_like(t.empty(2, 3, 4, 2).permute(0, 3, 1, 2))",
-    "t.empty(1, 5, 1, 4).transpose(1, 3)",
+    "t.empty(1, 5, 4).transpose(1, 2)",
 )
 
 FILLS = (
@@ -107,3 +107,66 @@ def all_cases() -> Iterator[str]:
 
 
 SEEDS = (0, 1, 42, -1, -(2**63), 2**32, 2**32 + 1, 2**63 + 12345, 2**64 - 1)
+
+LARGE = (
+    "t.rand(1_000_003)", "t.randn(1_000_003)", "t.randn(300_000) * 3", "t.empty(100_003).uniform_(-0.1, 0.1)",
+    "t.randperm(100_003)", "t.randint(1000, (300_000,))", "t.empty(100_000).bernoulli_(0.3)",
+    "t.randn(300_001, dtype=t.float16)", "t.rand(100_000, dtype=t.float64)",
+)  # fmt: skip
+
+ERRORS = (
+    "t.empty(3).uniform_(2, 1)", "t.empty(3, dtype=t.int64).uniform_()", "t.empty(3, dtype=t.float16).uniform_(0, 1e6)",
+    "t.empty(3, dtype=t.float16).uniform_(-60000, 60000)", "t.empty(3).normal_(0, -1)",
+    "t.empty(3, dtype=t.int64).normal_()", "t.empty(3, dtype=t.bool).normal_()", "t.empty(3).exponential_(0)",
+    "t.empty(3, dtype=t.int64).exponential_()", "t.empty(3).cauchy_(0, -1.5)", "t.empty(3, dtype=t.int64).cauchy_()",
+    "t.empty(3).log_normal_(0, 0)", "t.empty(3, dtype=t.int64).log_normal_()", "t.empty(3).geometric_(0)",
+    "t.empty(3).geometric_(1)", "t.empty(3, dtype=t.bool).geometric_(0.5)", "t.empty(3).bernoulli_(2)",
+    "t.empty(3).bernoulli_(-0.1)", "t.empty(3).bernoulli_(t.tensor([0.5, 2.0, 0.1]))",
+    "t.empty(3).bernoulli_(t.tensor([1, 0, 1]))", "t.empty(3).bernoulli_(t.rand(4))",
+    "t.bernoulli(t.tensor([1.5]))", "t.bernoulli(t.tensor([1]))", "t.bernoulli(t.empty(3), p=3)",
+    "t.empty(3).random_(5, 5)", "t.empty(3).random_(7, 5)", "t.empty(3, dtype=t.uint8).random_(0, 300)",
+    "t.empty(3, dtype=t.uint8).random_(-1, 3)", "t.empty(3, dtype=t.bool).random_(3)",
+    "t.empty(3, dtype=t.int8).random_(2**40)", "t.empty(3, dtype=t.float16).random_(0, 100000)",
+    "t.empty(3, dtype=t.int64).random_(0)", "t.empty(3).random_(2**70)", "t.empty(3).random_(1.5)",
+    "t.empty(3).random_(2**62, None)", "t.empty(3, dtype=t.int32).random_(-(2**63), None)",
+    "t.randint(5)", "t.randint(0, (2,))", "t.randint(5, 2, (2,))", "t.randint(5, (-2,))", "t.randint(0, 5, 2)",
+    "t.randint(1.5, (2,))", "t.randint(0, 300, (2,), dtype=t.uint8)", "t.rand(-1)", "t.rand(2, dtype=t.int64)",
+    "t.randn(2, dtype=t.int64)", "t.randn(2, generator=3)", "t.rand('a')", "t.rand(2.5)", "t.rand()",
+    "t.randn((2,), 3)",
+    "t.randperm(-1)", "t.randperm(3.5)", "t.randperm(300, dtype=t.uint8)", "t.randperm(3000, dtype=t.float16)",
+    "t.randperm(3, dtype=t.bool)", "t.normal(0, 1)", "t.normal(0.0, t.tensor([-1.0]))", "t.normal(t.zeros(3), -1)",
+    "t.normal(t.zeros(3), t.zeros(4))", "t.normal(t.zeros(3, dtype=t.int64), 1.0)",
+    "t.normal(0.0, 1.0, (3,), dtype=t.int64)", "t.normal(0, -1, (3,))", "t.normal(0.0, 1.0, size=3)",
+    "t.multinomial(t.ones(3), 4)", "t.multinomial(t.ones(3), 0)", "t.multinomial(t.ones(2, 3, 4), 1)",
+    "t.multinomial(t.ones(3, dtype=t.int64), 1)", "t.multinomial(t.zeros(3), 1)", "t.multinomial(t.zeros(3), 2, True)",
+    "t.multinomial(t.tensor([1.0, -1.0]), 1)", "t.multinomial(t.tensor([1.0, -1.0]), 2, True)",
+    "t.multinomial(t.tensor([1.0, float('nan')]), 2, True)", "t.multinomial(t.tensor([1.0, float('inf')]), 2, True)",
+    "t.multinomial(t.tensor([1.0, float('inf')]), 2)", "t.multinomial(t.tensor(1.0), 1)",
+    "t.multinomial(t.ones(3), 2, out=t.empty(2))", "t.multinomial([1.0, 2.0], 1)", "t.poisson(t.tensor([-1.0]))",
+    "t.poisson(t.tensor([1]))", "t.binomial(t.tensor([1]), t.tensor([0.5]))",
+    "t.binomial(t.tensor([1.0]), t.tensor([1]))", "t.rand_like([1])", "t.rand_like(t.empty(3, dtype=t.int64))",
+    "t.randn_like(t.empty(3, dtype=t.int64))", "t.randint_like(t.empty(3))", "t.randint_like(t.empty(3), 5, 3)",
+    "t.manual_seed(2**64)", "t.manual_seed(-(2**63) - 1)", "t.manual_seed('a')", "t.manual_seed(None)",
+    "t.Generator().manual_seed(1.5)", "t.Generator().manual_seed(2**65)", "t.Generator('foo')",
+    "t.Generator().set_state(t.zeros(3))", "t.Generator().set_state(t.zeros(3, dtype=t.uint8))",
+    "t.Generator().set_state(t.zeros(5056, dtype=t.uint8))", "t.Generator().set_state([1])",
+    "t.Generator().get_offset()", "t.Generator().set_offset(1)", "t.set_rng_state(t.zeros(3))",
+    "t.empty(1).expand(3).uniform_()", "t.empty(1).expand(3).bernoulli_(0.3)", "t.empty(1).expand(3).random_(3)",
+    "t.ones(2, requires_grad=True).uniform_()", "t.ones(2, requires_grad=True)[0].uniform_()",
+    "t.ones(2, requires_grad=True).random_(3, 2)", "t.dropout(t.empty(3), 1.5, True)",
+    "t.dropout(t.empty(3), -0.5, True)",
+    "t.dropout(t.ones(3, dtype=t.int64), 0.5, True)", "t.feature_dropout(t.empty(3), 0.5, True)",
+    "t.rand(2, out=t.empty(2, requires_grad=True))",
+    "t.rand(2, out=t.empty(2, dtype=t.float64), dtype=t.float32)",
+    "t.empty(2, dtype=t.complex64).bernoulli_(0.5)", "t.empty(2, dtype=t.complex64).random_(5)",
+    "t.empty(2, dtype=t.complex64).exponential_()", "t.random.fork_rng(device_type='foo').__enter__()",
+)  # fmt: skip
+
+GRAPHS = (
+    "x.normal_()", "x.uniform_()", "x.random_()", "x.random_(3, 7)", "x.bernoulli_(0.5)",
+    "x.bernoulli_(t.full((5,), 0.5))", "x.exponential_()", "x.cauchy_()", "x.log_normal_()", "x.geometric_(0.5)",
+    "t.bernoulli(x.abs())", "t.poisson(x.abs())", "t.normal(x, 1.0)", "t.normal(0.0, x.abs())",
+    "t.normal(x, x.abs())",
+    "t.dropout(x, 0.5, True)", "t.dropout(x, 1.0, True)", "t.alpha_dropout(x, 0.5, True)",
+    "t.feature_dropout(x.view(1, 5), 0.5, True)", "t.rand_like(x)", "t.dropout_(x, 0.5, True)",
+)  # fmt: skip
