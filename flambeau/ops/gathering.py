@@ -21,11 +21,11 @@ from flambeau.tensor import Tensor, from_array
 # -- index arithmetic ------------------------------------------------------------------------------------------
 
 
-def _within(index: np.ndarray, n: int, dim: int, error: type[Exception] = RuntimeError) -> None:
+def _within(index: np.ndarray, n: int, dim: int) -> None:
     """Refuse indices outside 0..n-1 (these ops do not count from the end)."""
     if index.size and (index.min() < 0 or index.max() >= n):
         bad = index[(index < 0) | (index >= n)].reshape(-1)[0]
-        raise error(f"index {bad} is out of bounds for dimension {dim} with size {n}")
+        raise RuntimeError(f"index {bad} is out of bounds for dimension {dim} with size {n}")
 
 
 def _window(x: np.ndarray, index: np.ndarray, dim: int) -> np.ndarray:
@@ -375,7 +375,8 @@ def _vector_index(name: str, index: Tensor) -> Tensor:
 
 
 def _index_select(x: np.ndarray, index: np.ndarray, dim: int) -> np.ndarray:
-    _within(index, x.shape[dim], dim, IndexError)
+    if index.size and (index.min() < 0 or index.max() >= x.shape[dim]):
+        raise IndexError("index out of range in self")
     return x.take(index, axis=dim)
 
 
