@@ -6,6 +6,8 @@ Both are thin handles on the engine's Storage, the memory that views share. Impo
 from __future__ import annotations
 
 import copyreg
+import mmap
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,6 +40,10 @@ class _Handle:
     def _array(self) -> np.ndarray:
         size = self.dtype.itemsize
         return self._storage.bytes[: len(self) * size].view(self.dtype.np)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self._array() if dtype is None else self._array().astype(dtype, copy=False)
+        return array.copy() if copy else array
 
     def __len__(self) -> int:
         return self._storage.nbytes // self.dtype.itemsize
@@ -136,6 +142,19 @@ class UntypedStorage(_Handle):
         self._storage = storage
         return self
 
+    @classmethod
+    def from_file(cls, filename: str | os.PathLike, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """The first `nbytes` of a file as memory, read when looked at.
+
+        Args:
+            shared: writes go to the file, which is made or lengthened as needed; else they stay in this process.
+        """
+        return cls._of(_map_file(filename, shared, nbytes))
+
+    def untyped(self) -> UntypedStorage:
+        """Itself."""
+        return self
+
     def resize_(self, nbytes: int) -> UntypedStorage:
         """Change the number of bytes, keeping those that stay."""
         data = _fresh(nbytes, np.uint8)
@@ -169,6 +188,12 @@ class TypedStorage(_Handle):
             self._storage = Storage(np.array(list(args[0]), self.dtype.np).view(np.uint8))
         else:
             self._storage = Storage(_fresh((args[0] if args else 0) * self.dtype.itemsize, np.uint8))
+
+    @classmethod
+    def from_file(cls, filename: str | os.PathLike, shared: bool = False, size: int = 0) -> TypedStorage:
+        """The first `size` elements of a file; see `UntypedStorage.from_file`."""
+        kind = cls.__dict__["dtype"]
+        return cls._of(_map_file(filename, shared, size * kind.itemsize), kind)
 
     @classmethod
     def _of(cls, storage: Storage, dtype: dtype) -> TypedStorage:
@@ -212,6 +237,19 @@ STORAGE_TYPES: dict[dtype, type[TypedStorage]] = {
     for name, d in _NAMES.items()
 }
 globals().update({kind.__name__: kind for kind in STORAGE_TYPES.values()})
+
+
+def _map_file(filename: str | os.PathLike, shared: bool, nbytes: int) -> Storage:
+    with open(filename, "a+b" if shared else "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if shared and size < nbytes:
+            size = file.truncate(nbytes)
+        if nbytes > size:
+            raise RuntimeError(f"file {os.fspath(filename)!r} has {size} bytes, fewer than the {nbytes} to be mapped")
+        if not nbytes:
+            return Storage(_fresh(0, np.uint8))
+        memory = mmap.mmap(file.fileno(), nbytes, access=mmap.ACCESS_WRITE if shared else mmap.ACCESS_COPY)
+    return Storage(np.frombuffer(memory, np.uint8), external=shared, keeper=memory if shared else None)
 
 
 def copied_storage(storage: Storage, memo: dict[int, Any]) -> Storage:

@@ -12,7 +12,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from flambeau.device import device
 from flambeau.engine.value import Storage
+from flambeau.safetensors import load_file
 from flambeau.serialization import legacy, unpickler
 from flambeau.serialization.archive import MAGIC, ArchiveReader
 from flambeau.serialization.errors import CheckpointError, TruncatedError
@@ -110,6 +112,8 @@ def load(
     """
     module = _unpickling_module(weights_only, pickle_module, pickle_load_args)
     restore = restorer(map_location)
+    if is_path(f) and os.fspath(f).endswith(".safetensors"):  # type: ignore[arg-type]
+        return _load_safetensors(f, map_location)
     with reading(f) as file:
         start = file.tell()
         magic = file.read(len(MAGIC))
@@ -124,6 +128,16 @@ def load(
         if not magic:
             raise TruncatedError("Ran out of input: the file is empty")
         return legacy.load(file, restore, module, **pickle_load_args)
+
+
+def _load_safetensors(f: FileLike, map_location: Location) -> dict[str, Any]:
+    if map_location is not None and not isinstance(map_location, (str, device)):
+        kind = "dict" if isinstance(map_location, dict) else "callable"
+        raise RuntimeError(
+            f"Loading safetensors file with {kind} map_location is not supported. "
+            "Use a device string or torch.device instead."
+        )
+    return load_file(f, device=map_location or "cpu")  # type: ignore[arg-type]
 
 
 def _unpickling_module(weights_only: bool | None, pickle_module: Any, options: dict[str, Any]) -> Any:
