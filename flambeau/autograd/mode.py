@@ -15,6 +15,7 @@ class _State(threading.local):
     anomaly = False
     anomaly_check_nan = True
     saved_hooks: tuple = ()
+    autocast: Any = None  # the dtype that `amp.autocast` narrows products to
 
 
 state = _State()

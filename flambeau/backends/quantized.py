@@ -1,0 +1,4 @@
+"""`torch.backends.quantized`: quantized tensors are not built."""
+
+engine = "none"
+supported_engines: list[str] = []
