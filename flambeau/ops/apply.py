@@ -10,7 +10,7 @@ from typing import Any
 from flambeau.autograd.mode import set_grad_enabled, state
 from flambeau.autograd.node import Edge, Grads, Like, Node, edge_of, next_sequence
 from flambeau.autograd.opnode import OpNode
-from flambeau.dtype import FLOAT, can_cast
+from flambeau.dtype import FLOAT, can_cast, float32
 from flambeau.engine import execute
 from flambeau.engine.execute import Meta
 from flambeau.shape import Size, contiguous_strides
@@ -37,6 +37,8 @@ def wants_history(inputs: Sequence[Any]) -> bool:
 
 def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     """Run an op and record its history; one tensor, or a tuple of them if the op gives several."""
+    if state.autocast is not None and op.narrows:
+        inputs = [_narrowed(x) for x in inputs]
     metas = op.meta(*inputs, **params)
     if isinstance(metas, Meta):
         metas = (metas,)
@@ -52,6 +54,11 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
         for out in outputs:
             out._inference = True
     return tuple(outputs) if op.multiple else outputs[0]
+
+
+def _narrowed(x: Any) -> Any:
+    """An operand of a product as `amp.autocast` wants it."""
+    return x.to(state.autocast) if isinstance(x, Tensor) and x.dtype is float32 else x
 
 
 def apply_view(op: Any, x: Tensor, params: dict[str, Any]) -> Tensor:

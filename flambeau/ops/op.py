@@ -28,12 +28,13 @@ class Op:
         name: the registry's name; `backward_name` is the node's (a string, or a function of (inputs, params)).
         ref: the NumPy reference, `ref(*arrays, **params) -> array` (or a tuple of them if `multiple`).
         meta: `meta(*inputs, **params) -> Meta` (or a tuple): shape and dtype without data; raises PyTorch's errors.
-            A data-dependent op has `data_meta` instead, called with the arrays.
         vjp: the derivative, see `autograd.opnode`; None where the result is constant almost everywhere.
         samples: `samples(t)` yields calls for the tests, see `ops.samples`.
         layout: for views: `layout(shape, strides, offset, **params) -> (shape, strides, offset)`.
         kept_outputs: which outputs a derivative that names them keeps (None: all); the rest may be overwritten.
-        domain: what the tests know: "smooth" (derivative checked by finite differences) or "" (not checked).
+        smooth: whether the tests may check the derivative by finite differences.
+        multi_view: for views: one of several that a function returns, which must not be written in place.
+        narrows: a product, which `amp.autocast` computes in its narrow dtype.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Op:
     smooth: bool = True
     multi_view: bool = False
     kept_outputs: tuple[int, ...] | None = None
+    narrows: bool = False
     keeps: tuple = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
