@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.ops import (  # noqa: F401
+    bins,
     compare,
     contract,
     create,
+    cumulative,
     dropouts,
     elementwise,
     extrema,
@@ -16,10 +18,15 @@ from flambeau.ops import (  # noqa: F401
     index,
     join,
     masking,
+    nn,
+    norms,
     random,
     random_create,
     reduce,
     shape_ops,
+    sort,
+    statistics,
+    unique,
     view_scatter,
     views,
 )

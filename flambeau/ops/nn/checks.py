@@ -1,0 +1,56 @@
+"""Arguments of the functions of this folder: one number or one a dimension, dtypes that kernels take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau import dtype as dtypes
+from flambeau.dtype import dtype
+from flambeau.errors import warn_once
+from flambeau.ops.apply import type_name
+from flambeau.shape import Ints
+from flambeau.tensor import Tensor
+
+
+def expanded(value: Any, n: int, name: str, function: str = "expected") -> Ints:
+    """`value` as `n` ints: one for all, or a sequence of `n`."""
+    if isinstance(value, (tuple, list)):
+        if len(value) == n:
+            return tuple([v if type(v) is int else v.__index__() for v in value])
+        if len(value) == 1:
+            return (value[0].__index__(),) * n
+        raise RuntimeError(
+            f"expected {name} to be a single integer value or a list of {n} values to match the convolution dimensions, "
+            f"but got {name}={list(value)}"
+        )
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{function}(): argument '{name}' must be tuple of ints, not {type(value).__name__}")
+    return (value.__index__(),) * n
+
+
+def require_floating(kernel: str, d: dtype) -> None:
+    """PyTorch's error of a kernel that knows floating-point types only."""
+    if d.category < dtypes.FLOAT:
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{type_name(d)}'")
+
+
+def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """The reduction that the deprecated pair of flags means; `reduction` itself when neither is given."""
+    if size_average is None and reduce is None:
+        return reduction
+    size_average = True if size_average is None else size_average
+    reduce = True if reduce is None else reduce
+    chosen = "none" if not reduce else "mean" if size_average else "sum"
+    warn_once(f"size_average and reduce args will be deprecated, please use reduction='{chosen}' instead.", stacklevel=4)
+    return chosen
+
+
+def check_reduction(reduction: str) -> None:
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+
+
+def tensor_shape(t: Tensor | Sequence[int]) -> str:
+    """A shape as PyTorch's messages show it."""
+    return f"[{', '.join(map(str, t._shape if isinstance(t, Tensor) else t))}]"
