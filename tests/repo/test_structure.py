@@ -17,7 +17,7 @@ FLOORS = [
     ["_version", "version", "dtype", "shape", "device", "errors", "quiet"],
     ["engine"],
     ["random"],
-    ["tensor"],
+    ["tensors", "tensor"],
     ["autograd"],
     ["ops"],
     ["linalg", "fft", "special"],
