@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau.engine.execute import Meta
+from flambeau.ops.apply import type_name
 from flambeau.ops.arguments import check_input, not_implemented, numpy_names
 from flambeau.ops.op import Op, op, public
 from flambeau.ops.rules import Result, elementwise, require_operand, require_tensor
 from flambeau.ops.samples import Call, Maker, anywhere, call
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 BOOL = Result.BOOL
 INTEGER_MAKER = {"dtype": dtypes.int64, "low": 0, "high": 4}
@@ -272,3 +273,45 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
     if input.dtype.is_complex:
         raise RuntimeError("heaviside is not yet implemented for complex tensors.")
     return heaviside_op(input, values)
+
+
+# -- whole tensors ---------------------------------------------------------------------------------------------
+
+
+def _isclose_meta(a: Tensor, b: Tensor, rtol: float, atol: float, equal_nan: bool) -> Meta:
+    if a.dtype is not b.dtype:
+        raise RuntimeError(f"{type_name(a.dtype)} did not match {type_name(b.dtype)}")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if value < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
+    return elementwise(BOOL)(a, b)
+
+
+isclose_op = op(
+    "isclose", ref=lambda a, b, rtol, atol, equal_nan: np.isclose(a, b, rtol, atol, equal_nan), meta=_isclose_meta,
+    samples=lambda t: [call(t(2, 3), t(3), rtol=0.1, atol=0.5, equal_nan=False)],
+)  # fmt: skip
+
+
+@public("torch Tensor")
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+    """Whether `|input - other| <= atol + rtol * |other|`, element by element."""
+    require_tensor("isclose", "input", 1, input)
+    require_tensor("isclose", "other", 2, other)
+    return isclose_op(input, other, rtol=rtol, atol=atol, equal_nan=equal_nan)
+
+
+@public("torch Tensor")
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether all elements are close, see `isclose`."""
+    require_tensor("allclose", "input", 1, input)
+    require_tensor("allclose", "other", 2, other)
+    return bool(isclose_op(input, other, rtol=rtol, atol=atol, equal_nan=equal_nan)._array().all())
+
+
+@public("torch Tensor")
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape and equal elements."""
+    require_tensor("equal", "input", 1, input)
+    require_tensor("equal", "other", 2, other)
+    return input._shape == other._shape and bool(eq_op(input, other)._array().all())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.ops import return_types
 from flambeau.ops.arguments import check_input, invalid, is_int, not_implemented, numpy_names, one_dim, some_dims
@@ -16,7 +16,7 @@ from flambeau.ops.op import Op, op, public
 from flambeau.ops.reduce import restore
 from flambeau.ops.samples import Call, Maker, call
 from flambeau.shape import Ints, reduced_shape
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def require_elements(name: str, x: Tensor, dim: Ints) -> None:
@@ -97,6 +97,25 @@ def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     return amin_op(input, dim=dims, keepdim=keepdim)
 
 
+def _aminmax_meta(x: Tensor, dim: Ints, keepdim: bool) -> tuple[Meta, Meta]:
+    if x.dtype.is_complex:
+        raise not_implemented("aminmax_kernel", x.dtype)
+    one = Meta(reduced_shape(x._shape, dim, keepdim), x.dtype)
+    return one, one
+
+
+def _aminmax_vjp(g: Any, y: Any, x: Tensor, dim: Ints, keepdim: bool) -> tuple:
+    parts = [_spread(part, end, x, dim, keepdim)[0] for part, end in zip(g, y) if part is not None]
+    return (parts[0] if len(parts) == 1 else parts[0] + parts[1],)
+
+
+aminmax_op = op(
+    "aminmax", meta=_aminmax_meta, vjp=_aminmax_vjp, multiple=True,
+    ref=lambda x, dim, keepdim: (np.min(x, axis=dim, keepdims=keepdim), np.max(x, axis=dim, keepdims=keepdim)),
+    samples=lambda t: [call(t(2, 3), dim=(0, 1), keepdim=False), call(t(2, 3), dim=(1,), keepdim=True)],
+)  # fmt: skip
+
+
 @public("torch Tensor", out=True)
 @numpy_names
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
@@ -111,8 +130,7 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
     else:
         dims = (one_dim("aminmax", input, dim),)[: input.ndim]
         require_elements("aminmax", input, dims)
-    low, high = (record(input, dim=dims, keepdim=keepdim) for record in (amin_op, amax_op))
-    return return_types.aminmax((low, high))
+    return return_types.aminmax(aminmax_op(input, dim=dims, keepdim=keepdim))
 
 
 # -- values with their places ----------------------------------------------------------------------------------
@@ -225,7 +243,7 @@ def _place(name: str, where: Callable) -> None:
         return record(input, dim=d, keepdim=keepdim)
 
     function.__name__ = name
-    function.__doc__ = f"The index of the {name[3:]}imum, in the flattened tensor or along `dim`; the first of equal ones."
+    function.__doc__ = f"The index of the {name[3:]}imum, of all elements or along `dim`; the first of equal ones."
     public("torch Tensor", name=name, out=True)(numpy_names(function))
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
-from flambeau.dtype import dtype as DType
+from flambeau import dtypes
+from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
 from flambeau.ops.arguments import check_input, numpy_names, one_dim, some_dims
@@ -22,7 +22,7 @@ from flambeau.ops.op import names, op, public
 from flambeau.ops.samples import Call, Maker, call
 from flambeau.ops.views import expand_op, reshape, view_op
 from flambeau.shape import Ints, reduced_shape, shape_args
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 _BLOCK = 128  # rows added in sequence before partial sums are added in turn
 
@@ -150,6 +150,16 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     return view_op(sum_op(self, dim=dims, keepdim=True), size=to)
 
 
+def _nansum(x: np.ndarray, dim: Ints, keepdim: bool, dtype: DType | None = None) -> np.ndarray:
+    return add_up(np.where(np.isnan(x), 0, x) if x.dtype.kind == "f" else x, dim, keepdim)
+
+
+nansum_op = op(
+    "nansum", ref=_nansum, meta=_sum_meta, samples=over_dims,
+    vjp=lambda g, _y, x, dim, keepdim, dtype=None: (restore(g, x.shape, dim, keepdim).masked_fill(x.isnan(), 0),),
+)  # fmt: skip
+
+
 @public("torch Tensor", out=True)
 @numpy_names
 def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
@@ -157,9 +167,8 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DTyp
     check_input("nansum", input)
     if input.dtype.is_complex:
         raise RuntimeError("nansum on CPU does not support complex inputs")
-    if input.dtype.is_floating_point:
-        input = input.masked_fill(input.isnan(), 0)
-    return sum(input, dim, keepdim, dtype=dtype)
+    given = {} if dtype is None else {"dtype": dtype}
+    return nansum_op(input, dim=some_dims("nansum", input, dim), keepdim=keepdim, **given)
 
 
 # -- mean ------------------------------------------------------------------------------------------------------
