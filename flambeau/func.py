@@ -8,7 +8,7 @@ from typing import Any
 from flambeau import ops
 from flambeau.autograd import functional, walk
 from flambeau.autograd.mode import enable_grad
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def vmap(func: Callable, in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: int | None = None) -> Callable:

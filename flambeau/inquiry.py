@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from flambeau import dtype as dtypes
-from flambeau.dtype import dtype
+from flambeau import dtypes
+from flambeau.dtypes import dtype
 from flambeau.errors import NotSupportedError
 from flambeau.ops.rules import promoted
 from flambeau.shape import Size
 from flambeau.shape import broadcast_shapes as _broadcast_shapes
 from flambeau.storage import TypedStorage, UntypedStorage
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 promote_types = dtypes.promote_types
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.dtype import dtype
+from flambeau.dtypes import dtype
 from flambeau.shape import contiguous_strides, extent
 from flambeau.storage import TypedStorage, copied_storage
-from flambeau.tensor import Tensor, from_array, make
+from flambeau.tensors import Tensor, from_array, make
 
 _MAX_BYTES = 2**63
 _MAX_DIMS = 64  # NumPy's limit

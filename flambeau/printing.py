@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
-from flambeau.tensor import Tensor
+from flambeau import dtypes
+from flambeau.tensors import Tensor
 
 
 @dataclasses.dataclass

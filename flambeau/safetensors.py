@@ -15,8 +15,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from flambeau.device import require_cpu
-from flambeau.dtype import (
+from flambeau.devices import require_cpu
+from flambeau.dtypes import (
     bfloat16,
     bool_,
     complex64,
@@ -34,7 +34,7 @@ from flambeau.engine.value import Storage, empty_bytes
 from flambeau.serialization.archive import read_exactly
 from flambeau.serialization.errors import CheckpointError, TruncatedError
 from flambeau.serialization.files import writing
-from flambeau.tensor import Tensor, fresh
+from flambeau.tensors import Tensor, fresh
 
 # In the order of the format's own enumeration: the widest types are written first.
 _DTYPES = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from flambeau import dtype as dtypes
-from flambeau.device import CPU, device, require_cpu
+from flambeau import dtypes
+from flambeau.devices import CPU, device, require_cpu
 from flambeau.methods.convert import dtype_of
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
-from flambeau.device import CPU, device, require_cpu
-from flambeau.dtype import dtype
+from flambeau import dtypes
+from flambeau.devices import CPU, device, require_cpu
+from flambeau.dtypes import dtype
 from flambeau.engine.value import Storage
 
 _fresh = np.zeros

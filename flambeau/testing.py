@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau import ops
-from flambeau.dtype import dtype
-from flambeau.tensor import Tensor
+from flambeau.dtypes import dtype
+from flambeau.tensors import Tensor
 
 _TOLERANCES = {
     dtypes.float16: (1e-3, 1e-5), dtypes.bfloat16: (1.6e-2, 1e-5), dtypes.float32: (1.3e-6, 1e-5),

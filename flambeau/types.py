@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.device import device as _device_type
-from flambeau.dtype import dtype as _dtype_type
+from flambeau.devices import device as _device_type
+from flambeau.dtypes import dtype as _dtype_type
 from flambeau.shape import Size as _Size
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 Number = int | float | bool
 _int, _float, _bool, _complex = int, float, bool, complex

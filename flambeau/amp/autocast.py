@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.autograd.mode import state
-from flambeau.dtype import bfloat16, dtype, float16
+from flambeau.dtypes import bfloat16, dtype, float16
 
 
 class autocast:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.errors import warn_once
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 class GradScaler:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import tensor as tensors
+from flambeau import tensors
 from flambeau.autograd.mode import set_grad_enabled, state
 from flambeau.autograd.node import FREED, Grads, Like, Node, SavedTensor, edge_of
-from flambeau.dtype import FLOAT
-from flambeau.tensor import Tensor
+from flambeau.dtypes import FLOAT
+from flambeau.tensors import Tensor
 
 
 class FunctionCtx:

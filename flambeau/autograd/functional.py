@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau.autograd import walk
 from flambeau.autograd.mode import enable_grad
-from flambeau.tensor import Tensor, detached, from_array
+from flambeau.tensors import Tensor, detached, from_array
 
 
 def _as_tuple(x: Any, what: str) -> tuple[bool, tuple[Tensor, ...]]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau.autograd import walk
 from flambeau.autograd.mode import no_grad
 from flambeau.errors import warn_once
-from flambeau.tensor import Tensor, detached, from_array, write_array
+from flambeau.tensors import Tensor, detached, from_array, write_array
 
 
 class GradcheckError(RuntimeError):

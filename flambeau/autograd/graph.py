@@ -7,7 +7,7 @@ from typing import Any
 
 from flambeau.autograd.mode import state
 from flambeau.autograd.node import Node, RemovableHandle, edge_of
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 __all__ = ["Node", "saved_tensors_hooks", "save_on_cpu", "register_multi_grad_hook", "get_gradient_edge"]
 

@@ -13,11 +13,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau import tensor as tensors
+from flambeau import tensors
 from flambeau.autograd.mode import state
-from flambeau.dtype import dtype
+from flambeau.dtypes import dtype
 from flambeau.shape import Ints
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 _sequence = itertools.count()
 

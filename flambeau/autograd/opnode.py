@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau.autograd.node import Grads, Like, Node, SavedTensor, edge_of
-from flambeau.dtype import FLOAT
-from flambeau.tensor import Tensor
+from flambeau.dtypes import FLOAT
+from flambeau.tensors import Tensor
 
 Vjp = Callable[..., Any] | tuple[Callable[..., Any] | None, ...]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.tensor import Tensor, TensorMeta
+from flambeau.tensors import Tensor, TensorMeta
 
 
 class _VariableMeta(TensorMeta):

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import tensor as tensors
+from flambeau import tensors
 from flambeau.autograd.mode import set_grad_enabled, state
 from flambeau.autograd.node import AccumulateGrad, Edge, Like, Node, describe, edge_of
 from flambeau.autograd.opnode import fit
 from flambeau.shape import Size, is_dense
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 Tensors = Tensor | Sequence[Tensor]
 

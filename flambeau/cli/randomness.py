@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.random import default_generator, manual_seed
-from flambeau.tensor import from_array
+from flambeau.tensors import from_array
 
 
 def seed_everything(seed: int) -> None:

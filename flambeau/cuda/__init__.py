@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from flambeau.cuda import amp, nvtx
 from flambeau.cuda.streams import Event, Stream, StreamContext
-from flambeau.device import require_cpu
+from flambeau.devices import require_cpu
 
 _MESSAGE = "Torch not compiled with CUDA enabled"
 

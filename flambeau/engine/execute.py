@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from flambeau.dtype import bfloat16, dtype, float16, float32
+from flambeau.dtypes import bfloat16, dtype, float16, float32
 from flambeau.engine.value import Storage, empty_bytes
 from flambeau.shape import Ints, contiguous_strides, is_contiguous
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flambeau.methods import convert, gradient, indexing, operators, persist, structure
 from flambeau.ops.op import names
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def attach() -> None:

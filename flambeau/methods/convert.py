@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau.autograd.node import next_sequence
-from flambeau.device import require_cpu
-from flambeau.dtype import dtype as DType
+from flambeau.devices import require_cpu
+from flambeau.dtypes import dtype as DType
 from flambeau.methods.member import Members
 from flambeau.ops import views
 from flambeau.ops.apply import assign, check_writable, type_name
 from flambeau.ops.views import cast
-from flambeau.tensor import Tensor, detached
+from flambeau.tensors import Tensor, detached
 
 members = Members()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.tensor import Tensor, from_array
+from flambeau.tensors import Tensor, from_array
 
 
 class _Capsule:

@@ -10,7 +10,7 @@ from typing import Any
 from flambeau.autograd import walk
 from flambeau.autograd.node import RemovableHandle
 from flambeau.methods.member import Members
-from flambeau.tensor import Tensor, detached
+from flambeau.tensors import Tensor, detached
 
 members = Members()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau.autograd.mode import state
 from flambeau.autograd.node import next_sequence
 from flambeau.methods.member import Members
@@ -18,7 +18,7 @@ from flambeau.ops.create import array_of
 from flambeau.ops.index import index as index_tensors
 from flambeau.ops.index import index_put
 from flambeau.ops.views import alias, cast, expand, reshape, select_op, slice_op, unsqueeze
-from flambeau.tensor import Tensor, from_array, write_array
+from flambeau.tensors import Tensor, from_array, write_array
 
 members = Members()
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau.methods.member import Members
 from flambeau.ops.op import names
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 members = Members()
 

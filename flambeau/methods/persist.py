@@ -8,7 +8,7 @@ from flambeau import pickling
 from flambeau.methods.member import Members
 from flambeau.printing import tensor_format, tensor_str
 from flambeau.storage import TypedStorage, UntypedStorage
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 members = Members(
     __repr__=lambda self, *, tensor_contents=None: tensor_str(self, tensor_contents=tensor_contents),

@@ -9,7 +9,7 @@ from flambeau.methods.member import Members
 from flambeau.ops import views
 from flambeau.ops.apply import resize
 from flambeau.shape import Size, contiguous_strides, is_channels_last, shape_args, wrap_dim
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 members = Members()
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.dtype import by_name
+from flambeau.dtypes import by_name
 from flambeau.engine.value import Storage, Value
 from flambeau.nn.parameter import Parameter
 from flambeau.shape import Ints
-from flambeau.tensor import Tensor, make
+from flambeau.tensors import Tensor, make
 
 __all__ = ["register", "share_memory_", "share_storage"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from flambeau import ops
 from flambeau.autograd import no_grad
 from flambeau.errors import warn_once
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 _GAINS = {"sigmoid": 1.0, "tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 3.0 / 4}
 _LINEAR = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")

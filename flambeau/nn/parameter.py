@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Any
 
 from flambeau import ops
-from flambeau.tensor import Tensor, TensorMeta, make
+from flambeau.tensors import Tensor, TensorMeta, make
 
 
 class _ParameterMeta(TensorMeta):

@@ -10,11 +10,11 @@ from typing import Any
 from flambeau.autograd.mode import set_grad_enabled, state
 from flambeau.autograd.node import Edge, Grads, Like, Node, edge_of, next_sequence
 from flambeau.autograd.opnode import OpNode
-from flambeau.dtype import FLOAT, can_cast, float32
+from flambeau.dtypes import FLOAT, can_cast, float32
 from flambeau.engine import execute
 from flambeau.engine.execute import Meta
 from flambeau.shape import Size, contiguous_strides
-from flambeau.tensor import Tensor, detached, fresh, make
+from flambeau.tensors import Tensor, detached, fresh, make
 
 _TYPE_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long",
                "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool",

@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.dtype import dtype as DType
+from flambeau.dtypes import dtype as DType
 from flambeau.ops.apply import type_name
 from flambeau.shape import Ints, wrap_dim, wrap_dims
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 _NUMPY = {"axis": "dim", "keepdims": "keepdim", "x": "input", "x1": "input", "x2": "other"}
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
-from flambeau.dtype import dtype as DType
+from flambeau import dtypes
+from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
 from flambeau.errors import warn_once
 from flambeau.ops.apply import type_name
@@ -19,7 +19,7 @@ from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import Maker, call
 from flambeau.ops.views import adjoint, expand, permute_op, reshape, squeeze_op, transpose, unsqueeze, unsqueeze_op
 from flambeau.shape import Ints, broadcast_shapes, wrap_dim
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 _C_NAMES = {
     "float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "int64": "long",

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
-from flambeau.device import require_cpu
-from flambeau.dtype import dtype as DType
+from flambeau import dtypes
+from flambeau.devices import require_cpu
+from flambeau.dtypes import dtype as DType
 from flambeau.engine import execute
 from flambeau.engine.value import Storage, empty_bytes
 from flambeau.errors import warn_once
 from flambeau.ops.op import op, public
 from flambeau.ops.views import _memory_format_strides, cast, clone
 from flambeau.shape import Ints, shape_args
-from flambeau.tensor import Tensor, detached, fresh, from_array
+from flambeau.tensors import Tensor, detached, fresh, from_array
 
 
 def finish(t: Tensor, requires_grad: bool) -> Tensor:

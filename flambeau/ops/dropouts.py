@@ -19,7 +19,7 @@ from flambeau.ops.create import empty_like, uninitialised
 from flambeau.ops.op import names
 from flambeau.ops.random import bernoulli_
 from flambeau.ops.rules import require_tensor
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 _ALPHA = 1.7580993408473766  # minus the limit of SELU at minus infinity (Klambauer et al., 2017)
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau.ops.apply import wants_history
 from flambeau.ops.op import Op, op, public
 from flambeau.ops.rules import Result, elementwise, promoted, require_operand, require_tensor
 from flambeau.ops.samples import Samples, anywhere, binary_on, positive, unary_on, unit
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 SAME, FLOAT, REAL = Result.SAME, Result.FLOAT, Result.REAL
 

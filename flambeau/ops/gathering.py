@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.errors import warn_once
 from flambeau.ops.accumulate import add_at, checked
@@ -16,7 +16,7 @@ from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import Maker, call
 from flambeau.ops.views import cast, expand, reshape, slice_op, unsqueeze
 from flambeau.shape import Ints, broadcast_shapes, wrap_dim
-from flambeau.tensor import Tensor, from_array
+from flambeau.tensors import Tensor, from_array
 
 # -- index arithmetic ------------------------------------------------------------------------------------------
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
-from flambeau.device import require_cpu
-from flambeau.dtype import dtype as DType
+from flambeau import dtypes
+from flambeau.devices import require_cpu
+from flambeau.dtypes import dtype as DType
 from flambeau.errors import warn_once
 from flambeau.ops.create import finish
 from flambeau.ops.gathering import index_select_op
@@ -17,7 +17,7 @@ from flambeau.ops.join import stack
 from flambeau.ops.op import public
 from flambeau.ops.views import expand, reshape, transpose, unsqueeze
 from flambeau.shape import broadcast_shapes
-from flambeau.tensor import Tensor, from_array
+from flambeau.tensors import Tensor, from_array
 
 
 def _unpacked(tensors: tuple) -> tuple[Tensor, ...]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
-from flambeau.dtype import dtype as DType
+from flambeau import dtypes
+from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
 from flambeau.errors import warn_once
 from flambeau.ops.accumulate import add_at, checked, leading
@@ -17,7 +17,7 @@ from flambeau.ops.op import names, op, public
 from flambeau.ops.samples import call
 from flambeau.ops.views import cast, expand, reshape, unsqueeze
 from flambeau.shape import Ints, contiguous_strides, elementwise_strides, is_contiguous
-from flambeau.tensor import Tensor, from_array
+from flambeau.tensors import Tensor, from_array
 
 Indices = Sequence[Tensor | None]
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
-from flambeau.dtype import dtype as DType
+from flambeau import dtypes
+from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import promoted
 from flambeau.ops.samples import call
 from flambeau.ops.views import reshape, select_op, slice_op, unsqueeze
 from flambeau.shape import Ints, channels_last_strides, is_channels_last, wrap_dim
-from flambeau.tensor import Tensor, from_array
+from flambeau.tensors import Tensor, from_array
 
 # -- cat -------------------------------------------------------------------------------------------------------
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
 from flambeau.ops.arguments import check_input, invalid
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import broadcast_layout, promoted
 from flambeau.ops.samples import Call, Maker, call
-from flambeau.tensor import Tensor, from_array
+from flambeau.tensors import Tensor, from_array
 
 
 def _chosen(condition: np.ndarray, a: Any, b: Any) -> np.ndarray:

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau import random
 from flambeau.autograd.mode import state
 from flambeau.autograd.node import next_sequence
-from flambeau.dtype import dtype as DType
+from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
 from flambeau.errors import NotSupportedError
 from flambeau.ops.apply import assign, check_writable, resize, type_name
@@ -46,7 +46,7 @@ from flambeau.shape import (
     is_dense,
     preserved_strides,
 )
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 # -- records ---------------------------------------------------------------------------------------------------
 

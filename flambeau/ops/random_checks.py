@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
-from flambeau.dtype import dtype as DType
+from flambeau import dtypes
+from flambeau.dtypes import dtype as DType
 from flambeau.ops.apply import type_name
 from flambeau.random import discrete
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 _C_NAMES = {
     "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",

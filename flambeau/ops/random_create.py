@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau import random
 from flambeau.autograd.mode import no_grad, state
-from flambeau.device import require_cpu
-from flambeau.dtype import dtype as DType
+from flambeau.devices import require_cpu
+from flambeau.dtypes import dtype as DType
 from flambeau.ops.apply import resize, type_name
 from flambeau.ops.create import _check_layout, checked_shape, finish
 from flambeau.ops.op import Op, names, public
@@ -35,7 +35,7 @@ from flambeau.ops.views import _memory_format_strides
 from flambeau.random import Generator
 from flambeau.random.discrete import DIGITS
 from flambeau.shape import Ints, broadcast_shapes, shape_args
-from flambeau.tensor import Tensor, from_array
+from flambeau.tensors import Tensor, from_array
 
 _OPTIONS = (
     "Tensor out = None, torch.dtype dtype = None, torch.layout layout = None, torch.device device = None, "

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
-from flambeau import dtype as dtypes
-from flambeau.dtype import dtype, result_dtype
+from flambeau import dtypes
+from flambeau.dtypes import dtype, result_dtype
 from flambeau.engine.execute import Meta
 from flambeau.shape import Ints, broadcast_shapes, contiguous_strides, elementwise_strides, is_contiguous
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 class Result(Enum):

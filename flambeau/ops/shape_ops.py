@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
 from flambeau.ops.gathering import index_select_op
@@ -25,7 +25,7 @@ from flambeau.shape import (
     wrap_dim,
     wrap_dims,
 )
-from flambeau.tensor import Tensor, from_array
+from flambeau.tensors import Tensor, from_array
 
 # -- padding ---------------------------------------------------------------------------------------------------
 

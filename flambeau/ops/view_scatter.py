@@ -11,7 +11,7 @@ from flambeau.ops.op import Op, camel, op, public
 from flambeau.ops.samples import call
 from flambeau.ops.views import diagonal_op, select_op, slice_op
 from flambeau.shape import contiguous_strides, wrap_dim
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def _written(x: np.ndarray, src: np.ndarray, of: Op, params: dict) -> np.ndarray:

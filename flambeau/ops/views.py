@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
-from flambeau.dtype import dtype as DType
+from flambeau import dtypes
+from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import apply_view
 from flambeau.ops.op import Layout, Op, op, public, view
@@ -30,7 +30,7 @@ from flambeau.shape import (
     view_strides,
     wrap_dim,
 )
-from flambeau.tensor import Tensor, make
+from flambeau.tensors import Tensor, make
 
 # -- putting gradients back ------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any
 from flambeau import ops
 from flambeau.optim.formula import FormulaOptimizer, check_lr, require, scalar
 from flambeau.optim.optimizer import ParamsT, _to_scalar
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def adadelta_update(k: Any, p: Any, g: Any, state: dict, *, lr: Any, rho: Any, eps: Any) -> tuple[Any, dict]:

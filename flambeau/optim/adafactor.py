@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from flambeau import ops
-from flambeau.dtype import finfo
+from flambeau.dtypes import finfo
 from flambeau.optim.formula import FormulaOptimizer, lerp, require, scalar
 from flambeau.optim.optimizer import ParamsT, _get_value, _to_scalar
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def adafactor_update(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from flambeau import ops
 from flambeau.optim.formula import FormulaOptimizer, check_fused, check_lr, require, scalar
 from flambeau.optim.optimizer import ParamsT, _get_value, _to_scalar
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def adagrad_update(k: Any, p: Any, g: Any, state: dict, *, lr: Any, eps: Any) -> tuple[Any, dict]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flambeau.optim.adam import Adam
 from flambeau.optim.optimizer import ParamsT
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 class AdamW(Adam):

@@ -19,9 +19,9 @@ import numpy as np
 
 from flambeau import ops
 from flambeau.autograd.mode import enable_grad
-from flambeau.dtype import bfloat16, float16, float32, float64, get_default_dtype
+from flambeau.dtypes import bfloat16, float16, float32, float64, get_default_dtype
 from flambeau.optim.optimizer import Optimizer, ParamsT, _get_value, _to_scalar, _use_grad_for_differentiable
-from flambeau.tensor import Tensor, write_array
+from flambeau.tensors import Tensor, write_array
 
 _ACCELERATORS = ["cuda", "xpu", "hpu", "privateuseone"]
 _COMPUTE = {float16: np.float32, bfloat16: np.float32}  # narrow floats round once, at the end

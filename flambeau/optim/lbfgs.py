@@ -10,7 +10,7 @@ from flambeau.autograd.mode import enable_grad, no_grad
 from flambeau.optim.formula import check_lr
 from flambeau.optim.linesearch import Point, strong_wolfe
 from flambeau.optim.optimizer import Optimizer, ParamsT, _to_scalar
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 _LEAST_CURVATURE = 1e-10  # steps along which the gradient hardly changed would spoil the memory
 

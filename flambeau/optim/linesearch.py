@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 DECREASE, CURVATURE = 1e-4, 0.9  # the constants of the two conditions
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from flambeau import ops
 from flambeau.optim.formula import FormulaOptimizer, lerp, require
 from flambeau.optim.optimizer import ParamsT, _to_scalar
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def muon_update(

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 from flambeau.autograd.mode import is_grad_enabled, set_grad_enabled
 from flambeau.autograd.node import RemovableHandle
-from flambeau.dtype import float32
-from flambeau.tensor import Tensor
+from flambeau.dtypes import float32
+from flambeau.tensors import Tensor
 
 ParamsT: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 StateDict: TypeAlias = dict[str, Any]

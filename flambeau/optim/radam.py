@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from flambeau import ops
 from flambeau.optim.formula import FormulaOptimizer, check_betas, check_lr, lerp, require, scalar
 from flambeau.optim.optimizer import ParamsT, _get_value, _to_scalar
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def radam_update(

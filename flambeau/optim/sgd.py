@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from flambeau.optim.formula import FormulaOptimizer, check_lr, require
 from flambeau.optim.optimizer import ParamsT, _to_scalar
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def sgd_update(

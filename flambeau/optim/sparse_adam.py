@@ -8,7 +8,7 @@ from typing import Any
 from flambeau.autograd.mode import enable_grad, no_grad
 from flambeau.optim.formula import check_betas, require
 from flambeau.optim.optimizer import Optimizer, ParamsT
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 class SparseAdam(Optimizer):

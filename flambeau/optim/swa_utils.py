@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from flambeau import ops
 from flambeau.autograd.mode import no_grad
-from flambeau.dtype import int64
+from flambeau.dtypes import int64
 from flambeau.nn import Module
 from flambeau.nn.modules.batchnorm import _BatchNorm
 from flambeau.optim.lr_scheduler.base import LRScheduler, per_group
 from flambeau.optim.optimizer import Optimizer
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 __all__ = [
     "SWALR",

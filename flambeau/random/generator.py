@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.device import device, require_cpu
+from flambeau.devices import device, require_cpu
 
 WORDS = 624
 DEFAULT_SEED = 67280421310721  # of a Generator that was not seeded, as in PyTorch

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from flambeau import pickling
-from flambeau.device import device
-from flambeau.dtype import dtype
+from flambeau.devices import device
+from flambeau.dtypes import dtype
 from flambeau.nn.parameter import Parameter
 from flambeau.serialization import names
 from flambeau.serialization.errors import CheckpointError
 from flambeau.shape import Size
 from flambeau.storage import TypedStorage
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 _SCALARS = (str, int, float, bool, type(None), bytes, complex, dtype, device)
 _BYTES_PER_ENTRY = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.device import device
+from flambeau.devices import device
 from flambeau.storage import UntypedStorage
 
 Location = Callable[[Any, str], Any] | device | str | dict[str, str] | None

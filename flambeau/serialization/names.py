@@ -11,13 +11,13 @@ import io
 from typing import Any
 
 from flambeau import pickling
-from flambeau.device import device
-from flambeau.dtype import ALL
+from flambeau.devices import device
+from flambeau.dtypes import ALL
 from flambeau.nn.parameter import Parameter
 from flambeau.serialization.errors import CheckpointError
 from flambeau.shape import Size
 from flambeau.storage import STORAGE_TYPES, TypedStorage, UntypedStorage
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any, state: Any = None) -> Tensor:

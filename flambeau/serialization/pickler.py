@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from flambeau import pickling
-from flambeau.device import device
-from flambeau.dtype import dtype
+from flambeau.devices import device
+from flambeau.dtypes import dtype
 from flambeau.engine.value import Storage
 from flambeau.nn.parameter import Parameter
 from flambeau.serialization import names

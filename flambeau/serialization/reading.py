@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from flambeau.device import device
+from flambeau.devices import device
 from flambeau.engine.value import Storage
 from flambeau.safetensors import load_file
 from flambeau.serialization import legacy, unpickler

@@ -8,7 +8,7 @@ from typing import Any
 
 from flambeau.autograd import Function, backward, enable_grad, no_grad
 from flambeau.random import default_generator
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 class CheckpointFunction(Function):

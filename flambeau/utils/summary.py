@@ -9,10 +9,10 @@ from typing import Any
 
 from flambeau import ops
 from flambeau.autograd import no_grad
-from flambeau.dtype import dtype as DType
-from flambeau.dtype import float32
+from flambeau.dtypes import dtype as DType
+from flambeau.dtypes import float32
 from flambeau.nn import Module
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 from flambeau.utils.multiplies import Counter, counting
 
 MEGABYTE = 1e6

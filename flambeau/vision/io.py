@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from flambeau.dtype import uint8
-from flambeau.tensor import Tensor, from_array
+from flambeau.dtypes import uint8
+from flambeau.tensors import Tensor, from_array
 
 __all__ = [
     "ImageReadMode",

@@ -12,9 +12,9 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from flambeau import ops
 from flambeau.autograd import no_grad
-from flambeau.dtype import bool as bool_dtype
-from flambeau.dtype import int64, uint8
-from flambeau.tensor import Tensor, from_array
+from flambeau.dtypes import bool as bool_dtype
+from flambeau.dtypes import int64, uint8
+from flambeau.tensors import Tensor, from_array
 
 __all__ = ["make_grid", "save_image", "draw_bounding_boxes", "draw_segmentation_masks", "draw_keypoints"]
 

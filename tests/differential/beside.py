@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 import flambeau
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 LIBRARIES = (flambeau, torch)
 

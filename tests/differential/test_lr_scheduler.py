@@ -12,7 +12,7 @@ import torch
 
 import flambeau
 import flambeau.optim
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 from tests.differential.beside import to_lib
 from tests.optim.cases import SCHEDULES, follow, golden, golden_schedule, two_groups
 

@@ -10,9 +10,9 @@ import torch
 
 import flambeau
 from flambeau import printing
-from flambeau.dtype import by_name
+from flambeau.dtypes import by_name
 from flambeau.nn.parameter import Parameter
-from flambeau.tensor import Tensor, from_array
+from flambeau.tensors import Tensor, from_array
 
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int8", "uint8", "int16", "bool", "complex64",
           "complex128")  # fmt: skip

@@ -14,10 +14,10 @@ import pytest
 
 import flambeau
 from flambeau import printing
-from flambeau.dtype import by_name, float32, get_default_dtype, set_default_dtype
+from flambeau.dtypes import by_name, float32, get_default_dtype, set_default_dtype
 from flambeau.nn.parameter import Parameter
 from flambeau.shape import Size
-from flambeau.tensor import Tensor, from_array, make
+from flambeau.tensors import Tensor, from_array, make
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 import flambeau
-from flambeau.device import device
-from flambeau.dtype import ALL
+from flambeau.devices import device
+from flambeau.dtypes import ALL
 from flambeau.nn.parameter import Parameter
 from flambeau.serialization import load, save
 from flambeau.serialization.archive import ArchiveWriter
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def _sample() -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from flambeau.serialization import CheckpointError, load
 from flambeau.serialization.archive import ArchiveReader, ArchiveWriter
 from flambeau.serialization.weights_only import _OPCODES
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 CODES = sorted(_OPCODES)
 FORMATS = (

@@ -12,7 +12,7 @@ import pytest
 
 from flambeau.nn.parameter import Parameter
 from flambeau.serialization import CheckpointError, get_unsafe_globals_in_checkpoint, load
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 DATA = Path(__file__).with_name("data")
 EXPECTED = json.loads((DATA / "expected.json").read_text())

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import flambeau
-from flambeau.dtype import ALL
+from flambeau.dtypes import ALL
 from flambeau.nn.parameter import Parameter
-from flambeau.tensor import Tensor, from_array, make
+from flambeau.tensors import Tensor, from_array, make
 
 
 class Tagged(Tensor):

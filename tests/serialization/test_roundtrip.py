@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import flambeau
-from flambeau.device import device
-from flambeau.dtype import ALL
+from flambeau.devices import device
+from flambeau.dtypes import ALL
 from flambeau.serialization import load, save
 from flambeau.serialization.archive import ArchiveWriter
 from flambeau.serialization.errors import CheckpointError
-from flambeau.tensor import from_array
+from flambeau.tensors import from_array
 
 FORMATS = [
     {},

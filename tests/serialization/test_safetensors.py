@@ -14,7 +14,7 @@ import pytest
 
 import flambeau
 from flambeau import safetensors
-from flambeau.dtype import ALL, complex128
+from flambeau.dtypes import ALL, complex128
 from flambeau.serialization import CheckpointError, load
 
 DTYPES = [d for d in ALL if d is not complex128]

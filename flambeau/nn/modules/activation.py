@@ -11,7 +11,7 @@ from flambeau.nn.modules.layer import REQUIRED, layer
 from flambeau.nn.modules.linear import NonDynamicallyQuantizableLinear
 from flambeau.nn.modules.module import Module
 from flambeau.nn.parameter import Parameter
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 Threshold = layer("Threshold", F.threshold, threshold=REQUIRED, value=REQUIRED, inplace=False)
 ReLU = layer("ReLU", F.relu, inplace=False)

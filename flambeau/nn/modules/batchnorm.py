@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau import ops
-from flambeau.dtype import int64
+from flambeau.dtypes import int64
 from flambeau.nn import functional as F
 from flambeau.nn import init
 from flambeau.nn.modules.module import Module
 from flambeau.nn.parameter import Parameter
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 class _NormBase(Module):

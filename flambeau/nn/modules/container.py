@@ -10,7 +10,7 @@ from typing import Any
 
 from flambeau.nn.modules.module import Module, _add_indent
 from flambeau.nn.parameter import Parameter
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def _at(index: Any, count: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flambeau.nn import functional as F
 from flambeau.nn.modules.module import Module
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 class _Dropout(Module):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.autograd.node import Grads, Like, Node, RemovableHandle, edge_of
-from flambeau.tensor import Tensor, detached
+from flambeau.tensors import Tensor, detached
 
 _TABLES = (
     "_backward_pre_hooks", "_backward_hooks", "_forward_hooks", "_forward_hooks_with_kwargs",

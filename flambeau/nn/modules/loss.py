@@ -8,7 +8,7 @@ from typing import Any
 from flambeau.nn import functional as F
 from flambeau.nn.modules.layer import legacy_reduction
 from flambeau.nn.modules.module import Module
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 class _Loss(Module):

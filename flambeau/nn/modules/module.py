@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from flambeau.autograd import no_grad
-from flambeau.device import require_cpu
-from flambeau.dtype import dtype as DType
+from flambeau.devices import require_cpu
+from flambeau.dtypes import dtype as DType
 from flambeau.errors import warn_once
 from flambeau.methods.convert import dtype_of
 from flambeau.nn.modules.hooks import GLOBAL, HookMethods, call_with_hooks
 from flambeau.nn.modules.state import StateMethods
 from flambeau.nn.parameter import Buffer, Parameter
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 Self = TypeVar("Self", bound="Module")
 

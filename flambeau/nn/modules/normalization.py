@@ -10,7 +10,7 @@ from flambeau.nn import init
 from flambeau.nn.modules.layer import REQUIRED, layer
 from flambeau.nn.modules.module import Module
 from flambeau.nn.parameter import Parameter
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 LocalResponseNorm = layer(
     "LocalResponseNorm", F.local_response_norm, "Normalisation over neighbouring channels.",

@@ -7,7 +7,7 @@ from typing import Any
 from flambeau.nn import functional as F
 from flambeau.nn.modules.layer import REQUIRED, layer
 from flambeau.nn.modules.module import Module
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 class Flatten(Module):

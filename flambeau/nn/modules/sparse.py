@@ -10,7 +10,7 @@ from flambeau.nn import functional as F
 from flambeau.nn import init
 from flambeau.nn.modules.module import Module
 from flambeau.nn.parameter import Parameter
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 class Embedding(Module):

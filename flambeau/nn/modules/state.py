@@ -8,7 +8,7 @@ from typing import Any
 
 from flambeau.autograd import no_grad
 from flambeau.nn.parameter import Parameter, is_lazy
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 _EXTRA = "_extra_state"
 

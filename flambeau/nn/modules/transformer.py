@@ -15,7 +15,7 @@ from flambeau.nn.modules.dropout import Dropout
 from flambeau.nn.modules.linear import Linear
 from flambeau.nn.modules.module import Module
 from flambeau.nn.modules.normalization import LayerNorm
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 Activation = str | Callable[[Tensor], Tensor]
 

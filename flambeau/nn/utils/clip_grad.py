@@ -10,7 +10,7 @@ import numpy as np
 from flambeau import ops
 from flambeau.autograd import no_grad
 from flambeau.errors import warn_once
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 Parameters = Tensor | Iterable[Tensor]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flambeau import ops
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ from flambeau.autograd import no_grad
 from flambeau.nn import functional as F
 from flambeau.nn.modules.module import Module
 from flambeau.nn.parameter import Parameter
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 class _Reparametrization:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flambeau import ops
-from flambeau.dtype import int64
-from flambeau.tensor import Tensor, from_array
+from flambeau.dtypes import int64
+from flambeau.tensors import Tensor, from_array
 
 
 class _Packed(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import in_place, type_name
 from flambeau.ops.nn.checks import require_floating
@@ -24,7 +24,7 @@ from flambeau.ops.op import Op, names, op, public
 from flambeau.ops.rules import elementwise, require_tensor
 from flambeau.ops.samples import Samples, call, unary_on
 from flambeau.shape import wrap_dim
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 _away_from_kinks = unary_on(0.1, 0.4)
 _wide = unary_on(-4.0, 4.0)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau import dtype as dtypes
-from flambeau.dtype import dtype
+from flambeau import dtypes
+from flambeau.dtypes import dtype
 from flambeau.errors import warn_once
 from flambeau.ops.apply import type_name
 from flambeau.shape import Ints
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def expanded(value: Any, n: int, name: str, function: str = "expected") -> Ints:

@@ -21,7 +21,7 @@ from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.shape import Ints, channels_last_strides, is_channels_last, is_contiguous
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 # -- shape rules -----------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from flambeau.autograd import walk
 from flambeau.autograd.mode import set_grad_enabled
 from flambeau.ops.apply import wants_history
 from flambeau.ops.views import alias
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 __all__ = ["grads_through", "wants_history"]
 

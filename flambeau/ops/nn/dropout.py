@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flambeau.errors import warn_once
 from flambeau.ops import dropouts
 from flambeau.ops.op import public
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 Kind = tuple[Callable[..., Tensor], Callable[..., Tensor]]  # out of place, in place
 _ELEMENTS: Kind = dropouts.dropout, dropouts.dropout_

@@ -13,7 +13,7 @@ from flambeau.ops.nn.checks import tensor_shape
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def _rows(x: Any) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn.checks import check_reduction, legacy_reduction, require_floating, tensor_shape
@@ -15,7 +15,7 @@ from flambeau.ops.nn.softmax import _log_softmax, log_softmax_of
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 # -- shape rule ------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from flambeau.ops.nn.checks import check_reduction, legacy_reduction, require_fl
 from flambeau.ops.op import Op, op, public
 from flambeau.ops.rules import elementwise, require_tensor
 from flambeau.ops.samples import Samples, call
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 Slope = Callable[..., Any]
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flambeau.autograd.mode import no_grad
-from flambeau.dtype import float32
+from flambeau.dtypes import float32
 from flambeau.engine.execute import Meta
 from flambeau.ops.nn.checks import require_floating, tensor_shape
 from flambeau.ops.nn.derive import grads_through, wants_history
@@ -21,7 +21,7 @@ from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.shape import Ints, contiguous_strides, preserved_strides
-from flambeau.tensor import Tensor, write_array
+from flambeau.tensors import Tensor, write_array
 
 
 class Form(NamedTuple):

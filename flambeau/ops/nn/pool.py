@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn import pool_kernels as kernels
@@ -18,7 +18,7 @@ from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.shape import Ints, channels_last_strides, is_channels_last, is_contiguous
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 _WORDS = {1: "one int", 2: "two ints", 3: "three ints"}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.dtype import dtype as DType
+from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
 from flambeau.ops.nn.checks import require_floating
 from flambeau.ops.op import op, public
@@ -15,7 +15,7 @@ from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.ops.views import cast
 from flambeau.shape import wrap_dim
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 def softmax_of(x: np.ndarray, dim: int) -> np.ndarray:

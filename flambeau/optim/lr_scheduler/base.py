@@ -11,7 +11,7 @@ from typing import Any
 from weakref import ref
 
 from flambeau.optim.optimizer import Optimizer, _to_scalar
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 EPOCH_DEPRECATION_WARNING = (
     "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where possible. Please use "

@@ -15,7 +15,7 @@ from flambeau.optim.lr_scheduler.base import (
     set_group_value,
 )
 from flambeau.optim.optimizer import Optimizer
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 Rates = list[float | Tensor]
 

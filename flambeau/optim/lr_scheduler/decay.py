@@ -14,7 +14,7 @@ from typing import Any
 
 from flambeau.optim.lr_scheduler.base import LRScheduler, function_state
 from flambeau.optim.optimizer import Optimizer
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 Rates = list[float | Tensor]
 Factor = Callable[[int], float]

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from flambeau import ops
 from flambeau.random import Generator
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 __all__ = [
     "ChainDataset",

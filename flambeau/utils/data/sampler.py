@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, Generic, TypeVar
 
 from flambeau import ops
-from flambeau.dtype import float64, int64
+from flambeau.dtypes import float64, int64
 from flambeau.random import Generator
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 __all__ = [
     "BatchSampler",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from flambeau.tensor import from_array
+from flambeau.tensors import from_array
 from flambeau.vision.datasets.vision import VisionDataset
 
 DATA_FILE = Path(__file__).parent / "data" / "digits.npz"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from flambeau.tensor import Tensor, from_array
+from flambeau.tensors import Tensor, from_array
 from flambeau.vision.datasets.idx import find_idx, read_idx
 from flambeau.vision.datasets.utils import (
     DownloadError,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flambeau import nn, ops
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 from flambeau.vision.models._api import WeightsEnum, imagenet
 from flambeau.vision.models._utils import classifier
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flambeau import nn, ops
 from flambeau.nn import functional as F
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 from flambeau.vision.models._api import register_model
 
 KERNEL = 5

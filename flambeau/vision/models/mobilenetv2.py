@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flambeau import nn, ops
 from flambeau.nn import init
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 from flambeau.vision.models._api import WeightsEnum, imagenet
 from flambeau.vision.models._utils import _make_divisible, classifier
 from flambeau.vision.ops.misc import Conv2dNormActivation

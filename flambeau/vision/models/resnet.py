@@ -7,7 +7,7 @@ from typing import Any
 
 from flambeau import nn, ops
 from flambeau.nn import init
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 from flambeau.vision.models._api import WeightsEnum, imagenet
 from flambeau.vision.models._utils import _ovewrite_named_param, classifier
 

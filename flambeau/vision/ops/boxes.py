@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from flambeau import ops
-from flambeau.dtype import float32, int64
-from flambeau.tensor import Tensor, from_array
+from flambeau.dtypes import float32, int64
+from flambeau.tensors import Tensor, from_array
 
 
 def box_area(boxes: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau import nn, ops
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 
 class ConvNormActivation(nn.Sequential):

@@ -8,7 +8,7 @@ from typing import Any
 
 from flambeau import ops
 from flambeau.nn import Module
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 from flambeau.vision.transforms import functional as F
 
 

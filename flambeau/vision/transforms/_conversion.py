@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from flambeau import ops
-from flambeau.dtype import uint8
-from flambeau.tensor import Tensor, from_array
+from flambeau.dtypes import get_default_dtype, uint8
+from flambeau.tensors import Tensor, from_array
 
 INT16_MODE = "I;16" if sys.byteorder == "little" else "I;16B"
 PIXEL_DTYPES = {"I": np.int32, INT16_MODE: np.int16, "F": np.float32}
@@ -44,7 +43,7 @@ def to_tensor(pic: Image.Image | np.ndarray) -> Tensor:
         raise TypeError(f"pic should be PIL Image or ndarray. Got {type(pic)}")
     image = from_array(np.ascontiguousarray(_channels_first(pixels)))
     if image.dtype == uint8:
-        return image.to(ops.get_default_dtype()).div(255)
+        return image.to(get_default_dtype()).div(255)
     return image
 
 

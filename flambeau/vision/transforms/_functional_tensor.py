@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau import dtype as dtypes
+from flambeau import dtypes
 from flambeau import ops
-from flambeau.dtype import dtype
+from flambeau.dtypes import dtype
 from flambeau.nn import functional as NF
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 MAX_VALUES = {
     dtypes.uint8: 255,

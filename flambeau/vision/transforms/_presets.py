@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.dtype import float32
+from flambeau.dtypes import float32
 from flambeau.nn import Module
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 from flambeau.vision.transforms import functional as F
 from flambeau.vision.transforms.interpolation import InterpolationMode
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau import ops
-from flambeau.dtype import float32
-from flambeau.tensor import Tensor
+from flambeau.dtypes import float32
+from flambeau.tensors import Tensor
 from flambeau.vision.transforms import functional as F
 from flambeau.vision.transforms._base import Transform, chance, integer, setup_size, uniform
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from flambeau.dtype import dtype
+from flambeau.dtypes import dtype
 from flambeau.nn import Module
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 from flambeau.vision.transforms import functional as F
 from flambeau.vision.transforms._base import chance
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from flambeau.dtype import dtype, float32
-from flambeau.tensor import Tensor
+from flambeau.dtypes import dtype, float32
+from flambeau.tensors import Tensor
 from flambeau.vision.transforms import _functional_pil as F_pil
 from flambeau.vision.transforms import _functional_tensor as F_t
 from flambeau.vision.transforms._conversion import pil_to_tensor, to_pil_image, to_tensor

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from flambeau import ops
-from flambeau.dtype import float64
-from flambeau.tensor import Tensor
+from flambeau.dtypes import float64
+from flambeau.tensors import Tensor
 from flambeau.utils.data._utils.containers import is_namedtuple, mapping_like, sequence_like
 
 np_str_obj_array_pattern = re.compile(r"[SaUO]")

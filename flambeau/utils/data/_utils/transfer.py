@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.dtype import by_name
-from flambeau.tensor import Tensor, from_array
+from flambeau.dtypes import by_name
+from flambeau.tensors import Tensor, from_array
 
 SHARED_MEMORY = hasattr(os, "memfd_create") and hasattr(socket, "send_fds")
 THRESHOLD = 4096  # bytes; below this a copy through the pipe is cheaper than a mapping
