@@ -42,7 +42,7 @@ class LBFGS(Optimizer):
         ...     return loss
         >>> _ = optimizer.step(closure)
         >>> w
-        tensor([3., 3.], requires_grad=True)
+        tensor([3.0000, 3.0000], requires_grad=True)
     """
 
     def __init__(

@@ -34,7 +34,7 @@ class NAdam(FormulaOptimizer):
         >>> w.square().sum().backward()
         >>> optimizer.step()
         >>> w
-        tensor([ 0.8468, -1.8468], requires_grad=True)
+        tensor([ 0.8944, -1.8944], requires_grad=True)
     """
 
     update = staticmethod(nadam_update)

@@ -156,8 +156,8 @@ class OneCycleLR(LRScheduler):
         >>> import flambeau as torch
         >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1, momentum=0.9)
         >>> scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.5, total_steps=10)
-        >>> scheduler.get_last_lr()
-        [0.02]
+        >>> round(scheduler.get_last_lr()[0], 6)
+        0.02
     """
 
     def __init__(
