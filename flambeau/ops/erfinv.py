@@ -1,7 +1,7 @@
 """The inverse error function, for `nn.init.trunc_normal_` and quantiles of the normal distribution.
 
 Computed in float64 (Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied Statistics
-37(3), 1988) and rounded once: PyTorch's float32 results, which are MKL's, but for one in thousands that differs by 1 ulp.
+37(3), 1988) and rounded once: the float32 results are PyTorch's (MKL's), but for 1 ulp in one of thousands.
 """
 
 from __future__ import annotations
