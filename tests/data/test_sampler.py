@@ -57,7 +57,7 @@ def test_random_sampler_with_its_own_generator_leaves_the_global_one_alone():
         (lambda: WeightedRandomSampler([1.0], 1, 2), ValueError, "replacement should be a boolean value"),
         (lambda: WeightedRandomSampler([[1.0]], 1), ValueError, r"weights have shape \(1, 1\)"),
         (lambda: DistributedSampler([1], 2, 2), ValueError, r"Invalid rank 2, rank should be in the interval \[0, 1\]"),
-        (lambda: DistributedSampler([1]), RuntimeError, "Requires distributed package to be available"),
+        (lambda: DistributedSampler([1]), ValueError, "Default process group has not been initialized"),
     ],
 )
 def test_bad_arguments_are_named(make, error, text):

@@ -19,7 +19,7 @@ class DistributedSampler(Sampler[int]):
     The order is shuffled with ``seed + epoch``: call :meth:`set_epoch` before each epoch. Without
     `drop_last` the first samples are repeated until every replica has equally many.
 
-    `num_replicas` and `rank` must be given; there is no process group to ask yet (RuntimeError).
+    `num_replicas` and `rank` must be given; there is no process group to ask yet (ValueError).
 
     >>> from flambeau.utils.data import DistributedSampler
     >>> [list(DistributedSampler(range(5), 2, rank, shuffle=False)) for rank in (0, 1)]
@@ -36,7 +36,9 @@ class DistributedSampler(Sampler[int]):
         drop_last: bool = False,
     ) -> None:
         if num_replicas is None or rank is None:
-            raise RuntimeError("Requires distributed package to be available")
+            raise ValueError(
+                "Default process group has not been initialized, please make sure to call init_process_group."
+            )
         if rank >= num_replicas or rank < 0:
             raise ValueError(f"Invalid rank {rank}, rank should be in the interval [0, {num_replicas - 1}]")
         self.dataset = dataset

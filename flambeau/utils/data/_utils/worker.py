@@ -16,7 +16,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from flambeau.engine.blas import set_blas_threads
 from flambeau.random import Generator, manual_seed
+from flambeau.settings import set_num_threads
 from flambeau.utils.data._utils import transfer
 from flambeau.utils.data._utils.fetch import create_fetcher
 from flambeau.utils.data.dataset import Dataset, IterableDataset
@@ -247,6 +249,8 @@ def process_main(job: WorkerJob, channel: connection.Connection) -> None:
     # Ctrl-C reaches the whole process group; the loader's process decides what becomes of its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    set_num_threads(1)
+    set_blas_threads(1)
     random.seed(job.seed)
     manual_seed(job.seed)
     np.random.seed(_numpy_seed(job.base_seed, job.worker_id))
