@@ -14,7 +14,7 @@ MAX_FILE, MAX_FUNCTION = 600, 60
 
 # A floor may import from itself and from the floors above it in this list.
 FLOORS = [
-    ["_version", "version", "dtype", "shape", "device", "errors", "quiet"],
+    ["_version", "version", "dtypes", "dtype", "shape", "devices", "device", "errors", "quiet"],
     ["engine"],
     ["random"],
     ["tensors", "tensor"],
