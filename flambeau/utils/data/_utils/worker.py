@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from flambeau.engine.blas import set_blas_threads
-from flambeau.random import Generator, manual_seed
+from flambeau.random import Generator, manual_seed, set_thread_generator
 from flambeau.settings import set_num_threads
 from flambeau.utils.data._utils import transfer
 from flambeau.utils.data._utils.fetch import create_fetcher
@@ -268,4 +268,5 @@ def thread_main(job: WorkerJob, link: Link) -> None:
         np.random.default_rng(_numpy_seed(job.base_seed, job.worker_id)),
     )
     _thread_info.value = WorkerInfo(job.worker_id, job.num_workers, job.seed, job.dataset, rng, "thread")
+    set_thread_generator(rng.torch_generator)
     serve(job, link, f"in DataLoader worker thread {job.worker_id}")
