@@ -223,7 +223,7 @@ def randint_like(input: Tensor, *args: Any, low: Any = None, high: Any = None, g
     given = [*([] if low is None else [low]), *args, *([] if high is None else [high])]
     if not 1 <= len(given) <= 2:
         raise bad_call("randint_like", (input, *args), {}, *_LIKE_FORMS)
-    bounds = _bounds("randint_like", *([0, *given] if len(given) == 1 else given), len(given) == 2)
+    bounds = _bounds("randint_like", given[0] if len(given) == 2 else 0, given[-1], len(given) == 2)
     return finish(_integers_in("randint_like", bounds, input._shape, strides, d, generator), requires_grad)
 
 
@@ -347,12 +347,12 @@ def _set_state(self: Generator, new_state: Tensor) -> Generator:
 
 def get_rng_state() -> Tensor:
     """The state of the default generator as a uint8 tensor."""
-    return random.default_generator.get_state()
+    return _get_state(random.default_generator)
 
 
 def set_rng_state(new_state: Tensor) -> None:
     """Continue the default generator from a state that `get_rng_state` gave, here or in PyTorch."""
-    random.default_generator.set_state(new_state)
+    _set_state(random.default_generator, new_state)
 
 
 # The generators lie below tensors; what they say in tensors is added to them here.

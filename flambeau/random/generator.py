@@ -172,7 +172,7 @@ class Rewind:
 
     def __init__(self, generator: Generator) -> None:
         self._generator = generator
-        self._before: dict[str, Any] = {}
+        self._before: Any = None
         self._pool: list[float] = []
         self._used = 0
 
