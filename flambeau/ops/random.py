@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtypes
-from flambeau import random
+from flambeau import dtypes, random
 from flambeau.autograd.mode import state
 from flambeau.autograd.node import next_sequence
 from flambeau.dtypes import dtype as DType

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtypes
-from flambeau import random
+from flambeau import dtypes, random
 from flambeau.autograd.mode import no_grad, state
 from flambeau.devices import require_cpu
 from flambeau.dtypes import dtype as DType
