@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from flambeau.cuda import amp, nvtx
 from flambeau.cuda.streams import Event, Stream, StreamContext
 from flambeau.devices import require_cpu
+from flambeau.methods.legacy import cuda_typed
 
 _MESSAGE = "Torch not compiled with CUDA enabled"
 
@@ -107,3 +108,5 @@ def stream(stream: Any) -> Any:
     """Accepted for None, as streams cannot be made."""
     yield
 
+
+globals().update(cuda_typed)  # FloatTensor, LongTensor ...: calling one raises

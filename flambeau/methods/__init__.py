@@ -6,7 +6,7 @@ autograd and Python's protocols.
 
 from __future__ import annotations
 
-from flambeau.methods import convert, gradient, indexing, operators, persist, structure
+from flambeau.methods import convert, gradient, indexing, legacy, operators, persist, structure
 from flambeau.ops.op import names
 from flambeau.tensors import Tensor
 
@@ -15,7 +15,7 @@ def attach() -> None:
     """Give Tensor its methods: the registry's first, then those written out here."""
     for name, function in names["Tensor"].items():
         setattr(Tensor, name, function)
-    for module in (structure, convert, gradient, indexing, operators, persist):
+    for module in (structure, convert, gradient, indexing, legacy, operators, persist):
         for name, member in module.members.items():
             setattr(Tensor, name, member)
 

@@ -20,7 +20,7 @@ from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.ops.views import diagonal_op, permute_op, reshape, select_op
 from flambeau.shape import Ints, wrap_dim
-from flambeau.tensor import Tensor
+from flambeau.tensors import Tensor
 
 Labels = tuple[int, ...]
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
