@@ -155,6 +155,10 @@ def _state(state: Any) -> Any:
     return state
 
 
+def _layout(machine: Machine, name: Any) -> Any:
+    return names.get_layout(_expect(name, str, "a layout"))
+
+
 def _refused(function: Callable) -> Callable:
     return lambda machine, *args: function()
 
@@ -189,6 +193,7 @@ BUILDERS: dict[int, Callable] = {
     id(complex): _complex,
     id(encode): _encode,
     id(Parameter): _parameter,
+    id(names.get_layout): _layout,
     id(pickling.rebuild_from_type_v2): _from_type,
     **{id(f): _refused(f) for f in names.REFUSED.values()},
     **_TENSOR_BUILDERS,

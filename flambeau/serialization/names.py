@@ -13,6 +13,14 @@ from typing import Any
 from flambeau import pickling
 from flambeau.devices import device
 from flambeau.dtypes import ALL
+from flambeau.methods.structure import (
+    Layout,
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    preserve_format,
+    strided,
+)
 from flambeau.nn.parameter import Parameter
 from flambeau.serialization.errors import CheckpointError
 from flambeau.shape import Size
@@ -30,6 +38,13 @@ def rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any, st
 def rebuild_parameter_with_state(data: Tensor, requires_grad: bool, backward_hooks: Any, state: Any) -> Tensor:
     """PyTorch's spelling for a parameter that carries attributes."""
     return rebuild_parameter(data, requires_grad, backward_hooks, state)
+
+
+def get_layout(name: Any) -> Layout:
+    """PyTorch's `_get_layout`: the layout that prints as `name`."""
+    if name != str(strided):
+        raise CheckpointError("the checkpoint holds a sparse tensor, which Flambeau does not support")
+    return strided
 
 
 def load_from_bytes(data: bytes) -> TypedStorage:
@@ -51,7 +66,6 @@ REFUSED: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_nested_tensor"): _refuse("a nested tensor"),
     ("torch._utils", "_rebuild_meta_tensor_no_storage"): _refuse("a tensor on the meta device"),
     ("torch._utils", "_rebuild_wrapper_subclass"): _refuse("a wrapped tensor subclass"),
-    ("torch.serialization", "_get_layout"): _refuse("a tensor layout"),
 }
 DATA: dict[tuple[str, str], Any] = {
     ("torch", "Size"): Size,
@@ -61,6 +75,7 @@ DATA: dict[tuple[str, str], Any] = {
     ("torch.storage", "UntypedStorage"): UntypedStorage,
     **{("torch", d.name): d for d in ALL},
     **{("torch", s.__name__): s for s in STORAGE_TYPES.values()},
+    **{("torch", f.name): f for f in (contiguous_format, preserve_format, channels_last, channels_last_3d)},
 }
 FUNCTIONS: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor"): pickling.rebuild_tensor,
@@ -69,6 +84,7 @@ FUNCTIONS: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_parameter"): rebuild_parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): rebuild_parameter_with_state,
     ("torch._tensor", "_rebuild_from_type_v2"): pickling.rebuild_from_type_v2,
+    ("torch.serialization", "_get_layout"): get_layout,
 }
 _ALIASES = {
     ("torch", "UntypedStorage"): UntypedStorage,

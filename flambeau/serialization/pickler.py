@@ -14,7 +14,8 @@ from flambeau import pickling
 from flambeau.devices import device
 from flambeau.dtypes import dtype
 from flambeau.engine.value import Storage
-from flambeau.nn.parameter import Parameter
+from flambeau.methods.structure import Layout
+from flambeau.nn.parameter import Parameter, is_lazy
 from flambeau.serialization import names
 from flambeau.serialization.locations import location_tag
 from flambeau.storage import STORAGE_TYPES, TypedStorage, UntypedStorage
@@ -55,6 +56,8 @@ class _Names:
         return self.persistent(obj)
 
     def reducer_override(self, obj: Any) -> Any:
+        if is_lazy(obj):
+            return type(obj), (obj.requires_grad,)
         if isinstance(obj, Parameter):
             data, state = obj.data, pickling.fields_of(obj)
             if state:
@@ -62,6 +65,8 @@ class _Names:
             return names.rebuild_parameter, (data, obj.requires_grad, OrderedDict())
         if isinstance(obj, device):
             return device, (obj.type,) if obj.index is None else (obj.type, obj.index)
+        if isinstance(obj, Layout):
+            return names.get_layout, (str(obj),)
         if isinstance(obj, dtype):
             return obj.name
         return NotImplemented
