@@ -31,6 +31,16 @@ def _assert_same(case: str, seed: int = 3, **more: Any) -> None:
         pytest.fail(f"{case}: {array_of(run(case, flambeau, seed))} beside {array_of(run(case, torch, seed))}\n{mine}")
 
 
+@pytest.mark.parametrize("seed", [0, 42, 2026])
+@pytest.mark.parametrize("case", cases.PROGRAMS)
+def test_initialisation_dropout_and_loading(case: str, seed: int) -> None:
+    if any(name in case for name in cases.NEARLY):
+        theirs, mine = (array_of(run(case, t, seed)) for t in (torch, flambeau))
+        np.testing.assert_allclose(mine, theirs, rtol=1e-6)
+        return
+    _assert_same(case, seed)
+
+
 def _fills(dtype: str) -> tuple[str, ...]:
     return (
         FILLS["any"]

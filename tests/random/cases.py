@@ -170,3 +170,47 @@ GRAPHS = (
     "t.dropout(x, 0.5, True)", "t.dropout(x, 1.0, True)", "t.alpha_dropout(x, 0.5, True)",
     "t.feature_dropout(x.view(1, 5), 0.5, True)", "t.rand_like(x)", "t.dropout_(x, 0.5, True)",
 )  # fmt: skip
+
+
+def _weights(layer: str) -> str:
+    return f"t.nn.utils.parameters_to_vector({layer}.parameters()).detach()"
+
+
+# Initialisation, samplers and loaders: everything that draws from the default generator on a user's behalf.
+PROGRAMS = (
+    *[
+        f"t.nn.init.{scheme}"
+        for scheme in (
+            "uniform_(t.empty(5, 4), -1, 1)", "normal_(t.empty(5, 4), 1.0, 0.2)", "trunc_normal_(t.empty(5, 4))",
+            "trunc_normal_(t.empty(5, 4), std=0.02)",
+            "xavier_uniform_(t.empty(5, 4))", "xavier_normal_(t.empty(5, 4), gain=2.0)",
+            "kaiming_uniform_(t.empty(5, 4, 3, 3), a=5**0.5)", "kaiming_normal_(t.empty(5, 4, 3, 3), mode='fan_out')",
+            "sparse_(t.empty(8, 4), 0.3)",
+        )
+    ],
+    *[
+        _weights("t.nn." + layer)
+        for layer in (
+            "Linear(4, 3)", "Linear(4, 3, bias=False)", "Conv1d(3, 4, 3)", "Conv2d(3, 4, 3)",
+            "Conv2d(4, 4, 3, groups=2)",
+            "Conv3d(2, 3, 2)", "ConvTranspose2d(3, 4, 3)", "Embedding(6, 5)", "Embedding(6, 5, padding_idx=2)",
+            "RNN(4, 3)", "LSTM(4, 3, 2, bidirectional=True)", "GRU(4, 3)", "LSTMCell(3, 4)", "GRUCell(3, 4)",
+            "Bilinear(3, 4, 2)", "MultiheadAttention(4, 2)", "MultiheadAttention(4, 2, kdim=3, vdim=6)",
+            "TransformerEncoderLayer(4, 2, 8)", "BatchNorm2d(3)", "LayerNorm(4)", "PReLU()",
+        )
+    ],
+    "t.nn.Dropout(0.4)(t.ones(30))", "t.nn.Dropout2d(0.4)(t.ones(2, 9, 2, 2))", "t.nn.AlphaDropout(0.4)(t.ones(20))",
+    "t.nn.functional.dropout(t.ones(30), 0.2)", "t.nn.functional.gumbel_softmax(t.zeros(3, 4))",
+    "t.cat(list(t.utils.data.DataLoader(t.arange(23), 4, shuffle=True)))",
+    "t.cat(list(t.utils.data.DataLoader(t.arange(23), 4, shuffle=True, drop_last=True)))",
+    "t.cat(list(t.utils.data.DataLoader(t.arange(9), 2, shuffle=True, generator=t.Generator().manual_seed(3))))",
+    "t.tensor(list(t.utils.data.RandomSampler(range(10), replacement=True, num_samples=37)))",
+    "t.tensor(list(t.utils.data.RandomSampler(range(10), num_samples=25)))",
+    "t.tensor(list(t.utils.data.WeightedRandomSampler([0.1, 0.9, 0.5], 20)))",
+    "t.tensor(list(t.utils.data.WeightedRandomSampler([0.1, 0.9, 0.5], 2, replacement=False)))",
+    "t.tensor(list(t.utils.data.SubsetRandomSampler([3, 1, 4, 1, 5])))",
+    "t.cat([t.tensor(part.indices) for part in t.utils.data.random_split(range(20), [0.5, 0.3, 0.2])])",
+)  # fmt: skip
+
+# Their last bit hangs on functions that other libraries compute (see docs/differences.md).
+NEARLY = ("trunc_normal_", "gumbel_softmax")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from cases import ERRORS, LARGE, SEEDS, all_cases
+from cases import ERRORS, LARGE, PROGRAMS, SEEDS, all_cases
 from record import record
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -26,13 +26,14 @@ def main() -> None:
     golden = {
         "torch": torch.__version__,
         "cases": {case: record(case, torch) for case in all_cases()},
+        "programs": {case: record(case, torch) for case in PROGRAMS},
         "large": {case: record(case, torch, digest=True) for case in LARGE},
         "errors": {case: error_of(case) for case in ERRORS},
         "seeds": {str(seed): record("t.rand(5)", torch, seed) for seed in SEEDS},
     }
     lines = ",\n".join(
         f'"{part}": {{\n' + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in golden[part].items()) + "\n}"
-        for part in ("cases", "large", "errors", "seeds")
+        for part in ("cases", "programs", "large", "errors", "seeds")
     )
     GOLDEN.write_text(f'{{"torch": {json.dumps(golden["torch"])},\n{lines}\n}}\n')
 

@@ -11,6 +11,7 @@ import numpy as np
 
 def array_of(tensor: Any) -> np.ndarray:
     """A tensor of either library in C order; PyTorch's bfloat16 as its bits."""
+    tensor = tensor.detach()
     if hasattr(tensor, "_array"):
         return np.ascontiguousarray(tensor._array())
     if str(tensor.dtype) == "torch.bfloat16":

@@ -29,7 +29,7 @@ def _assert_same(mine: dict[str, Any], theirs: dict[str, Any], case: str, seed: 
     got = array_of(run(case, flambeau, seed))
     dtype = _NUMPY.get(theirs["dtype"]) or np.dtype(theirs["dtype"].split(".")[1])
     want = np.frombuffer(bytes.fromhex(theirs_bits), dtype).reshape(theirs["shape"])
-    assert not SAME_LIBM, f"{got} instead of {want}"
+    assert not SAME_LIBM or any(name in case for name in cases.NEARLY), f"{got} instead of {want}"
     rtol = 1e-3 if dtype.itemsize == 2 else 1e-6
     np.testing.assert_allclose(got.astype(np.complex128), want.astype(np.complex128), rtol=rtol)
 
@@ -39,8 +39,14 @@ def test_numbers_layout_and_state_are_pytorchs(case: str) -> None:
     _assert_same(record(case, flambeau), GOLDEN["cases"][case], case)
 
 
+@pytest.mark.parametrize("case", cases.PROGRAMS)
+def test_initialisation_dropout_and_loading_draw_pytorchs_numbers(case: str) -> None:
+    _assert_same(record(case, flambeau), GOLDEN["programs"][case], case)
+
+
 def test_the_recording_covers_the_cases() -> None:
     assert set(GOLDEN["cases"]) == set(cases.all_cases())
+    assert set(GOLDEN["programs"]) == set(cases.PROGRAMS)
     assert set(GOLDEN["large"]) == set(cases.LARGE)
     assert set(GOLDEN["errors"]) == set(cases.ERRORS)
 
