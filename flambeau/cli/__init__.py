@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from flambeau._version import __version__
 from flambeau.cli import evaluate, predict, run, summarize, train
@@ -24,8 +25,15 @@ COMMANDS = {
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports an error in one line, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="flambeau", description="Deep learning with PyTorch's API in pure Python.")
+    parser = _Parser(prog="flambeau", description="Deep learning with PyTorch's API in pure Python.")
     parser.add_argument("--version", action="version", version=f"flambeau {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, text) in COMMANDS.items():
