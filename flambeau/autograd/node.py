@@ -109,7 +109,7 @@ class Node:
         return handle
 
     def __repr__(self) -> str:
-        return f"<{self.name()} object at {hex(id(self))}>"
+        return f"<{self.name().rpartition('::')[2]} object at {hex(id(self))}>"
 
 
 class RemovableHandle:
@@ -144,6 +144,9 @@ class AccumulateGrad(Node):
         super().__init__((), (Like(variable),))
         self.variable = variable
         self.sequence = 1 << 62  # leaves first: gradients are there as early as possible
+
+    def name(self) -> str:
+        return "torch::autograd::AccumulateGrad"
 
     def run(self, grads: Grads) -> Grads:
         raise AssertionError("the walk accumulates leaf gradients itself")
@@ -195,6 +198,11 @@ class SavedTensor:
             if edge is not None:
                 copy._grad_fn, copy._output_nr = edge
             self.tensor, self.version = copy, 0
+
+    def move(self, source: Tensor, target: Tensor) -> None:
+        """Keep `target` instead of `source`, whose elements have been written into it."""
+        if self.tensor is not None and self.tensor._storage is source._storage:
+            self.tensor, self.version = tensors.detached(target), target._version_counter.count
 
     def unpack(self, node: Node) -> Tensor:
         if self.packed is not None:

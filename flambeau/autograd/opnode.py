@@ -73,6 +73,12 @@ class OpNode(Node):
             if isinstance(kept, SavedTensor):
                 kept.protect(storage)
 
+    def adopt(self, result: Tensor, t: Tensor) -> None:
+        """Keep `t`, into which `result` has been written, in the place of `result`."""
+        for kept in self.outputs:
+            if isinstance(kept, SavedTensor):
+                kept.move(result, t)
+
     def run(self, grads: Grads) -> Grads:
         op = self.op
         inputs, outputs = self._unpacked()

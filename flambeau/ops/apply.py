@@ -181,6 +181,8 @@ def assign(t: Tensor, result: Any, since: int) -> Tensor:
     execute.write(t, execute.read(result))
     t._version_counter.bump()
     if history:
+        if isinstance(result._grad_fn, OpNode):
+            result._grad_fn.adopt(result, t)
         rebase(t, result)
     return t
 
