@@ -1,7 +1,7 @@
 """Image transforms (torchvision.transforms)."""
 
-from flambeau.vision.transforms import functional
+from flambeau.vision.transforms import functional, v2
 from flambeau.vision.transforms.transforms import *  # noqa: F403
 from flambeau.vision.transforms.transforms import __all__ as _classes
 
-__all__ = [*_classes, "functional"]
+__all__ = [*_classes, "functional", "v2"]

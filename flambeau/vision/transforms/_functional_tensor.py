@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau import dtypes
-from flambeau import ops
+from flambeau import dtypes, ops
 from flambeau.dtypes import dtype
 from flambeau.nn import functional as NF
 from flambeau.tensors import Tensor
