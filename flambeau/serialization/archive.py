@@ -214,11 +214,11 @@ class ArchiveWriter:
         self._central: list[bytes] = []
         self._digest = hashlib.sha256()
 
-    def write(self, name: str, data: Buffer) -> None:
-        """Append a record."""
+    def write(self, name: str, data: Buffer, checksum: bool = True) -> None:
+        """Append a record, its checksum left 0 if not wanted."""
         view = memoryview(data)
         full = f"{self._root}/{name}".encode()
-        crc = zlib.crc32(view)
+        crc = zlib.crc32(view) if checksum else 0
         self._digest.update(full + struct.pack("<I", crc))
         size, header = view.nbytes, self._position
         wide = [v for v in (size, size) if size >= _MAX32] + [v for v in (header,) if header >= _MAX32]
@@ -239,11 +239,11 @@ class ArchiveWriter:
         self._file.write(data)
         self._position += memoryview(data).nbytes
 
-    def close(self) -> None:
+    def close(self, checksum: bool = True) -> None:
         """Write the version, the serialization id and the central directory."""
-        self.write("version", FORMAT_VERSION)
+        self.write("version", FORMAT_VERSION, checksum)
         number = int.from_bytes(self._digest.digest(), "big")
-        self.write(".data/serialization_id", f"{number % 10**40:040d}".encode())
+        self.write(".data/serialization_id", f"{number % 10**40:040d}".encode(), checksum)
         start, count = self._position, len(self._central)
         for entry in self._central:
             self._put(entry)

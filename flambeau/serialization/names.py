@@ -13,14 +13,7 @@ from typing import Any
 from flambeau import pickling
 from flambeau.devices import device
 from flambeau.dtypes import ALL
-from flambeau.methods.structure import (
-    Layout,
-    channels_last,
-    channels_last_3d,
-    contiguous_format,
-    preserve_format,
-    strided,
-)
+from flambeau.methods.structure import Layout, strided
 from flambeau.nn.parameter import Parameter
 from flambeau.serialization.errors import CheckpointError
 from flambeau.shape import Size
@@ -75,7 +68,6 @@ DATA: dict[tuple[str, str], Any] = {
     ("torch.storage", "UntypedStorage"): UntypedStorage,
     **{("torch", d.name): d for d in ALL},
     **{("torch", s.__name__): s for s in STORAGE_TYPES.values()},
-    **{("torch", f.name): f for f in (contiguous_format, preserve_format, channels_last, channels_last_3d)},
 }
 FUNCTIONS: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor"): pickling.rebuild_tensor,

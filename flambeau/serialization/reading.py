@@ -20,6 +20,12 @@ from flambeau.serialization.archive import MAGIC, ArchiveReader
 from flambeau.serialization.errors import CheckpointError, TruncatedError
 from flambeau.serialization.files import FileLike, is_path, reading
 from flambeau.serialization.locations import Location, Restore, restorer
+from flambeau.serialization.settings import (
+    LoadEndianness,
+    get_default_load_endianness,
+    get_default_mmap_options,
+    skips_data,
+)
 from flambeau.serialization.source import Source
 from flambeau.serialization.weights_only import WeightsUnpickler
 from flambeau.storage import TypedStorage, UntypedStorage
@@ -59,7 +65,9 @@ class _Storages:
 
     def _read(self, key: str, size: int, kind: Any) -> UntypedStorage:
         name = f"data/{key}"
-        if self._mapped is None:
+        if skips_data():
+            storage = Storage(np.zeros(size, np.uint8))
+        elif self._mapped is None:
             storage = Storage(self._archive.read(name))
         else:
             start = self._archive.offset(name)
@@ -72,7 +80,8 @@ class _Storages:
 
 def _byteorder(archive: ArchiveReader) -> str:
     if "byteorder" not in archive:
-        return "little"
+        assumed = {LoadEndianness.BIG: "big", LoadEndianness.NATIVE: sys.byteorder}
+        return assumed.get(get_default_load_endianness(), "little")  # type: ignore[arg-type]
     order = archive.read("byteorder").tobytes()
     if order not in (b"little", b"big"):
         raise CheckpointError("Unknown endianness type: " + order[:20].decode("ascii", "replace"))
@@ -130,6 +139,13 @@ def load(
         return legacy.load(file, restore, module, **pickle_load_args)
 
 
+def _mapped(f: FileLike) -> np.ndarray:
+    shared = get_default_mmap_options() == getattr(mappings, "MAP_SHARED", None)
+    access = mappings.ACCESS_WRITE if shared else mappings.ACCESS_COPY
+    with open(f, "r+b" if shared else "rb") as file:  # type: ignore[arg-type]
+        return np.frombuffer(mappings.mmap(file.fileno(), 0, access=access), np.uint8)
+
+
 def _load_safetensors(f: FileLike, map_location: Location) -> dict[str, Any]:
     if map_location is not None and not isinstance(map_location, (str, device)):
         kind = "dict" if isinstance(map_location, dict) else "callable"
@@ -180,7 +196,7 @@ def _load_archive(
     if mmap:
         if not is_path(f):
             raise ValueError("f must be a file path in order to use the mmap argument")
-        mapped = np.frombuffer(mappings.mmap(file.fileno(), 0, access=mappings.ACCESS_COPY), np.uint8)
+        mapped = _mapped(f)
     storages = _Storages(archive, restore, mapped)
     data = io.BytesIO(archive.read("data.pkl").tobytes())
     if module is None:

@@ -184,7 +184,12 @@ class WeightsUnpickler:
             raise CheckpointError(f"persistent_load id must be tuple or int, but got {type(pid)}")
         if type(pid[0]) not in (str, bytes) or pid[0] not in ("storage", b"storage"):
             raise CheckpointError(f"Only persistent_load of storage is allowed, but got {type(pid[0])}")
-        self._stack.append(self._persistent_load(pid))
+        try:
+            self._stack.append(self._persistent_load(pid))
+        except CheckpointError:
+            raise
+        except Exception as error:  # of the user's map_location, or a device that is not there
+            raise _UserError(error) from error
 
     # -- containers --------------------------------------------------------------------------------------------
 
@@ -303,7 +308,8 @@ def _set_state(target: Any, state: Any) -> None:
         target.__setstate__(state)
         return
     attributes, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
-    target.__dict__.update(attributes or {})
+    if attributes:
+        target.__dict__.update(attributes)
     for name, value in (slots or {}).items():
         setattr(target, name, value)
 

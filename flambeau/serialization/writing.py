@@ -13,6 +13,7 @@ from flambeau.serialization import legacy
 from flambeau.serialization.archive import ALIGNMENT, ArchiveWriter
 from flambeau.serialization.files import FileLike, is_path, writing
 from flambeau.serialization.pickler import StorageTable, dumps
+from flambeau.serialization.settings import get_crc32_options, skips_data
 
 DEFAULT_PROTOCOL = 2
 
@@ -41,6 +42,8 @@ def save(
     """
     with writing(f) as file:
         if not _use_new_zipfile_serialization:
+            if skips_data():
+                raise RuntimeError("Cannot use skip_data=True with _use_new_zipfile_serialization=False")
             legacy.save(obj, file, pickle_module, pickle_protocol)
             return
         _save_archive(obj, file, _root(f), pickle_module, pickle_protocol, not _disable_byteorder_record)
@@ -59,12 +62,15 @@ def _root(f: FileLike) -> str:
 def _save_archive(obj: object, file: IO[bytes], root: str, module: Any, protocol: int, byteorder: bool) -> None:
     table = StorageTable()
     data = dumps(obj, module, protocol, table)
-    archive = ArchiveWriter(file, root)
-    archive.write("data.pkl", data)
-    archive.write(".format_version", b"1")
-    archive.write(".storage_alignment", str(ALIGNMENT).encode())
+    archive, checksum = ArchiveWriter(file, root), get_crc32_options()
+    archive.write("data.pkl", data, checksum)
+    archive.write(".format_version", b"1", checksum)
+    archive.write(".storage_alignment", str(ALIGNMENT).encode(), checksum)
     if byteorder:
-        archive.write("byteorder", sys.byteorder.encode())
+        archive.write("byteorder", sys.byteorder.encode(), checksum)
     for key, storage in table.storages.items():
-        archive.write(f"data/{key}", np.ascontiguousarray(storage.bytes))
-    archive.close()
+        if skips_data():
+            archive.write(f"data/{key}", np.zeros(storage.nbytes, np.uint8), checksum=False)
+        else:
+            archive.write(f"data/{key}", np.ascontiguousarray(storage.bytes), checksum)
+    archive.close(checksum)
