@@ -36,6 +36,4 @@ def explained(message: str) -> str:
             f"\n\t(1) {_UNSAFE}\n\t(2) Alternatively, to load with `weights_only=True` please check "
             f"the recommended steps in the following error message.\n\tWeightsUnpickler error: {message}{_DOCS}"
         )
-    if message.startswith("PytorchStreamReader"):  # of the container, not of what it holds
-        return message
     return f"Weights only load failed. {message}{_DOCS}"

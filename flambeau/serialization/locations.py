@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.devices import device
+from flambeau.serialization.errors import CheckpointError
 from flambeau.storage import UntypedStorage
 
 Location = Callable[[Any, str], Any] | device | str | dict[str, str] | None
@@ -39,7 +40,7 @@ def default_restore_location(storage: Any, location: str) -> Any:
         found = deserialize(storage, location)
         if found is not None:
             return found
-    raise RuntimeError(f"don't know how to restore data location of torch.UntypedStorage (tagged with {location})")
+    raise CheckpointError(f"don't know how to restore data location of torch.UntypedStorage (tagged with {location})")
 
 
 def _on_cpu(storage: Any, location: str) -> Any:

@@ -41,7 +41,7 @@ def _opcode(code: bytes) -> Callable:
 
 
 class _UserError(Exception):
-    """Carries what an allowed global of the user's raised past the handling of damaged pickles."""
+    """Carries what others raised, such as an allowed global of the user's, past the handling of damaged pickles."""
 
 
 class _Stop(Exception):
@@ -186,9 +186,7 @@ class WeightsUnpickler:
             raise CheckpointError(f"Only persistent_load of storage is allowed, but got {type(pid[0])}")
         try:
             self._stack.append(self._persistent_load(pid))
-        except CheckpointError:
-            raise
-        except Exception as error:  # of the user's map_location, or a device that is not there
+        except Exception as error:  # of the container, a device that is not there, or the user's map_location
             raise _UserError(error) from error
 
     # -- containers --------------------------------------------------------------------------------------------

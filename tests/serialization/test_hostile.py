@@ -83,7 +83,7 @@ BAD_TENSORS = {
 
 @pytest.mark.parametrize("name", BAD_TENSORS)
 def test_bad_tensors(archive, loaded, name) -> None:
-    with pytest.raises(CheckpointError, match="Weights only load failed|PytorchStreamReader"):
+    with pytest.raises(CheckpointError, match="Weights only load failed|PytorchStreamReader|^.{0,40}storage"):
         loaded(archive(BAD_TENSORS[name], {"0": bytes(16)}))
 
 
