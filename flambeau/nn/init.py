@@ -11,6 +11,7 @@ import numpy as np
 
 from flambeau import ops
 from flambeau.autograd import no_grad
+from flambeau.dtypes import bool_
 from flambeau.errors import warn_once
 from flambeau.tensors import Tensor
 
@@ -66,13 +67,38 @@ def trunc_normal_(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be incorrect.",
             stacklevel=2,
         )
-    cdf = lambda x: (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0  # noqa: E731
-    low, high = cdf((a - mean) / std), cdf((b - mean) / std)
-    tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
-    tensor.erfinv_()
-    tensor.mul_(std * math.sqrt(2.0))
-    tensor.add_(mean)
-    return tensor.clamp_(min=a, max=b)
+    inside = _normal_cdf((b - mean) / std) - _normal_cdf((a - mean) / std)
+    draw_again = _redraw_normal if inside > 0.3 else _reject_uniform
+    return draw_again(tensor, mean, std, a, b, generator)
+
+
+def _normal_cdf(x: float) -> float:
+    return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
+
+
+def _redraw_normal(tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Any) -> Tensor:
+    """Draw normal numbers anew where they fall outside: cheap while most fall inside."""
+    low, high = tensor.new_tensor(a).item(), tensor.new_tensor(b).item()  # as the dtype rounds them
+    result = tensor.normal_(mean, std, generator=generator)
+    while True:
+        outside = (result < low) | (result > high)
+        if not outside.any():
+            return tensor.copy_(result)
+        result = ops.where(outside, ops.empty_like(result).normal_(mean, std, generator=generator), result)
+
+
+def _reject_uniform(tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Any) -> Tensor:
+    """Accept uniform candidates in [a, b] with the density's height over its peak."""
+    log_peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
+    pending = ops.ones_like(tensor, dtype=bool_)
+    result, candidates, chance = tensor, ops.empty_like(tensor), ops.empty_like(tensor)
+    while True:
+        candidates.uniform_(a, b, generator=generator)
+        result = ops.where(pending, candidates, result)
+        log_height = candidates.sub_(mean).div_(std).pow_(2).mul_(-0.5).sub_(log_peak)
+        pending = pending & chance.uniform_(generator=generator).log_().gt(log_height)
+        if not pending.any():
+            return tensor.copy_(result)
 
 
 @_in_place

@@ -1,4 +1,4 @@
-"""The inverse error function, for `nn.init.trunc_normal_` and quantiles of the normal distribution.
+"""The inverse error function, for quantiles of the normal distribution.
 
 Computed in float64 (Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied Statistics
 37(3), 1988) and rounded once: the float32 results are PyTorch's (MKL's), but for 1 ulp in one of thousands.
