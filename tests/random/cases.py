@@ -181,7 +181,8 @@ PROGRAMS = (
     *[
         f"t.nn.init.{scheme}"
         for scheme in (
-            "uniform_(t.empty(5, 4), -1, 1)", "normal_(t.empty(5, 4), 1.0, 0.2)", "trunc_normal_(t.empty(5, 4))",
+            "uniform_(t.empty(5, 4), -1, 1)", "normal_(t.empty(5, 4), 1.0, 0.2)",
+            "trunc_normal_(t.empty(9, 8))", "trunc_normal_(t.empty(4, 4), 0.0, 1.0, 2.0, 3.0)", "orthogonal_(t.empty(6, 4))",
             "trunc_normal_(t.empty(5, 4), std=0.02)",
             "xavier_uniform_(t.empty(5, 4))", "xavier_normal_(t.empty(5, 4), gain=2.0)",
             "kaiming_uniform_(t.empty(5, 4, 3, 3), a=5**0.5)", "kaiming_normal_(t.empty(5, 4, 3, 3), mode='fan_out')",
@@ -213,4 +214,4 @@ PROGRAMS = (
 )  # fmt: skip
 
 # Their last bit hangs on functions that other libraries compute (see docs/differences.md).
-NEARLY = ("trunc_normal_", "gumbel_softmax")
+NEARLY = ("gumbel_softmax", "orthogonal_")

@@ -31,7 +31,7 @@ def _assert_same(mine: dict[str, Any], theirs: dict[str, Any], case: str, seed: 
     want = np.frombuffer(bytes.fromhex(theirs_bits), dtype).reshape(theirs["shape"])
     assert not SAME_LIBM or any(name in case for name in cases.NEARLY), f"{got} instead of {want}"
     rtol = 1e-3 if dtype.itemsize == 2 else 1e-6
-    np.testing.assert_allclose(got.astype(np.complex128), want.astype(np.complex128), rtol=rtol)
+    np.testing.assert_allclose(got.astype(np.complex128), want.astype(np.complex128), rtol=rtol, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", list(cases.all_cases()))
