@@ -17,7 +17,7 @@ from flambeau import dtypes
 from flambeau.ops.apply import wants_history
 from flambeau.ops.op import Op, op, public
 from flambeau.ops.rules import Result, elementwise, promoted, require_operand, require_tensor
-from flambeau.ops.samples import Samples, anywhere, binary_on, positive, unary_on, unit
+from flambeau.ops.samples import Samples, anywhere, binary_on, call, positive, unary_on, unit
 from flambeau.tensors import Tensor
 
 SAME, FLOAT, REAL = Result.SAME, Result.FLOAT, Result.REAL
@@ -421,7 +421,8 @@ def _nan_to_num(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
 
 
 nan_to_num_op = op(
-    "nan_to_num", ref=_nan_to_num, meta=elementwise(SAME), smooth=False,
+    "nan_to_num", ref=_nan_to_num, meta=elementwise(SAME),
+    samples=lambda t: [call(t(2, 3), nan=None, posinf=None, neginf=None), call(t(2, 0), nan=1.0, posinf=2.0, neginf=3.0)],
     vjp=lambda g, _y, x, **_: (g.masked_fill(~x.isfinite(), 0),),
 )  # fmt: skip
 
@@ -446,8 +447,19 @@ def _clamp_mask(x: Tensor, low: Any, high: Any) -> Tensor:
     return inside if below is None else inside & below
 
 
+def _clamp_samples(t: Any) -> list[Any]:
+    """Bounds on both sides of some elements, below all and above all of them."""
+    return [
+        call(t(2, 3, low=-2, high=-0.6), -0.5, 0.5),
+        call(t(2, 3, low=-0.4, high=0.4), -0.5, t(3, low=0.5, high=1)),
+        call(t(4, low=0.6, high=2), t(4, low=-1, high=0.4), None),
+        call(t(4, low=0.6, high=2), None, t(1, low=-1, high=0.4)),
+        call(t(2, 0), 0.0, 1.0),
+    ]
+
+
 clamp_op = op(
-    "clamp", ref=_clamp, meta=elementwise(SAME), smooth=False,
+    "clamp", ref=_clamp, meta=elementwise(SAME), samples=_clamp_samples,
     vjp=(
         lambda g, _y, x, low, high: g.masked_fill(~_clamp_mask(x, low, high), 0),
         lambda g, _y, x, low, high: g.masked_fill(~((x < low) if high is None else (x < low) & (low < high)), 0),
@@ -498,6 +510,7 @@ def _lerp(a: Any, b: Any, w: Any) -> Any:
 
 lerp_op = op(
     "lerp", ref=_lerp, meta=elementwise(SAME),
+    samples=lambda t: [call(t(2, 3), t(3), 0.3), call(t(3), t(3), t(3, low=0.6, high=0.9)), call(t(0), t(0), 0.5)],
     vjp=(lambda g, _y, _a, _b, w: g * (1 - w), lambda g, _y, _a, _b, w: g * w, lambda g, _y, a, b, _w: g * (b - a)),
 )  # fmt: skip
 

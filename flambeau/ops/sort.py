@@ -89,7 +89,7 @@ def _topk(x: np.ndarray, k: int, dim: int, largest: bool) -> tuple[np.ndarray, n
         return (x.copy(), np.zeros((), np.int64))
     n = x.shape[dim]
     head = (slice(None),) * dim
-    if 8 * k < n:
+    if 0 < 8 * k < n:
         few = np.argpartition(x, n - k if largest else k - 1, dim)[(*head, slice(n - k, n) if largest else slice(0, k))]
         few = np.sort(few, dim)
         picked = np.take_along_axis(x, few, dim)

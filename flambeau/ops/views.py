@@ -89,8 +89,9 @@ def _slice_layout(shape: Ints, strides: Ints, offset: int, dim: int, start: int,
 
 select_op = _dropping("select", _select_layout, samples=lambda t: [call(t(3, 4), dim=1, index=2)])
 slice_op = _dropping("slice", _slice_layout, samples=lambda t: [call(t(5, 4), dim=0, start=1, length=2, step=2)])
-_split_part = _dropping("split", _slice_layout, multi_view=True)
-_unbind_part = _dropping("unbind", _select_layout, multi_view=True)
+_split_part = _dropping("split", _slice_layout, multi_view=True,
+                        samples=lambda t: [call(t(4, 3), dim=0, start=1, length=2, step=1)])  # fmt: skip
+_unbind_part = _dropping("unbind", _select_layout, multi_view=True, samples=lambda t: [call(t(4, 3), dim=1, index=2)])
 
 
 @public("torch Tensor")
@@ -244,7 +245,8 @@ transpose_op = view(
     "transpose", _permute_layout, lambda g, _y, _x, dims: (transpose_op(g, dims=dims),),
     samples=lambda t: [call(t(2, 3, 4), dims=(0, 2, 1))],
 )  # fmt: skip
-t_op = view("t", _permute_layout, lambda g, _y, _x, dims: (t_op(g, dims=dims),), backward_name="TBackward0")
+t_op = view("t", _permute_layout, lambda g, _y, _x, dims: (t_op(g, dims=dims),), backward_name="TBackward0",
+            samples=lambda t: [call(t(2, 3), dims=(1, 0)), call(t(3), dims=(0,))])  # fmt: skip
 
 
 @public("torch Tensor", aliases=("swapaxes", "swapdims"))
@@ -551,7 +553,9 @@ def _as_strided_layout(shape: Ints, strides: Ints, offset: int, size: Ints, stri
     return size, stride, offset if start is None else start
 
 
-as_strided_op = _dropping("as_strided", _as_strided_layout)
+as_strided_op = _dropping(
+    "as_strided", _as_strided_layout, samples=lambda t: [call(t(4, 3), size=(3, 2), stride=(2, 1), start=1)]
+)
 
 
 @public("torch Tensor")
@@ -613,11 +617,12 @@ def _meta_pairs(x: Tensor) -> Meta:
 
 view_as_real_op = op(
     "view_as_real", ref=lambda x: np.stack([x.real, x.imag], -1), meta=_meta_pairs,
-    vjp=lambda g, _y, _x: (view_as_complex_op(g),),
+    vjp=lambda g, _y, _x: (view_as_complex_op(g),), samples=lambda t: [call(t(3, dtype=dtypes.complex128))],
 )  # fmt: skip
 view_as_complex_op = op(
     "view_as_complex", ref=lambda x: x[..., 0] + 1j * x[..., 1],
     meta=lambda x: Meta(x._shape[:-1], x.dtype.to_complex()), vjp=lambda g, _y, _x: (view_as_real_op(g),),
+    samples=lambda t: [call(t(3, 2))],
 )  # fmt: skip
 
 
@@ -702,6 +707,7 @@ cast_op = op(
     "to_copy", ref=lambda x, dtype, strides: _cast(x, dtype),
     meta=lambda x, dtype, strides: Meta(x._shape, dtype, strides),
     vjp=lambda g, _y, _x, dtype, strides: (g,), backward_name="ToCopyBackward0",
+    samples=lambda t: [call(t(2, 3), dtype=dtypes.complex128, strides=None)],
 )  # fmt: skip
 
 
