@@ -182,7 +182,8 @@ PROGRAMS = (
         f"t.nn.init.{scheme}"
         for scheme in (
             "uniform_(t.empty(5, 4), -1, 1)", "normal_(t.empty(5, 4), 1.0, 0.2)",
-            "trunc_normal_(t.empty(9, 8))", "trunc_normal_(t.empty(4, 4), 0.0, 1.0, 2.0, 3.0)", "orthogonal_(t.empty(6, 4))",
+            "trunc_normal_(t.empty(9, 8))", "trunc_normal_(t.empty(4, 4), 0.0, 1.0, 2.0, 3.0)",
+            "orthogonal_(t.empty(6, 4))",
             "trunc_normal_(t.empty(5, 4), std=0.02)",
             "xavier_uniform_(t.empty(5, 4))", "xavier_normal_(t.empty(5, 4), gain=2.0)",
             "kaiming_uniform_(t.empty(5, 4, 3, 3), a=5**0.5)", "kaiming_normal_(t.empty(5, 4, 3, 3), mode='fan_out')",
