@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from flambeau.cuda import amp, nvtx
 from flambeau.cuda.streams import Event, Stream, StreamContext
 from flambeau.devices import require_cpu
+from flambeau.methods.legacy import cuda_typed as _typed
 from flambeau.methods.legacy import cuda_typed
 
 _MESSAGE = "Torch not compiled with CUDA enabled"
@@ -110,3 +111,6 @@ def stream(stream: Any) -> Any:
 
 
 globals().update(cuda_typed)  # FloatTensor, LongTensor ...: calling one raises
+
+
+globals().update(_typed)  # cuda.FloatTensor ...: using one raises
