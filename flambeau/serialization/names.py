@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import types
 from typing import Any
 
 from flambeau import pickling
@@ -86,21 +87,48 @@ KNOWN = DATA | FUNCTIONS | REFUSED | _ALIASES
 _TRUSTED_ONLY = {("torch.storage", "_load_from_bytes"): load_from_bytes}
 _NAME_OF = {id(found): name for name, found in (DATA | FUNCTIONS | _TRUSTED_ONLY).items()}
 _PACKAGES = (("flambeau.vision", "torchvision"), ("flambeau", "torch"))
+# Classes whose file PyTorch calls otherwise than we do, and modules of PyTorch's that are packages here.
+_HOMES = {
+    "torch.nn.modules.channelshuffle": ("ChannelShuffle",),
+    "torch.nn.modules.distance": ("CosineSimilarity", "PairwiseDistance"),
+    "torch.nn.modules.flatten": ("Flatten", "Unflatten"),
+    "torch.nn.modules.fold": ("Fold", "Unfold"),
+    "torch.nn.modules.instancenorm": ("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"),
+    "torch.nn.modules.pixelshuffle": ("PixelShuffle", "PixelUnshuffle"),
+    "torch.nn.modules.upsampling": ("Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"),
+    "torch.optim": ("Adafactor", "Muon"),
+}
+_HOME_OF = {name: home for home, classes in _HOMES.items() for name in classes}
+_ONE_MODULE = ("torch.optim.lr_scheduler",)
+_FUNCTION_HOMES = ("flambeau.nn.functional", "flambeau")
 
 
 def torch_name(obj: Any, name: str | None = None) -> tuple[str, str] | None:
-    """Module and name that PyTorch would write for a class, function, dtype of this house; None for any other."""
+    """Module and name that PyTorch would write for a class, function or dtype of this house; None for any other."""
     found = _NAME_OF.get(id(obj))
     if found is not None:
         return found
     module = getattr(obj, "__module__", None)
     name = name or getattr(obj, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(name, str):
+    if not isinstance(module, str) or not isinstance(name, str) or module.partition(".")[0] != "flambeau":
         return None
+    if isinstance(obj, types.FunctionType):
+        # An op lives in its family's file, and may come out of a factory: users know it by a public name.
+        for home in _FUNCTION_HOMES:
+            if getattr(importlib.import_module(home), obj.__name__, None) is obj:
+                return _mapped(home), obj.__name__
+    home = _mapped(module)
+    for package in _ONE_MODULE:
+        if home.startswith(package + "."):
+            home = package
+    return (_HOME_OF.get(name, home) if home.startswith(("torch.nn.", "torch.optim.")) else home), name
+
+
+def _mapped(module: str) -> str:
     for ours, theirs in _PACKAGES:
         if module == ours or module.startswith(ours + "."):
-            return theirs + module[len(ours) :], name
-    return None
+            return theirs + module[len(ours) :]
+    return module
 
 
 def resolve(module: str, name: str) -> Any:
@@ -112,11 +140,14 @@ def resolve(module: str, name: str) -> Any:
         return KNOWN[module, name]
     if (module, name) in _TRUSTED_ONLY:
         return _TRUSTED_ONLY[module, name]
+    if (module, name) == ("torch._C", "_VariableFunctionsClass"):  # what PyTorch's own functions are attributes of
+        return importlib.import_module("flambeau")
     for ours, theirs in _PACKAGES:
         if module == theirs or module.startswith(theirs + "."):
             parts = (ours + module[len(theirs) :]).split(".")
-            for end in range(len(parts), 0, -1):
-                found = _attribute(".".join(parts[:end]), name)
+            homes = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+            for home in (*homes, *_FUNCTION_HOMES):
+                found = _attribute(home, name)
                 if found is not None:
                     return found
     raise AttributeError(f"Flambeau has no {module}.{name}, which the checkpoint names")

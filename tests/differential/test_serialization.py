@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flambeau
+import flambeau.nn
+import flambeau.optim
 from flambeau.devices import device
 from flambeau.dtypes import ALL, by_name
 from flambeau.engine.value import Storage
@@ -246,7 +248,7 @@ def test_every_class_of_nn_has_pytorchs_name() -> None:
     wrong = []
     for name, theirs in vars(torch.nn).items():
         ours = getattr(flambeau.nn, name, None)
-        if isinstance(theirs, type) and isinstance(ours, type):
+        if isinstance(theirs, type) and isinstance(ours, type) and name == theirs.__name__ == ours.__name__:
             if torch_name(ours) != (theirs.__module__, theirs.__qualname__):
                 wrong.append((torch_name(ours), theirs.__module__))
     assert not wrong
@@ -285,6 +287,18 @@ def test_whole_modules_go_both_ways() -> None:
     back = moved(ours, save, torch.load, weights_only=False)
     assert type(back) is torch.nn.Sequential
     np.testing.assert_array_equal(outputs(back, ours)[0], outputs(theirs, ours)[0])
+
+
+def test_modules_that_hold_functions_go_both_ways() -> None:
+    theirs = torch.nn.TransformerEncoderLayer(4, 2, 8, activation="gelu", batch_first=True)
+    ours = moved(theirs, torch.save, load, weights_only=False)
+    assert ours.activation is flambeau.nn.functional.gelu
+    back = moved(ours, save, torch.load, weights_only=False)
+    assert back.activation is torch.nn.functional.gelu
+    for lib, read, write in ((torch, load, torch.save), (flambeau, torch.load, save)):
+        functions = [lib.nn.functional.relu, lib.relu, lib.nn.functional.cross_entropy, lib.nn.init.zeros_]
+        found = moved(functions, write, read, weights_only=False)
+        assert [f.__name__ for f in found] == ["relu", "relu", "cross_entropy", "zeros_"]
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
