@@ -72,12 +72,12 @@ def get_swa_multi_avg_fn() -> AverageAll:
 
     @no_grad()
     def swa_update(averages: Sequence[Tensor], current_params: Sequence[Tensor], num_averaged: Any) -> None:
-        weight = 1 / (int(num_averaged) + 1)
+        count = int(num_averaged) + 1
         for average, current in zip(averages, current_params):
             if average.is_floating_point() or average.is_complex():
-                average.lerp_(current, weight)
+                average.lerp_(current, 1 / count)
             else:
-                average.add_((current - average) * weight)
+                average.add_(ops.div(current - average, count, rounding_mode="trunc"))
 
     return swa_update
 
