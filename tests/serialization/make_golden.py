@@ -81,4 +81,5 @@ if __name__ == "__main__":
         torch.save(checkpoint, DATA / f"{name}.pt")
         torch.save(checkpoint, DATA / f"{name}_legacy.pt", _use_new_zipfile_serialization=False)
     torch.save(net.features, DATA / "module.pt")
+    torch.save(net.features, DATA / "module_legacy.pt", _use_new_zipfile_serialization=False)
     (DATA / "expected.json").write_text(json.dumps({k: facts(v) for k, v in checkpoints.items()}, indent=1) + "\n")

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flambeau import nn, ones
 from flambeau.nn.parameter import Parameter
-from flambeau.serialization import CheckpointError, get_unsafe_globals_in_checkpoint, load
+from flambeau.serialization import CheckpointError, get_unsafe_globals_in_checkpoint, load, safe_globals, save
 from flambeau.tensors import Tensor
 
 DATA = Path(__file__).with_name("data")
@@ -74,3 +75,26 @@ def test_a_whole_module_needs_trust() -> None:
         load(path)
     unsafe = get_unsafe_globals_in_checkpoint(path)
     assert "torch.nn.modules.container.Sequential" in unsafe and "torch._utils._rebuild_parameter" not in unsafe
+
+
+@pytest.mark.parametrize("file", ["module.pt", "module_legacy.pt"])
+def test_a_trusted_module_is_one_of_ours(file: str) -> None:
+    found = load(DATA / file, weights_only=False)
+    assert isinstance(found, nn.Sequential)
+    assert [type(layer) for layer in found] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
+    state = {k.removeprefix("features."): v for k, v in load(DATA / "state_dict.pt").items() if k.startswith("features.")}
+    assert list(found.state_dict()) == list(state)
+    assert all(found.state_dict()[k].tolist() == v.tolist() for k, v in state.items())
+    assert found(ones(2, 1, 4, 4)).shape == (2, 2, 2, 2) and found[0].weight.requires_grad
+
+
+def test_whole_modules_of_ours(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    save(net, tmp_path / "net.pt")
+    with pytest.raises(CheckpointError, match=r"GLOBAL torch\.nn\.modules\.container\.Sequential"):
+        load(tmp_path / "net.pt")
+    found = load(tmp_path / "net.pt", weights_only=False)
+    x = ones(2, 3)
+    assert found(x).tolist() == net(x).tolist() and type(found[0]) is nn.Linear
+    with safe_globals([nn.Sequential, nn.Linear, nn.Tanh]):
+        assert load(tmp_path / "net.pt")(x).tolist() == net(x).tolist()
