@@ -36,7 +36,7 @@ AVERAGES: dict[str, Any] = {
     "ema": lambda u: {"avg_fn": u.get_ema_avg_fn(0.9)},
     "ema of lists": lambda u: {"multi_avg_fn": u.get_ema_multi_avg_fn(0.9)},
     "swa": lambda u: {"avg_fn": u.get_swa_avg_fn()},
-    "swa of lists": lambda u: {"multi_avg_fn": u.get_swa_multi_avg_fn(), "use_buffers": True},
+    "swa of lists": lambda u: {"multi_avg_fn": u.get_swa_multi_avg_fn()},
     "own": lambda u: {"avg_fn": lambda average, value, count: 0.5 * average + 0.5 * value},
 }
 
