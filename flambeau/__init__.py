@@ -42,6 +42,7 @@ from flambeau.autograd import (
     no_grad,
     set_grad_enabled,
 )
+from flambeau.compat.einops import watch as _watch_einops
 from flambeau.compiler import compile
 from flambeau.devices import device
 from flambeau.dtypes import (
@@ -144,6 +145,8 @@ from flambeau.version import __version__
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 globals().update(_names["torch"])
 globals().update(_typed)  # FloatTensor, LongTensor ...
+
+_watch_einops()
 
 # Imported when first asked for: rarely used, or slow to import.
 _LATER = (
