@@ -12,7 +12,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from flambeau import ops
 from flambeau.autograd import no_grad
-from flambeau.dtypes import bool as bool_dtype
+from flambeau.dtypes import bool_ as bool_dtype
 from flambeau.dtypes import int64, uint8
 from flambeau.tensors import Tensor, from_array
 

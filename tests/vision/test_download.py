@@ -105,7 +105,7 @@ def test_a_connection_that_breaks_off_is_an_error(server, tmp_path):
 
 
 def test_missing_file_names_address_and_status(server, tmp_path):
-    with pytest.raises(RuntimeError, match=r"/none: the server answered 404") as error:
+    with pytest.raises(RuntimeError, match="/none failed: the server answered 404") as error:
         utils.download_url(server.url + "none", tmp_path)
     one_line(error)
 

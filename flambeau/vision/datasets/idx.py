@@ -54,7 +54,7 @@ def _parse(data: bytes, path: str, dims: int | None) -> np.ndarray:
     if dims is not None and ndim != dims:
         raise ValueError(f"{path} holds an array of {ndim} dimensions, {dims} were expected")
     start = 4 + 4 * ndim
-    shape = np.frombuffer(data[4:start], ">u4").tolist()
-    if len(shape) != ndim or len(data) - start != math.prod(shape) * dtype.itemsize:
+    shape = [int.from_bytes(data[i : i + 4], "big") for i in range(4, start, 4)]
+    if len(data) - start != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{path} is damaged: {len(data) - start} bytes do not hold {dtype} of shape {shape}")
     return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))

@@ -10,6 +10,17 @@ from flambeau.vision.models._api import (
     list_models,
 )
 from flambeau.vision.models.alexnet import AlexNet, AlexNet_Weights, alexnet
+from flambeau.vision.models.densenet import (
+    DenseNet,
+    DenseNet121_Weights,
+    DenseNet161_Weights,
+    DenseNet169_Weights,
+    DenseNet201_Weights,
+    densenet121,
+    densenet161,
+    densenet169,
+    densenet201,
+)
 from flambeau.vision.models.lenet import LeNet, lenet, mlp
 from flambeau.vision.models.mobilenetv2 import MobileNet_V2_Weights, MobileNetV2, mobilenet_v2
 from flambeau.vision.models.resnet import (
@@ -58,6 +69,11 @@ from flambeau.vision.models.vgg import (
 __all__ = [
     "AlexNet",
     "AlexNet_Weights",
+    "DenseNet",
+    "DenseNet121_Weights",
+    "DenseNet161_Weights",
+    "DenseNet169_Weights",
+    "DenseNet201_Weights",
     "LeNet",
     "MobileNetV2",
     "MobileNet_V2_Weights",
@@ -84,6 +100,10 @@ __all__ = [
     "Wide_ResNet101_2_Weights",
     "Wide_ResNet50_2_Weights",
     "alexnet",
+    "densenet121",
+    "densenet161",
+    "densenet169",
+    "densenet201",
     "get_model",
     "get_model_builder",
     "get_model_weights",

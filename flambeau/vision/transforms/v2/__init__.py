@@ -4,7 +4,7 @@ Each class is the one of `flambeau.vision.transforms`, lifted by `samples.lift`:
 lists and dicts) are transformed, with the same random choices for all of them, and everything else passes through.
 """
 
-from flambeau.vision.transforms import color, containers, geometry
+from flambeau.vision.transforms import autoaugment, color, containers, geometry
 from flambeau.vision.transforms.interpolation import InterpolationMode
 from flambeau.vision.transforms.v2 import functional
 from flambeau.vision.transforms.v2.samples import (
@@ -17,6 +17,11 @@ from flambeau.vision.transforms.v2.samples import (
     Transform,
     lift,
 )
+
+AutoAugment = lift(autoaugment.AutoAugment)
+AutoAugmentPolicy = autoaugment.AutoAugmentPolicy
+RandAugment = lift(autoaugment.RandAugment)
+TrivialAugmentWide = lift(autoaugment.TrivialAugmentWide)
 
 CenterCrop = lift(geometry.CenterCrop)
 FiveCrop = lift(geometry.FiveCrop)
@@ -54,6 +59,8 @@ ToPILImage = lift(containers.ToPILImage)
 ToTensor = lift(containers.ToTensor)
 
 __all__ = [
+    "AutoAugment",
+    "AutoAugmentPolicy",
     "CenterCrop",
     "ColorJitter",
     "Compose",
@@ -68,6 +75,7 @@ __all__ = [
     "Normalize",
     "PILToTensor",
     "Pad",
+    "RandAugment",
     "RandomAdjustSharpness",
     "RandomAffine",
     "RandomApply",
@@ -94,5 +102,6 @@ __all__ = [
     "ToPureTensor",
     "ToTensor",
     "Transform",
+    "TrivialAugmentWide",
     "functional",
 ]
