@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flambeau.autograd.mode import no_grad
-from flambeau.dtypes import float32
+from flambeau.dtypes import finfo, float32
 from flambeau.engine.execute import Meta
 from flambeau.ops.nn.checks import require_floating, tensor_shape
 from flambeau.ops.nn.derive import grads_through, wants_history
+from flambeau.ops.nn.pad import pad
+from flambeau.ops.nn.pool import avg_pool2d
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
@@ -394,3 +396,40 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None, running_var
     if use_input_stats and prod(input._shape[2:]) == 1:
         raise ValueError(f"Expected more than 1 spatial element when training, got input size {_sized(input._shape)}")
     return _instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps)
+
+
+# -- other normalisations --------------------------------------------------------------------------------------
+
+
+@public("torch F")
+def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """Divide by the root mean square over the last dimensions (Zhang and Sennrich, 2019).
+
+    `eps` is the machine epsilon of the dtype unless given.
+    """
+    require_tensor("rms_norm", "input", 1, input)
+    normalized = _normalized_shape("rms_norm", normalized_shape)
+    require_floating("rms_norm", input.dtype)
+    _check_normalized(input, normalized, "")
+    _check_affine(input, normalized, weight=weight)
+    small = eps if eps is not None else finfo(input.dtype if input.dtype.itemsize >= 4 else float32).eps
+    wide = input.to(float32) if input.dtype.itemsize < 4 else input
+    dims = tuple(range(input.ndim - len(normalized), input.ndim))
+    y = wide * (wide.square().mean(dims, keepdim=True) + small).rsqrt()
+    return (y if weight is None else y * weight).to(input.dtype)
+
+
+@public("F")
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """Divide by (k + alpha * mean of squares over `size` neighbouring channels) ** beta (Krizhevsky et al., 2012)."""
+    require_tensor("local_response_norm", "input", 1, input)
+    if input.ndim < 3:
+        raise ValueError(
+            "Expected 3D or higher dimensionality                          input (got " + f"{input.ndim} dimensions)"
+        )
+    if not input.numel():
+        return input
+    shape = input._shape
+    squares = (input * input).reshape(shape[0], 1, shape[1], prod(shape[2:]))
+    means = avg_pool2d(pad(squares, (0, 0, size // 2, (size - 1) // 2)), (size, 1), stride=1)
+    return input / (means.reshape(shape) * alpha + k).pow(beta)
