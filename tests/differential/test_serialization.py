@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.utils.serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
