@@ -56,7 +56,7 @@ def save_file(tensors: dict[str, Tensor], filename: str | os.PathLike, metadata:
     with writing(filename) as file:
         file.write(header)
         for name in order:
-            file.write(memoryview(_bytes_of(tensors[name])))
+            file.write(_bytes_of(tensors[name]).data)
 
 
 def save(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:

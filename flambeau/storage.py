@@ -28,6 +28,8 @@ class _Handle:
     dtype: dtype = dtypes.uint8
     is_cuda = False
     is_sparse = False
+    # Of a storage whose data the file brings after its tensors: what is to be done when it is there.
+    when_filled: list[Callable[[], None]] | None = None
 
     @property
     def device(self) -> device:
@@ -174,9 +176,6 @@ class UntypedStorage(_Handle):
 
 class TypedStorage(_Handle):
     """A storage and the dtype it is seen through: what `tensor.storage()` gives, and how pickles name memory."""
-
-    # Of a storage whose data the file brings after its tensors: what is to be done when it is there.
-    when_filled: list[Callable[[], None]] | None = None
 
     def __init__(self, *args: Any, wrap_storage: Any = None, dtype: dtype | None = None, device: Any = None) -> None:
         require_cpu(device)

@@ -19,7 +19,7 @@ ALIGNMENT = 64
 MAGIC = b"PK\x03\x04"
 FORMAT_VERSION = b"3\n"
 
-Buffer = bytes | bytearray | memoryview | np.ndarray
+Buffer = bytes | memoryview
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -147,7 +147,7 @@ class ArchiveReader:
         self._file.seek(offset)
         read_exactly(self._file, data)
         # PyTorch leaves the checksum 0 where it was told not to compute it.
-        if record.crc and zlib.crc32(data) != record.crc:
+        if record.crc and zlib.crc32(data.data) != record.crc:
             raise CheckpointError(f"PytorchStreamReader failed reading file {name}: bad CRC-32, the data is damaged")
         return data
 
@@ -186,7 +186,7 @@ def _zip64_fields(extra: bytes) -> Any:
 
 def read_exactly(file: IO[bytes], into: np.ndarray) -> None:
     """Fill a uint8 array from a file, or raise TruncatedError."""
-    view = memoryview(into)
+    view = into.data
     done = 0
     readinto = getattr(file, "readinto", None)
     while done < len(view):

@@ -44,7 +44,7 @@ def _globals(data: bytes) -> set[str]:
                 continue
             fresh = isinstance(argument, str) or opcode.name in ("BINGET", "LONG_BINGET")
             if fresh:
-                texts.append(argument if isinstance(argument, str) else memo.get(argument, ""))
+                texts.append(argument if isinstance(argument, str) else memo.get(argument or 0, ""))
     except ValueError as error:
         raise CheckpointError(f"the pickle is corrupt: {str(error)[:200]}") from error
     return found

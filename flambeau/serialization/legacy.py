@@ -45,7 +45,7 @@ def save(obj: Any, file: IO[bytes], pickle_module: Any, protocol: int) -> None:
     for key in keys:
         data = table.storages[key].bytes
         file.write(_COUNT.pack(data.size // table.itemsize(key)))
-        file.write(memoryview(np.ascontiguousarray(data)))
+        file.write(np.ascontiguousarray(data).data)
 
 
 class _Storages:

@@ -113,10 +113,11 @@ def torch_name(obj: Any, name: str | None = None) -> tuple[str, str] | None:
     if not isinstance(module, str) or not isinstance(name, str) or module.partition(".")[0] != "flambeau":
         return None
     if isinstance(obj, types.FunctionType):
+        function = obj.__name__
         # An op lives in its family's file, and may come out of a factory: users know it by a public name.
         for home in _FUNCTION_HOMES:
-            if getattr(importlib.import_module(home), obj.__name__, None) is obj:
-                return _mapped(home), obj.__name__
+            if getattr(importlib.import_module(home), function, None) is obj:
+                return _mapped(home), function
     home = _mapped(module)
     for package in _ONE_MODULE:
         if home.startswith(package + "."):
@@ -155,7 +156,7 @@ def resolve(module: str, name: str) -> Any:
 
 def _attribute(module: str, name: str) -> Any:
     try:
-        found = importlib.import_module(module)
+        found: Any = importlib.import_module(module)
     except ModuleNotFoundError:
         return None
     for part in name.split("."):

@@ -70,7 +70,7 @@ def _save_archive(obj: object, file: IO[bytes], root: str, module: Any, protocol
         archive.write("byteorder", sys.byteorder.encode(), checksum)
     for key, storage in table.storages.items():
         if skips_data():
-            archive.write(f"data/{key}", np.zeros(storage.nbytes, np.uint8), checksum=False)
+            archive.write(f"data/{key}", np.zeros(storage.nbytes, np.uint8).data, checksum=False)
         else:
-            archive.write(f"data/{key}", np.ascontiguousarray(storage.bytes), checksum)
+            archive.write(f"data/{key}", np.ascontiguousarray(storage.bytes).data, checksum)
     archive.close(checksum)

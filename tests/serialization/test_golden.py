@@ -82,7 +82,8 @@ def test_a_trusted_module_is_one_of_ours(file: str) -> None:
     found = load(DATA / file, weights_only=False)
     assert isinstance(found, nn.Sequential)
     assert [type(layer) for layer in found] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
-    state = {k.removeprefix("features."): v for k, v in load(DATA / "state_dict.pt").items() if k.startswith("features.")}
+    whole, prefix = load(DATA / "state_dict.pt"), "features."
+    state = {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
     assert list(found.state_dict()) == list(state)
     assert all(found.state_dict()[k].tolist() == v.tolist() for k, v in state.items())
     assert found(ones(2, 1, 4, 4)).shape == (2, 2, 2, 2) and found[0].weight.requires_grad
