@@ -162,9 +162,7 @@ def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
 
 def _parameters_along_channels(x: Tensor, weight: Tensor) -> Tensor:
     if weight.ndim > 1 and weight.numel() != 1 or weight.ndim > 1:
-        raise RuntimeError(
-            f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}"
-        )
+        raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}")
     if weight.numel() == 1:
         return weight.reshape(())
     if not x.ndim:
@@ -201,7 +199,9 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 
 def _c_name(d: dtypes.dtype) -> str:
-    return {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16"}.get(d.name, d.name)
+    return {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16"}.get(
+        d.name, d.name
+    )
 
 
 # -- exponential units -----------------------------------------------------------------------------------------

@@ -77,11 +77,11 @@ def _backward(g: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, weight
 
 
 def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, weights: Tensor, *_: Any, **__: Any) -> tuple[Meta, ...]:
-    batch = weights._shape[:-2]
     full = g._shape[:-2]
+    both = broadcast_shapes(full, weights._shape[:-2])
     return (
-        Meta((*broadcast_shapes(full, batch), *q._shape[-2:]), q.dtype), Meta((*broadcast_shapes(full, batch), *k._shape[-2:]), k.dtype),
-        Meta((*full, *v._shape[-2:]), v.dtype), Meta((*broadcast_shapes(full, batch), *weights._shape[-2:]), weights.dtype),
+        Meta((*both, *q._shape[-2:]), q.dtype), Meta((*both, *k._shape[-2:]), k.dtype),
+        Meta((*full, *v._shape[-2:]), v.dtype), Meta((*both, *weights._shape[-2:]), weights.dtype),
     )  # fmt: skip
 
 
@@ -100,7 +100,9 @@ def _future(rows: int, columns: int) -> Tensor:
     return filled((rows, columns), True, dtypes.bool_).triu(1)
 
 
-def _vjp(g: Any, y: Any, q: Tensor, k: Tensor, v: Tensor, mask: Any, noise: Any, needs: Any, scale: float, causal: bool) -> tuple:
+def _vjp(
+    g: Any, y: Any, q: Tensor, k: Tensor, v: Tensor, mask: Any, noise: Any, needs: Any, scale: float, causal: bool
+) -> tuple:
     if wants_history((g[0], q, k, v, mask)):
         through = lambda q, k, v, mask: _decomposed(q, k, v, mask, noise, scale, causal)
         return (*grads_through(through, g[0], (q, k, v, mask), needs[:4]), None)
@@ -117,8 +119,8 @@ def _samples(t: Any) -> Any:
 
 
 attention_op = op(
-    "scaled_dot_product_attention", ref=_attend, meta=_meta, vjp=_vjp, multiple=True, kept_outputs=(1,), samples=_samples,
-    backward_name=lambda inputs, _: "ScaledDotProductFlashAttentionForCpuBackward0"
+    "scaled_dot_product_attention", ref=_attend, meta=_meta, vjp=_vjp, multiple=True, kept_outputs=(1,),
+    samples=_samples, backward_name=lambda inputs, _: "ScaledDotProductFlashAttentionForCpuBackward0"
     if inputs[0].ndim == 4 and inputs[4] is None else "UnsafeViewBackward0",
 )  # fmt: skip
 attention_backward_op = op(
@@ -129,7 +131,13 @@ attention_backward_op = op(
 def _check(q: Any, k: Any, v: Any, mask: Any) -> None:
     for position, (name, value) in enumerate((("query", q), ("key", k), ("value", v))):
         require_tensor("scaled_dot_product_attention", name, position + 1, value)
-    names = {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "int64": "long int"}
+    names = {
+        "float32": "float",
+        "float64": "double",
+        "float16": "c10::Half",
+        "bfloat16": "c10::BFloat16",
+        "int64": "long int",
+    }
     spelled = [names.get(x.dtype.name, x.dtype.name) for x in (q, k, v)]
     if not q.dtype is k.dtype is v.dtype:
         raise RuntimeError(
@@ -220,8 +228,8 @@ def _check_dims(query: Tensor, key: Tensor, value: Tensor, padding: Any, mask: A
     if padding is not None:
         _require(
             padding.ndim == n - 1,
-            f"For {kind} `query`, expected `key_padding_mask` to be `None` or {n - 1}-D but found {padding.ndim}-D tensor "
-            "instead",
+            f"For {kind} `query`, expected `key_padding_mask` to be `None` or {n - 1}-D but found {padding.ndim}-D "
+            "tensor instead",
         )
     if mask is not None:
         _require(
@@ -239,7 +247,8 @@ def _as_numbers(mask: Tensor | None, name: str, other: Tensor | None, dtype: Any
     if mask is None:
         return None
     _require(
-        mask.dtype is dtypes.bool_ or mask.dtype.is_floating_point, f"only bool and floating types of {name} are supported"
+        mask.dtype is dtypes.bool_ or mask.dtype.is_floating_point,
+        f"only bool and floating types of {name} are supported",
     )
     if other is not None and other.dtype is not mask.dtype:
         warnings.warn(
@@ -309,9 +318,9 @@ def _merged(mask: Tensor | None, padding: Tensor | None, batch: int, heads: int,
 def multi_head_attention_forward(
     query: Tensor, key: Tensor, value: Tensor, embed_dim_to_check: int, num_heads: int, in_proj_weight: Tensor | None,
     in_proj_bias: Tensor | None, bias_k: Tensor | None, bias_v: Tensor | None, add_zero_attn: bool, dropout_p: float,
-    out_proj_weight: Tensor, out_proj_bias: Tensor | None, training: bool = True, key_padding_mask: Tensor | None = None,
-    need_weights: bool = True, attn_mask: Tensor | None = None, use_separate_proj_weight: bool = False,
-    q_proj_weight: Tensor | None = None, k_proj_weight: Tensor | None = None, v_proj_weight: Tensor | None = None,
+    out_proj_weight: Tensor, out_proj_bias: Tensor | None, training: bool = True,
+    key_padding_mask: Tensor | None = None, need_weights: bool = True, attn_mask: Tensor | None = None,
+    use_separate_proj_weight: bool = False, q_proj_weight: Tensor | None = None, k_proj_weight: Tensor | None = None, v_proj_weight: Tensor | None = None,
     static_k: Tensor | None = None, static_v: Tensor | None = None, average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
@@ -346,9 +355,7 @@ def multi_head_attention_forward(
     else:
         attn_mask = _as_numbers(attn_mask, "attn_mask", None, query.dtype)
         is_causal = is_causal and padding is None
-    _require(
-        size == embed_dim_to_check, f"was expecting embedding dimension of {embed_dim_to_check}, but got {size}"
-    )
+    _require(size == embed_dim_to_check, f"was expecting embedding dimension of {embed_dim_to_check}, but got {size}")
     _require(size // num_heads * num_heads == size, f"embed_dim {size} not divisible by num_heads {num_heads}")
     if use_separate_proj_weight:
         q, k, v = _project_apart(query, key, value, (q_proj_weight, k_proj_weight, v_proj_weight), in_proj_bias)

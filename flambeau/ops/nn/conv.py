@@ -29,7 +29,11 @@ from flambeau.tensors import Tensor
 def _layout(shape: Ints, *operands: Tensor) -> Ints | None:
     """Channels-last strides if an operand has them, as PyTorch's kernels propagate them."""
     for x in operands:
-        if len(x._shape) in (4, 5) and is_channels_last(x._shape, x._strides) and not is_contiguous(x._shape, x._strides):
+        if (
+            len(x._shape) in (4, 5)
+            and is_channels_last(x._shape, x._strides)
+            and not is_contiguous(x._shape, x._strides)
+        ):
             return channels_last_strides(shape)
     return None
 
@@ -37,8 +41,8 @@ def _layout(shape: Ints, *operands: Tensor) -> Ints | None:
 def _check_types(x: Tensor, w: Tensor, b: Tensor | None) -> None:
     if x.dtype is not w.dtype:
         raise RuntimeError(
-            f"Input type (torch.{type_name(x.dtype)}Tensor) and weight type (torch.{type_name(w.dtype)}Tensor) should be "
-            "the same or input should be a MKLDNN tensor and weight is a dense tensor"
+            f"Input type (torch.{type_name(x.dtype)}Tensor) and weight type (torch.{type_name(w.dtype)}Tensor) "
+            "should be the same or input should be a MKLDNN tensor and weight is a dense tensor"
         )
     if b is not None and b.dtype is not x.dtype:
         raise RuntimeError(
@@ -73,8 +77,8 @@ def _meta(x: Tensor, w: Tensor, b: Tensor | None, window: Window) -> Meta:
         )
     if shape[0] % groups:
         raise RuntimeError(
-            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size "
-            f"[{tensor_shape(w)}] instead"
+            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of "
+            f"size [{tensor_shape(w)}] instead"
         )
     if x._shape[1] != shape[1] * groups:
         raise RuntimeError(
@@ -83,8 +87,8 @@ def _meta(x: Tensor, w: Tensor, b: Tensor | None, window: Window) -> Meta:
         )
     if b is not None and b._shape != shape[:1]:
         raise RuntimeError(
-            f"Given weight of size {tensor_shape(w)}, expected bias to be 1-dimensional with {shape[0]} elements, but got "
-            f"bias of size {tensor_shape(b)} instead"
+            f"Given weight of size {tensor_shape(w)}, expected bias to be 1-dimensional with {shape[0]} elements, "
+            f"but got bias of size {tensor_shape(b)} instead"
         )
     _check_fits(x._shape[2:], shape[2:], window)
     out = (x._shape[0], shape[0], *window.out_size(x._shape[2:], shape[2:]))
@@ -106,8 +110,8 @@ def _transposed_meta(x: Tensor, w: Tensor, b: Tensor | None, window: Window, out
     _check_window(window)
     if x._shape[1] != w._shape[0]:
         raise RuntimeError(
-            f"Given transposed=1, weight of size {tensor_shape(w)}, expected input{tensor_shape(x)} to have {w._shape[0]} "
-            f"channels, but got {x._shape[1]} channels instead"
+            f"Given transposed=1, weight of size {tensor_shape(w)}, expected input{tensor_shape(x)} to have "
+            f"{w._shape[0]} channels, but got {x._shape[1]} channels instead"
         )
     channels = w._shape[1] * window.groups
     if b is not None and b._shape != (channels,):
@@ -238,7 +242,8 @@ def _batched(function: str, x: Tensor, w: Tensor, n: int) -> bool:
         )
     if w.ndim != n + 2:
         raise RuntimeError(
-            f"Expected {n + 2}-dimensional weight for {n + 2}-dimensional input, but got weight of size {tensor_shape(w)}"
+            f"Expected {n + 2}-dimensional weight for {n + 2}-dimensional input, but got weight of size "
+            f"{tensor_shape(w)}"
         )
     return x.ndim == n + 2
 
@@ -295,7 +300,8 @@ def _refuse_output_padding(extra: Ints, stride: Ints, dilation: Ints) -> None:
 
 def _publish(n: int) -> tuple[Callable, Callable]:
     def conv(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
-             padding: int | Sequence[int] | str = 0, dilation: int | Sequence[int] = 1, groups: int = 1) -> Tensor:  # fmt: skip
+             padding: int | Sequence[int] | str = 0, dilation: int | Sequence[int] = 1,
+             groups: int = 1) -> Tensor:  # fmt: skip
         return _convolve(f"conv{n}d", n, input, weight, bias, stride, padding, dilation, groups)
 
     def conv_transpose(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
@@ -305,10 +311,9 @@ def _publish(n: int) -> tuple[Callable, Callable]:
             f"conv_transpose{n}d", n, input, weight, bias, stride, padding, output_padding, groups, dilation
         )
 
-    dims = ", ".join("DHW"[3 - n :])
+    dims, kernel, three = ", ".join("DHW"[3 - n :]), ", ".join("k" * n), ", ".join("3" * n)
     conv.__name__ = conv.__qualname__ = f"conv{n}d"
-    conv.__doc__ = (
-        f"""Convolve `input` [N, C, {dims}] (or without N) with `weight` [O, C/groups, {", ".join("k" * n)}].
+    conv.__doc__ = f"""Convolve `input` [N, C, {dims}] (or without N) with `weight` [O, C/groups, {kernel}].
 
     Args:
         bias: one number for each output channel, [O].
@@ -319,21 +324,18 @@ def _publish(n: int) -> tuple[Callable, Callable]:
     Raises:
         RuntimeError: shapes or dtypes that do not go together.
 
-    >>> conv{n}d(ones(1, 2, {", ".join("5" * n)}), ones(3, 2, {", ".join("3" * n)})).shape
-    torch.Size([1, 3, {", ".join("3" * n)}])
+    >>> conv{n}d(ones(1, 2, {", ".join("5" * n)}), ones(3, 2, {three})).shape
+    torch.Size([1, 3, {three}])
     """
-    )
     conv_transpose.__name__ = conv_transpose.__qualname__ = f"conv_transpose{n}d"
-    conv_transpose.__doc__ = (
-        f"""The transposed convolution of `input` [N, C, {dims}] with `weight` [C, O/groups, {", ".join("k" * n)}].
+    conv_transpose.__doc__ = f"""The transposed convolution of `input` [N, C, {dims}], `weight` [C, O/groups, {kernel}].
 
     It maps the output size of a convolution back to its input size; `output_padding` adds to one side where several
     input sizes fit.
 
-    >>> conv_transpose{n}d(ones(1, 2, {", ".join("3" * n)}), ones(2, 3, {", ".join("3" * n)}), stride=2).shape
+    >>> conv_transpose{n}d(ones(1, 2, {three}), ones(2, 3, {three}), stride=2).shape
     torch.Size([1, 3, {", ".join("7" * n)}])
     """
-    )
     public("torch F", name=f"conv{n}d")(conv)
     public("torch F", name=f"conv_transpose{n}d")(conv_transpose)
     return conv, conv_transpose

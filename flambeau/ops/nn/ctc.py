@@ -158,16 +158,16 @@ def _check_lengths(log_probs: Tensor, targets: Tensor, inputs: tuple, labels: tu
     for b, n in enumerate(inputs):
         if n > steps:
             raise RuntimeError(
-                f"Expected input_lengths to have value at most {steps}, but got value {n} (while checking arguments for "
-                "ctc_loss_cpu)"
+                f"Expected input_lengths to have value at most {steps}, but got value {n} (while checking arguments "
+                "for ctc_loss_cpu)"
             )
         if n < 0:
             raise RuntimeError(f"Expected input_lengths to have value at least 0, but got value {n} at batch {b}")
     if targets.ndim == 2:
         if labels and max(labels) > targets._shape[1]:
             raise RuntimeError(
-                f"Expected tensor to have size at least {max(labels)} at dimension 1, but got size {targets._shape[1]} for "
-                "argument #2 'targets' (while checking arguments for ctc_loss_cpu)"
+                f"Expected tensor to have size at least {max(labels)} at dimension 1, but got size "
+                f"{targets._shape[1]} for argument #2 'targets' (while checking arguments for ctc_loss_cpu)"
             )
     elif targets._shape[0] < sum(labels):
         raise RuntimeError("Expected targets to have as many elements as target_lengths add up to")

@@ -59,17 +59,17 @@ def _channelwise(n: int, input: Tensor, p: float, training: bool, inplace: bool)
                                "dimension, and an optional batch dimension (i.e. 2D or 3D inputs).")  # fmt: skip
         warn_once(
             f"{shown}, which is deprecated and will result in an error in a future release. To retain the behavior and "
-            f"silence this warning, please use dropout instead. Note that {name} exists to provide channel-wise dropout "
-            f"on inputs with {n} spatial dimensions, a channel dimension, and an optional batch dimension (i.e. {n + 1}D "
-            f"or {n + 2}D inputs)."
+            f"silence this warning, please use dropout instead. Note that {name} exists to provide channel-wise "
+            f"dropout on inputs with {n} spatial dimensions, a channel dimension, and an optional batch dimension "
+            f"(i.e. {n + 1}D or {n + 2}D inputs)."
         )
     unbatched = ndim == n + 1 and n != 2
     if n == 2 and ndim == 3:
         warn_once(
-            "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is desired - "
-            "input is interpreted as shape (N, C, L), where C is the channel dim. This behavior will change in a future "
-            "release to interpret the input as one without a batch dimension, i.e. shape (C, H, W). To maintain the 1D "
-            "channel-wise dropout behavior, please switch to using dropout1d instead."
+            "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is "
+            "desired - input is interpreted as shape (N, C, L), where C is the channel dim. This behavior will "
+            "change in a future release to interpret the input as one without a batch dimension, i.e. shape (C, H, "
+            "W). To maintain the 1D channel-wise dropout behavior, please switch to using dropout1d instead."
         )
     if not unbatched:
         return _run(_FEATURES, input, p, training, inplace)

@@ -36,7 +36,9 @@ def _meta(x: Tensor, w: Tensor, b: Tensor | None) -> Meta:
     shape = (*x._shape[:-1], *w._shape[:-1])
     if b is not None:
         if b.dtype is not x.dtype:
-            raise RuntimeError(f"self and mat2 must have the same dtype, but got {type_name(b.dtype)} and {type_name(x.dtype)}")
+            raise RuntimeError(
+                f"self and mat2 must have the same dtype, but got {type_name(b.dtype)} and {type_name(x.dtype)}"
+            )
         if b.ndim > 1 or (b.ndim == 1 and b._shape[0] not in (1, shape[-1])):
             raise RuntimeError(
                 f"The expanded size of the tensor ({shape[-1]}) must match the existing size ({b._shape[-1]}) at "
@@ -94,7 +96,8 @@ linear_op = op(
     "linear", ref=_linear, meta=_meta, vjp=(_input_gradient, _weight_gradient, _bias_gradient),
     backward_name=_node_name,
     samples=lambda t: [
-        call(t(3, 4), t(2, 4), t(2)), call(t(4), t(2, 4), None), call(t(2, 3, 4), t(5, 4), t(5)), call(t(3, 4), t(4), None),
+        call(t(3, 4), t(2, 4), t(2)), call(t(4), t(2, 4), None), call(t(2, 3, 4), t(5, 4), t(5)),
+        call(t(3, 4), t(4), None),
     ],
 )  # fmt: skip
 

@@ -41,8 +41,8 @@ def _check_targets(x: Tensor, target: Tensor, weight: Tensor | None) -> None:
     if weight is not None:
         if weight._shape != (classes,):
             raise RuntimeError(
-                f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of "
-                f"shape: {tensor_shape(weight)}"
+                f"weight tensor should be defined either for all {classes} classes or no classes but got weight "
+                f"tensor of shape: {tensor_shape(weight)}"
             )
         if weight.dtype is not x.dtype:
             raise RuntimeError(f"expected scalar type {type_name(x.dtype)} but found {type_name(weight.dtype)}")
@@ -54,7 +54,9 @@ def _nll_meta(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, 
     return Meta(target._shape if reduction == "none" else (), x.dtype)
 
 
-def _cross_entropy_meta(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, **_: Any) -> tuple[Meta, Meta]:
+def _cross_entropy_meta(
+    x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, **_: Any
+) -> tuple[Meta, Meta]:
     require_floating("log_softmax_lastdim_kernel_impl", x.dtype)
     _check_targets(x, target, weight)
     return Meta(target._shape if reduction == "none" else (), x.dtype), Meta(x._shape, x.dtype)
@@ -131,7 +133,8 @@ def _cross_entropy(
 
 
 def _cross_entropy_backward(
-    g: np.ndarray, log_p: np.ndarray, target: np.ndarray, weight: Any, reduction: str, ignore_index: int, smoothing: float
+    g: np.ndarray, log_p: np.ndarray, target: np.ndarray, weight: Any, reduction: str, ignore_index: int,
+    smoothing: float,
 ) -> np.ndarray:  # fmt: skip
     at = _Picked(log_p.shape, log_p.dtype, target, weight, ignore_index)
     scale = at.scaled(g, reduction)

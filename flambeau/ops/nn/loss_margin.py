@@ -61,13 +61,14 @@ def _spelled(d: dtypes.dtype) -> str:
 
 @public("F")
 def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0,
-                        size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> Tensor:  # fmt: skip
+                        size_average: bool | None = None, reduce: bool | None = None,
+                        reduction: str = "mean") -> Tensor:  # fmt: skip
     """max(0, -target * (input1 - input2) + margin): target 1 ranks `input1` higher, -1 lower."""
     reduction = _chosen(size_average, reduce, reduction)
     if input1.ndim != input2.ndim or input1.ndim != target.ndim:
         raise RuntimeError(
-            f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.shape}, "
-            f"input2: {input2.shape}, target: {target.shape} "
+            "margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: "
+            f"{input1.shape}, input2: {input2.shape}, target: {target.shape} "
         )
     return reduced((-target * (input1 - input2) + margin).clamp_min(0), reduction)
 
@@ -84,7 +85,8 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, siz
 
 @public("F")
 def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0,
-                          size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> Tensor:  # fmt: skip
+                          size_average: bool | None = None, reduce: bool | None = None,
+                          reduction: str = "mean") -> Tensor:  # fmt: skip
     """1 - cosine where target is 1, max(0, cosine - margin) where it is -1."""
     reduction = _chosen(size_average, reduce, reduction)
     if target.ndim not in (0, 1):
@@ -153,7 +155,8 @@ def _triplet(anchor: Tensor, positive: Tensor, negative: Tensor, distance: Any, 
 
 @public("F")
 def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
-                      size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> Tensor:  # fmt: skip
+                      size_average: bool | None = None, reduce: bool | None = None,
+                      reduction: str = "mean") -> Tensor:  # fmt: skip
     """The mean over wrong classes of max(0, margin - x[target] + x[i]) ** p."""
     reduction = _chosen(size_average, reduce, reduction)
     if p not in (1, 2):
@@ -182,9 +185,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: bool | N
     """The sum over target classes j and other classes i of max(0, 1 - x[j] + x[i]) / C; a -1 ends a row of targets."""
     reduction = _chosen(size_average, reduce, reduction)
     if target._shape != input._shape:
-        raise RuntimeError(
-            f"inconsistent target size: {tensor_shape(target)} for input of size: {tensor_shape(input)}"
-        )
+        raise RuntimeError(f"inconsistent target size: {tensor_shape(target)} for input of size: {tensor_shape(input)}")
     rows, wanted = (x if x.ndim > 1 else x.reshape(1, -1) for x in (input, target))
     labels = wanted._array()
     valid = np.cumprod(labels >= 0, axis=1).astype(bool)

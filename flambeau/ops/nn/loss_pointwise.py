@@ -66,12 +66,11 @@ def pointwise(name: str, ref: Callable, slopes: tuple[Slope | None, ...], kernel
     return op(name, ref=reference, meta=meta, vjp=vjps, samples=samples or _pairs())
 
 
-
 def _same_size(input: Tensor, target: Tensor) -> None:
     if target._shape != input._shape:
         warnings.warn(
-            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely "
-            "lead to incorrect results due to broadcasting. Please ensure they have the same size.",
+            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will "
+            "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
             stacklevel=3,
         )
 
@@ -119,7 +118,9 @@ huber_op = pointwise(
 )  # fmt: skip
 
 
-def _weighted(record: Op, input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, **params: Any) -> Tensor:
+def _weighted(
+    record: Op, input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, **params: Any
+) -> Tensor:
     """A distance with a weight for each element, whose mean is weighted as well."""
     if weight is None:
         return record(input, target, reduction=reduction, **params)
@@ -161,7 +162,11 @@ def smooth_l1_loss(input: Tensor, target: Tensor, size_average: bool | None = No
     _same_size(input, target)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    return smooth_l1_op(input, target, reduction=reduction, beta=beta) if beta else l1_op(input, target, reduction=reduction)
+    return (
+        smooth_l1_op(input, target, reduction=reduction, beta=beta)
+        if beta
+        else l1_op(input, target, reduction=reduction)
+    )
 
 
 @public("F")
@@ -303,9 +308,9 @@ def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None, redu
         reduction = legacy_reduction(size_average, reduce, reduction)
     elif reduction == "mean":
         warn_once(
-            "reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides only "
-            "by the batch size, and aligns with the KL div math definition.'mean' will be changed to behave the same as "
-            "'batchmean' in the next major release."
+            "reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' "
+            "divides only by the batch size, and aligns with the KL div math definition.'mean' will be changed to "
+            "behave the same as 'batchmean' in the next major release."
         )
     if reduction == "batchmean":
         total = kl_div_op(input, target, reduction="sum", log_target=log_target)
@@ -318,7 +323,9 @@ def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None, redu
 def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
                      reduction: str = "mean") -> Tensor:  # fmt: skip
     """log(1 + exp(-target * input)), targets -1 or 1."""
-    return soft_margin_op(input, target, reduction=_reduction("soft_margin_loss", input, target, size_average, reduce, reduction))
+    return soft_margin_op(
+        input, target, reduction=_reduction("soft_margin_loss", input, target, size_average, reduce, reduction)
+    )
 
 
 @public("F")

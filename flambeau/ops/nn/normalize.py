@@ -70,7 +70,9 @@ def _standardize(
 
 def _standardize_meta(x: Tensor, w: Any, b: Any, mean: Any, variance: Any, form: Form, eps: float) -> tuple[Meta, ...]:
     statistics = Meta(form.statistics(), x.dtype if x.dtype.itemsize >= 4 else float32)  # halves are too coarse
-    strides = preserved_strides(x._shape, x._strides) if form.name == "NativeBatchNorm" else contiguous_strides(x._shape)
+    strides = (
+        preserved_strides(x._shape, x._strides) if form.name == "NativeBatchNorm" else contiguous_strides(x._shape)
+    )
     return Meta(x._shape, x.dtype, strides), statistics, statistics, statistics
 
 
@@ -123,7 +125,9 @@ def _decomposed(x: Tensor, w: Any, b: Any, mean: Any, variance: Any, form: Form,
     return y.reshape(x._shape)
 
 
-def _vjp(g: Any, y: Any, x: Tensor, w: Any, b: Any, mean: Any, variance: Any, needs: Any, form: Form, eps: float) -> tuple:
+def _vjp(
+    g: Any, y: Any, x: Tensor, w: Any, b: Any, mean: Any, variance: Any, needs: Any, form: Form, eps: float
+) -> tuple:
     if wants_history((g[0], x, w)):
         through = lambda x, w, b: _decomposed(x, w, b, mean, variance, form, eps)
         return (*grads_through(through, g[0], (x, w, b), needs[:3]), None, None)
@@ -209,9 +213,7 @@ def _batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | No
     if not training and (running_mean is None or running_var is None):
         missing = "running_mean" if running_mean is None else "running_var"
         raise RuntimeError(f"{missing} must be defined in evaluation mode")
-    _check_parameters(
-        x, x_channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
-    )
+    _check_parameters(x, x_channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     form = _batch_form(x._shape)
     weight, bias = _matching(x, weight), _matching(x, bias)
     if not training:
@@ -229,7 +231,8 @@ def _batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | No
 
 @public("F")
 def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
-               bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:  # fmt: skip
+               bias: Tensor | None = None, training: bool = False, momentum: float = 0.1,
+               eps: float = 1e-5) -> Tensor:  # fmt: skip
     """Normalise each channel (dimension 1) over batch and positions (Ioffe and Szegedy, 2015).
 
     In training the statistics are those of `input`, and the running ones move towards them by `momentum`, in place;
@@ -281,8 +284,8 @@ def _check_affine(x: Tensor, normalized: Ints, **parameters: Tensor | None) -> N
     for name, value in parameters.items():
         if value is not None and value._shape != normalized:
             raise RuntimeError(
-                f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape {tensor_shape(value)} and "
-                f"normalized_shape = {tensor_shape(normalized)}"
+                f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
+                f"{tensor_shape(value)} and normalized_shape = {tensor_shape(normalized)}"
             )
         if value is not None and value.dtype is not x.dtype and x.dtype.itemsize >= 4:
             raise RuntimeError(f"mixed dtype (CPU): expect parameter to have scalar type of {_name(x)}")
@@ -294,8 +297,8 @@ def _normalized_shape(function: str, value: Any) -> Ints:
     return tuple(int(n) for n in value)
 
 
-def _layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
-                eps: float = 1e-5, cudnn_enable: bool = True) -> Tensor:  # fmt: skip
+def _layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None,
+                bias: Tensor | None = None, eps: float = 1e-5, cudnn_enable: bool = True) -> Tensor:  # fmt: skip
     require_tensor("layer_norm", "input", 1, input)
     normalized = _normalized_shape("layer_norm", normalized_shape)
     _check_normalized(input, normalized, ", ")
@@ -320,8 +323,8 @@ def layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | 
     return _layer_norm(input, normalized_shape, weight, bias, eps)
 
 
-def _group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None,
-                eps: float = 1e-5, cudnn_enabled: bool = True) -> Tensor:  # fmt: skip
+def _group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None,
+                bias: Tensor | None = None, eps: float = 1e-5, cudnn_enabled: bool = True) -> Tensor:  # fmt: skip
     require_floating("GroupNormKernelImpl", input.dtype)
     channels = input._shape[1]
     if num_groups <= 0:
@@ -334,8 +337,8 @@ def _group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bi
     for name, value in (("weight", weight), ("bias", bias)):
         if value is not None and value._shape != (channels,):
             raise RuntimeError(
-                f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of shape "
-                f"{tensor_shape(value)} and input of shape {tensor_shape(input)}"
+                f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of "
+                f"shape {tensor_shape(value)} and input of shape {tensor_shape(input)}"
             )
     if not input.numel():
         return input.clone()
@@ -402,7 +405,9 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None, running_var
 
 
 @public("torch F")
-def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+def rms_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
     """Divide by the root mean square over the last dimensions (Zhang and Sennrich, 2019).
 
     `eps` is the machine epsilon of the dtype unless given.

@@ -94,8 +94,8 @@ def _check_itself(x: Tensor, pads: Amounts, mode: str, count: int) -> None:
         lo, hi = lo_hi
         if mode == "reflect" and (lo >= n or hi >= n):
             raise RuntimeError(
-                f"Argument #{4 + 2 * (x.ndim - 1 - d)}: Padding size should be less than the corresponding input dimension, but "
-                f"got: padding ({lo}, {hi}) at dimension {d} of input {tensor_shape(x)}"
+                f"Argument #{4 + 2 * (x.ndim - 1 - d)}: Padding size should be less than the corresponding input "
+                f"dimension, but got: padding ({lo}, {hi}) at dimension {d} of input {tensor_shape(x)}"
             )
         if mode == "circular" and (lo > n or hi > n):
             raise RuntimeError("Padding value causes wrapping around more than once.")
@@ -136,9 +136,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if len(amounts) % 2:
         raise RuntimeError("Padding length must be divisible by 2")
     if not (1 <= count <= 3 and input.ndim in (count + 1, count + 2)):
-        raise NotImplementedError(
-            "Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now"
-        )
+        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
     pads = _amounts(amounts, input.ndim)
     if input.dtype.category < dtypes.FLOAT and mode != "circular":
         raise NotImplementedError(f"\"{mode}ion_pad{count}d\" not implemented for '{type_name(input.dtype)}'")

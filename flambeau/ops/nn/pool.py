@@ -103,7 +103,9 @@ def _average_ref(x: np.ndarray, pool: Pool, count_include_pad: bool, override: i
     return total / counts if x.dtype.kind in "fc" else np.trunc(total / counts)
 
 
-def _average_backward(g: np.ndarray, pool: Pool, count_include_pad: bool, override: int | None, size: Ints) -> np.ndarray:
+def _average_backward(
+    g: np.ndarray, pool: Pool, count_include_pad: bool, override: int | None, size: Ints
+) -> np.ndarray:
     counts = kernels.divisors(size, pool, pool.out_size(size), count_include_pad, override, g.dtype)
     return kernels.spread(g / counts, pool, size)
 
@@ -168,12 +170,16 @@ def _sizes(function: str, name: str, value: Any, n: int) -> Ints:
     return (value.__index__(),) * n
 
 
-def _pool(function: str, x: Any, n: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Pool:
+def _pool(
+    function: str, x: Any, n: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> Pool:
     require_tensor(function, "input", 1, x)
     kernel = _sizes(function, "kernel_size", kernel_size, n)
     given = stride is not None and not (isinstance(stride, (tuple, list)) and not stride)
     steps = _sizes(function, "stride", stride, n) if given else kernel
-    pool = Pool(kernel, steps, _sizes(function, "padding", padding, n), _sizes(function, "dilation", dilation, n), ceil_mode)
+    pool = Pool(
+        kernel, steps, _sizes(function, "padding", padding, n), _sizes(function, "dilation", dilation, n), ceil_mode
+    )
     if any(s == 0 for s in steps):
         raise RuntimeError("stride should not be zero")
     if any(s < 0 for s in (*kernel, *steps)):
@@ -186,7 +192,8 @@ def _pool(function: str, x: Any, n: int, kernel_size: Any, stride: Any, padding:
             raise RuntimeError(f"pad must be non-negative, but got pad: {p}")
         if p > ((k - 1) * d + 1) // 2:
             raise RuntimeError(
-                f"pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and dilation={d}"
+                f"pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and "
+                f"dilation={d}"
             )
     return pool
 
@@ -208,8 +215,8 @@ def _check_input(function: str, x: Tensor, n: int, one: str) -> None:
 
 _MAX_1D = "max_pool1d: Expected 2D or 3D (batch mode) tensor with optional 0 dim batch size for input, but got:{shape}"
 _AVG_1D = (
-    "Expected 2 to 3 dimensions, but got {ndim}-dimensional tensor for argument #1 'self' (while checking arguments for "
-    "avg_pool1d)"
+    "Expected 2 to 3 dimensions, but got {ndim}-dimensional tensor for argument #1 'self' (while checking arguments "
+    "for avg_pool1d)"
 )
 
 
@@ -228,8 +235,8 @@ def _max(n: int) -> Callable:
         return both if return_indices else both[0]
 
     pool.__doc__ = (
-        f"The largest element of every window of {n} spatial dimension{'s' * (n > 1)}.\n\n    `stride` is `kernel_size` "
-        "unless given; `return_indices` adds where the elements lay, for unpooling."
+        f"The largest element of every window of {n} spatial dimension{'s' * (n > 1)}.\n\n    `stride` is "
+        "`kernel_size` unless given; `return_indices` adds where the elements lay, for unpooling."
     )
     with_indices.__doc__ = f"`{name}` with the flat indices of the maxima."
     pool.__name__, with_indices.__name__ = name, name + "_with_indices"
@@ -243,8 +250,8 @@ def _max(n: int) -> Callable:
 
 max_pool1d, max_pool2d, max_pool3d = _max(1), _max(2), _max(3)
 public("torch", name="max_pool1d_with_indices")(
-    lambda input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False: (
-        max_pool1d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+    lambda input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False: max_pool1d(
+        input, kernel_size, stride, padding, dilation, ceil_mode, True
     )
 )
 
@@ -295,8 +302,8 @@ def _adaptive_size(function: str, x: Any, output_size: Any, n: int) -> Ints:
     if x.ndim not in (n + 1, n + 2):
         if n == 1:
             raise RuntimeError(
-                f"Expected 2 to 3 dimensions, but got {x.ndim}-dimensional tensor for argument #1 'self' (while checking "
-                f"arguments for {function})"
+                f"Expected 2 to 3 dimensions, but got {x.ndim}-dimensional tensor for argument #1 'self' (while "
+                f"checking arguments for {function})"
             )
         colon = ":" if "max" in function else ""
         raise RuntimeError(f"{function}(): Expected {n + 1}D or {n + 2}D tensor, but got{colon} {tensor_shape(x)}")
@@ -315,7 +322,9 @@ def _adaptive_average(n: int) -> Callable:
     def pool(input: Tensor, output_size: Any) -> Tensor:
         size = _adaptive_size(name, input, output_size, n)
         if input.dtype.category < dtypes.FLOAT:
-            raise NotImplementedError(f"\"adaptive_avg_pool{max(n, 2)}d\" not implemented for '{type_name(input.dtype)}'")
+            raise NotImplementedError(
+                f"\"adaptive_avg_pool{max(n, 2)}d\" not implemented for '{type_name(input.dtype)}'"
+            )
         if n > 1 and prod(size) == 1:
             return input.mean(tuple(range(-n, 0)), keepdim=True)
         return adaptive_avg_pool_op(input, size=size)
@@ -346,7 +355,11 @@ def _adaptive_max(n: int) -> Callable:
     return pool
 
 
-adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = _adaptive_average(1), _adaptive_average(2), _adaptive_average(3)
+adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = (
+    _adaptive_average(1),
+    _adaptive_average(2),
+    _adaptive_average(3),
+)
 adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = _adaptive_max(1), _adaptive_max(2), _adaptive_max(3)
 
 
@@ -377,7 +390,8 @@ def _unpooled_size(n: int, x: Tensor, kernel: Ints, stride: Ints, padding: Ints,
         wanted = wanted[2:]
     if len(wanted) != n:
         raise ValueError(
-            f"output_size should be a sequence containing {n} or {n + 2} elements, but it has a length of '{len(wanted)}'"
+            f"output_size should be a sequence containing {n} or {n + 2} elements, but it has a length of "
+            f"'{len(wanted)}'"
         )
     for d, (size, middle, s) in enumerate(zip(wanted, default, stride)):
         if not middle - s < size < middle + s:
@@ -399,8 +413,8 @@ def _unpool(n: int) -> Callable:
             raise RuntimeError(f"elements in indices should be type int64 but got: {type_name(indices.dtype)}")
         if indices._shape != input._shape:
             raise RuntimeError(
-                f"Expected shape of indices to be same as that of the input tensor ({tensor_shape(input)}) but got indices "
-                f"tensor with shape: {tensor_shape(indices)}"
+                f"Expected shape of indices to be same as that of the input tensor ({tensor_shape(input)}) but got "
+                f"indices tensor with shape: {tensor_shape(indices)}"
             )
         found = indices._array()
         if found.size and not 0 <= int(found.max()) < prod(size) or found.size and int(found.min()) < 0:

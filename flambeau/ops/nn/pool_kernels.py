@@ -34,7 +34,9 @@ class Pool(NamedTuple):
 
     def reach(self, out: Ints) -> Ints:
         """Size of the padded input that all windows together cover."""
-        return tuple([(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(out, self.stride, self.dilation, self.kernel)])
+        return tuple(
+            [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(out, self.stride, self.dilation, self.kernel)]
+        )
 
     def taps(self, out: Ints) -> Iterator[tuple[Ints, tuple]]:
         for tap in product(*map(range, self.kernel)):
@@ -122,7 +124,9 @@ def gather(x: np.ndarray, index: np.ndarray, dims: int) -> np.ndarray:
     return flat.reshape(index.shape)
 
 
-def divisors(size: Ints, pool: Pool, out: Ints, count_include_pad: bool, override: int | None, dtype: np.dtype) -> np.ndarray:
+def divisors(
+    size: Ints, pool: Pool, out: Ints, count_include_pad: bool, override: int | None, dtype: np.dtype
+) -> np.ndarray:
     """How many elements each window of an average counts, to broadcast against the result."""
     if override is not None:
         return np.asarray(override, dtype)

@@ -210,9 +210,9 @@ def _per_dim(input: Tensor, size: Any, scale_factor: Any) -> tuple[Ints | None, 
             letters = "(o1, o2, ...,oK)" if size is not None else "(s1, s2, ...,sK)"
             first = "output" if size is not None else "scale_factor"
             raise ValueError(
-                f"Input and {first} must have the same number of spatial dimensions, but got input with spatial dimensions "
-                f"of {list(input._shape[2:])} and {where} {given}. Please provide input tensor in (N, C, d1, d2, ...,dK) "
-                f"format and {name} in {letters} format."
+                f"Input and {first} must have the same number of spatial dimensions, but got input with spatial "
+                f"dimensions of {list(input._shape[2:])} and {where} {given}. Please provide input tensor in (N, C, "
+                f"d1, d2, ...,dK) format and {name} in {letters} format."
             )
         values = list(given)
     else:
@@ -221,8 +221,8 @@ def _per_dim(input: Tensor, size: Any, scale_factor: Any) -> tuple[Ints | None, 
         return None, [float(v) for v in values]
     if not all(hasattr(v, "__index__") and not isinstance(v, bool) for v in values):
         raise TypeError(
-            "expected size to be one of int or Tuple[int] or Tuple[int, int] or Tuple[int, int, int], but got size with "
-            f"types {[type(v) for v in values]}"
+            "expected size to be one of int or Tuple[int] or Tuple[int, int] or Tuple[int, int, int], but got size "
+            f"with types {[type(v) for v in values]}"
         )
     return tuple(int(v) for v in values), None
 
@@ -242,8 +242,8 @@ def _check_mode(input: Tensor, mode: str, align_corners: bool | None, antialias:
         if mode in ("linear", "bilinear", "trilinear"):
             raise NotImplementedError(f"Got {input.ndim}D input, but {mode} mode needs {_NEEDS[mode]}D input")
     raise NotImplementedError(
-        f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {input.ndim}D) for the modes: nearest | linear | "
-        f"bilinear | bicubic | trilinear | lanczos | area | nearest-exact (got {mode})"
+        f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {input.ndim}D) for the modes: nearest | "
+        f"linear | bilinear | bicubic | trilinear | lanczos | area | nearest-exact (got {mode})"
     )
 
 
@@ -276,8 +276,8 @@ def interpolate(
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[input.ndim - 3](input, wanted)
     if min((*wanted, *input._shape[2:])) <= 0:
         raise RuntimeError(
-            f"Input and output sizes should be greater than 0, but got input (H: {input._shape[-2]}, W: {input._shape[-1]}) "
-            f"output (H: {wanted[-2] if len(wanted) > 1 else 1}, W: {wanted[-1]})"
+            f"Input and output sizes should be greater than 0, but got input (H: {input._shape[-2]}, W: "
+            f"{input._shape[-1]}) output (H: {wanted[-2] if len(wanted) > 1 else 1}, W: {wanted[-1]})"
         )
     if input.dtype.category < dtypes.FLOAT and input.dtype is not dtypes.uint8:
         raise NotImplementedError(f"\"{_kernel(mode, antialias)}\" not implemented for '{_LETTERS[input.dtype.name]}'")

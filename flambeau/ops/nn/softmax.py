@@ -52,7 +52,9 @@ def _log_softmax_backward(g: np.ndarray, y: np.ndarray, dim: int) -> np.ndarray:
 
 def _meta(kernel: str) -> Any:
     def meta(x: Tensor, dim: int) -> Meta:
-        require_floating(f"{kernel}_lastdim_kernel_impl" if dim in (-1, x.ndim - 1, 0) else f"{kernel}_kernel_impl", x.dtype)
+        require_floating(
+            f"{kernel}_lastdim_kernel_impl" if dim in (-1, x.ndim - 1, 0) else f"{kernel}_kernel_impl", x.dtype
+        )
         return Meta(x._shape, x.dtype)
 
     return meta

@@ -31,8 +31,8 @@ def _shuffle_meta(x: Tensor, factor: int) -> Meta:
     *lead, c, h, w = x._shape
     if c % (factor * factor):
         raise RuntimeError(
-            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but "
-            f"input.size(-3)={c} is not divisible by {factor * factor}"
+            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, "
+            f"but input.size(-3)={c} is not divisible by {factor * factor}"
         )
     return Meta((*lead, c // (factor * factor), h * factor, w * factor), x.dtype)
 
@@ -55,8 +55,8 @@ def _unshuffle_meta(x: Tensor, factor: int) -> Meta:
     for name, size, dim in (("height", h, -2), ("width", w, -1)):
         if size % factor:
             raise RuntimeError(
-                f"pixel_unshuffle expects {name} to be divisible by downscale_factor, but input.size({dim})={size} is not "
-                f"divisible by {factor}"
+                f"pixel_unshuffle expects {name} to be divisible by downscale_factor, but input.size({dim})={size} "
+                f"is not divisible by {factor}"
             )
     return Meta((*lead, c * factor * factor, h // factor, w // factor), x.dtype)
 
@@ -109,7 +109,9 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """The channels (dimension 1) of `groups` groups dealt out in turn (Zhang et al., 2018)."""
     require_tensor("channel_shuffle", "input", 1, input)
     if input.ndim < 3:
-        raise RuntimeError(f"channel_shuffle expects input with > 2 dims, but got input with sizes {tensor_shape(input)}")
+        raise RuntimeError(
+            f"channel_shuffle expects input with > 2 dims, but got input with sizes {tensor_shape(input)}"
+        )
     if groups <= 0:
         raise RuntimeError(f"Number of groups to divide channels in must be positive. Value of groups:{groups}")
     if input._shape[1] % groups:
@@ -126,10 +128,9 @@ def _unfold(x: np.ndarray, kernel: Ints, window: Window) -> np.ndarray:
     out = window.out_size(x.shape[2:], kernel)
     x = kernels.pad(x, window.padding)
     steps = x.strides
-    view = as_strided(
-        x, (*x.shape[:2], *kernel, *out),
-        (*steps[:2], *[s * d for s, d in zip(steps[2:], window.dilation)], *[s * d for s, d in zip(steps[2:], window.stride)]),
-    )  # fmt: skip
+    inner = [s * d for s, d in zip(steps[2:], window.dilation)]
+    outer = [s * d for s, d in zip(steps[2:], window.stride)]
+    view = as_strided(x, (*x.shape[:2], *kernel, *out), (*steps[:2], *inner, *outer))
     return np.array(view, order="C").reshape(x.shape[0], x.shape[1] * prod(kernel), prod(out))
 
 
@@ -201,16 +202,16 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     kernel, window = _arguments("im2col", kernel_size, dilation, padding, stride)
     if input.ndim not in (3, 4) or 0 in input._shape[-3:]:
         raise RuntimeError(
-            "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but "
-            f"got: {tensor_shape(input)}"
+            "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for "
+            f"input, but got: {tensor_shape(input)}"
         )
     size = input._shape[-2:]
     out = window.out_size(size, kernel)
     if min(out) < 1:
         spread, around = _shown(window)
         raise RuntimeError(
-            f"Given input with spatial size {size}, kernel_size={kernel}, dilation={spread}, padding={around}, calculated "
-            f"shape of the array of sliding blocks as {out}, but its components must be at least one."
+            f"Given input with spatial size {size}, kernel_size={kernel}, dilation={spread}, padding={around}, "
+            f"calculated shape of the array of sliding blocks as {out}, but its components must be at least one."
         )
     if input.ndim == 4:
         return unfold_op(input, kernel=kernel, window=window)
@@ -218,15 +219,17 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
 
 
 @public("F")
-def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+def fold(
+    input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Tensor:
     """Columns [N, C * kh * kw, blocks] added up into images [N, C, H, W]: the transpose of `unfold` ("col2im")."""
     require_tensor("col2im", "input", 1, input)
     kernel, window = _arguments("col2im", kernel_size, dilation, padding, stride)
     size = _pair("col2im", "output_size", output_size)
     if input.ndim not in (2, 3) or 0 in input._shape[-2:]:
         raise RuntimeError(
-            "Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, "
-            f"but got: {tensor_shape(input)}"
+            "Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for "
+            f"input, but got: {tensor_shape(input)}"
         )
     rows, blocks = input._shape[-2:]
     if rows % prod(kernel):
@@ -238,9 +241,9 @@ def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, p
     if prod(out) != blocks or min(out) < 1:
         spread, around = _shown(window)
         raise RuntimeError(
-            f"Given output_size={size}, kernel_size={kernel}, dilation={spread}, padding={around}, stride={window.stride}, "
-            f"expected size of input's dimension 2 to match the calculated number of sliding blocks {out[0]} * {out[1]} = "
-            f"{prod(out)}, but got input.size(2)={blocks}."
+            f"Given output_size={size}, kernel_size={kernel}, dilation={spread}, padding={around}, "
+            f"stride={window.stride}, expected size of input's dimension 2 to match the calculated number of sliding "
+            f"blocks {out[0]} * {out[1]} = {prod(out)}, but got input.size(2)={blocks}."
         )
     if input.ndim == 3:
         return fold_op(input, size=size, kernel=kernel, window=window)
