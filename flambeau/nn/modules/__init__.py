@@ -1,34 +1,47 @@
-"""The layers of `flambeau.nn`, one file a kind."""
+"""The layers of `flambeau.nn`, one file a kind, under PyTorch's names."""
 
 from flambeau.nn.modules import (
     activation,
+    adaptive,
     batchnorm,
+    channelshuffle,
     container,
     conv,
+    distance,
     dropout,
+    flatten,
+    fold,
+    instancenorm,
+    lazy,
     linear,
     loss,
     module,
     normalization,
     padding,
+    pixelshuffle,
     pooling,
-    reshaping,
     rnn,
     sparse,
     transformer,
+    upsampling,
+    utils,
 )
 from flambeau.nn.modules.module import Module
+
+_FILES = (
+    activation, adaptive, batchnorm, channelshuffle, container, conv, distance, dropout, flatten, fold, instancenorm,
+    linear, loss, normalization, padding, pixelshuffle, pooling, rnn, sparse, transformer, upsampling,
+)  # fmt: skip
+_INTERNAL = ("FunctionLayer", "LazyModuleMixin", "NonDynamicallyQuantizableLinear")
 
 
 def _layers() -> dict[str, type]:
     """Every public Module class of the files above."""
-    files = (activation, batchnorm, container, conv, dropout, linear, loss, normalization, padding, pooling, reshaping,
-             rnn, sparse, transformer)  # fmt: skip
     return {
         name: member
-        for file in files
+        for file in _FILES
         for name, member in vars(file).items()
-        if isinstance(member, type) and issubclass(member, Module) and not name.startswith("_")
+        if isinstance(member, type) and issubclass(member, Module) and not name.startswith("_") and name not in _INTERNAL
     }
 
 

@@ -1,4 +1,4 @@
-"""Normalisation over the batch (batch norm) and over each instance (instance norm)."""
+"""Normalisation over the batch; the base of instance normalisation too."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from flambeau import ops
 from flambeau.dtypes import int64
 from flambeau.nn import functional as F
 from flambeau.nn import init
+from flambeau.nn.modules.lazy import LazyModuleMixin
 from flambeau.nn.modules.module import Module
-from flambeau.nn.parameter import Parameter
+from flambeau.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
 from flambeau.tensors import Tensor
 
 
@@ -22,14 +23,14 @@ class _NormBase(Module):
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-        track_running_stats: bool = True, device: Any = None, dtype: Any = None,
+        track_running_stats: bool = True, device: Any = None, dtype: Any = None, *, bias: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         made = {"device": device, "dtype": dtype}
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        for name in ("weight", "bias"):
-            self.register_parameter(name, Parameter(ops.empty(num_features, **made)) if affine else None)
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            self.register_parameter(name, Parameter(ops.empty(num_features, **made)) if wanted else None)
         track = track_running_stats
         self.register_buffer("running_mean", ops.zeros(num_features, **made) if track else None)
         self.register_buffer("running_var", ops.ones(num_features, **made) if track else None)
@@ -46,7 +47,8 @@ class _NormBase(Module):
         self.reset_running_stats()
         if self.affine:
             init.ones_(self.weight)
-            init.zeros_(self.bias)
+            if self.bias is not None:
+                init.zeros_(self.bias)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim not in self.ranks:
@@ -55,7 +57,7 @@ class _NormBase(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: dict, *rest: Any) -> None:
@@ -105,68 +107,78 @@ class SyncBatchNorm(_BatchNorm):
 
     ranks, expected = tuple(range(2, 9)), "at least 2D"
 
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+        track_running_stats: bool = True, process_group: Any = None, device: Any = None, dtype: Any = None, *,
+        bias: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.process_group = process_group
+
     @classmethod
     def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
-        """The module as it is: there is one process."""
-        return module
+        """A module whose batch normalisations are SyncBatchNorm, over the same parameters and statistics."""
+        converted = module
+        if isinstance(module, _BatchNorm):
+            converted = SyncBatchNorm(
+                module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats,
+                process_group, bias=module.bias is not None,
+            )  # fmt: skip
+            for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked", "training"):
+                setattr(converted, name, getattr(module, name))
+        for name, child in module.named_children():
+            converted.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return converted
 
 
-class _InstanceNorm(_NormBase):
+class _LazyNormBase(LazyModuleMixin, _NormBase):
+    """Takes `num_features` from its first input."""
+
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
-        track_running_stats: bool = False, device: Any = None, dtype: Any = None,
+        self, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True,
+        device: Any = None, dtype: Any = None, *, bias: bool = True,
     ) -> None:  # fmt: skip
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        # Without parameters at first: those that came would be replaced at once.
+        super().__init__(0, eps, momentum, False, False, device, dtype, bias=False)
+        self.affine, self.track_running_stats = affine, track_running_stats
+        if affine:
+            self.weight = UninitializedParameter(device=device, dtype=dtype)
+            if bias:
+                self.bias = UninitializedParameter(device=device, dtype=dtype)
+        if track_running_stats:
+            self.running_mean = UninitializedBuffer(device=device, dtype=dtype)
+            self.running_var = UninitializedBuffer(device=device, dtype=dtype)
+            self.num_batches_tracked = ops.tensor(0, dtype=int64)
 
-    def forward(self, input: Tensor) -> Tensor:
-        self._check_input_dim(input)
-        batched = input.ndim == max(self.ranks)
-        x = input if batched else input.unsqueeze(0)
-        out = F.instance_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias,
-            self.training or not self.track_running_stats, 0.0 if self.momentum is None else self.momentum, self.eps,
-        )  # fmt: skip
-        return out if batched else out.squeeze(0)
+    def reset_parameters(self) -> None:
+        if not self.has_uninitialized_params() and self.num_features != 0:
+            super().reset_parameters()
 
-
-class InstanceNorm1d(_InstanceNorm):
-    """Normalisation of each instance's channels of (N, C, L) or (C, L)."""
-
-    ranks, expected = (2, 3), "2D or 3D"
-
-
-class InstanceNorm2d(_InstanceNorm):
-    """Normalisation of each instance's channels of (N, C, H, W) or (C, H, W)."""
-
-    ranks, expected = (3, 4), "3D or 4D"
-
-
-class InstanceNorm3d(_InstanceNorm):
-    """Normalisation of each instance's channels of (N, C, D, H, W) or (C, D, H, W)."""
-
-    ranks, expected = (4, 5), "4D or 5D"
+    def initialize_parameters(self, input: Tensor) -> None:
+        if self.has_uninitialized_params():
+            self.num_features = input.shape[1]
+            for held in (self.weight, self.bias, self.running_mean, self.running_var):
+                if held is not None:
+                    held.materialize((self.num_features,))
+            self.reset_parameters()
 
 
-def _lazy(base: type[_NormBase]) -> Any:
-    class Lazy(base):  # type: ignore[valid-type, misc]
-        """Takes `num_features` from its first input."""
+class LazyBatchNorm1d(_LazyNormBase, _BatchNorm):
+    """BatchNorm1d that takes `num_features` from its first input."""
 
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            Module.__init__(self)
-            object.__setattr__(self, "_lazy_arguments", (args, kwargs))
-
-        def __call__(self, input: Tensor) -> Tensor:
-            (args, kwargs), training = self._lazy_arguments, self.training
-            self.__class__ = base
-            base.__init__(self, input.shape[1], *args, **kwargs)
-            self.training = training
-            return self(input)
-
-        def extra_repr(self) -> str:
-            return "0"
-
-    Lazy.__name__ = Lazy.__qualname__ = "Lazy" + base.__name__
-    return Lazy
+    cls_to_become = BatchNorm1d
+    ranks, expected = BatchNorm1d.ranks, BatchNorm1d.expected
 
 
-LazyBatchNorm1d, LazyBatchNorm2d, LazyBatchNorm3d = _lazy(BatchNorm1d), _lazy(BatchNorm2d), _lazy(BatchNorm3d)
+class LazyBatchNorm2d(_LazyNormBase, _BatchNorm):
+    """BatchNorm2d that takes `num_features` from its first input."""
+
+    cls_to_become = BatchNorm2d
+    ranks, expected = BatchNorm2d.ranks, BatchNorm2d.expected
+
+
+class LazyBatchNorm3d(_LazyNormBase, _BatchNorm):
+    """BatchNorm3d that takes `num_features` from its first input."""
+
+    cls_to_become = BatchNorm3d
+    ranks, expected = BatchNorm3d.ranks, BatchNorm3d.expected

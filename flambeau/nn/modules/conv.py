@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 from flambeau import ops
 from flambeau.nn import functional as F
 from flambeau.nn import init
+from flambeau.nn.modules.lazy import LazyModuleMixin
 from flambeau.nn.modules.module import Module
-from flambeau.nn.parameter import Parameter
+from flambeau.nn.modules.utils import ntuple
+from flambeau.nn.parameter import Parameter, UninitializedParameter
 from flambeau.tensors import Tensor
 
 
-def ntuple(value: Any, n: int) -> tuple:
-    """A number for every dimension, or the numbers as they are."""
-    return tuple(value) if isinstance(value, Iterable) else (value,) * n
-
-
 class _ConvNd(Module):
-    """What all convolutions share; `dims` is the number of spatial dimensions."""
+    """What all convolutions share."""
 
-    dims: int
-    transposed = False
     bias: Parameter | None
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
-        dilation: Any = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None,
-        dtype: Any = None, output_padding: Any = 0,
+        self, in_channels: int, out_channels: int, kernel_size: tuple, stride: tuple, padding: Any, dilation: tuple,
+        transposed: bool, output_padding: tuple, groups: int, bias: bool, padding_mode: str, device: Any = None,
+        dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if groups <= 0:
@@ -38,11 +32,10 @@ class _ConvNd(Module):
             raise ValueError("in_channels must be divisible by groups")
         if out_channels % groups:
             raise ValueError("out_channels must be divisible by groups")
-        n = self.dims
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.dilation = ntuple(kernel_size, n), ntuple(stride, n), ntuple(dilation, n)
-        self.padding = padding if isinstance(padding, str) else ntuple(padding, n)
-        self.output_padding, self.padding_mode = ntuple(output_padding, n), padding_mode
+        self.kernel_size, self.stride, self.dilation = kernel_size, stride, dilation
+        self.padding, self.output_padding, self.padding_mode = padding, output_padding, padding_mode
+        self.transposed = transposed
         self._check_padding()
         channels = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)
         self.weight = Parameter(ops.empty((*channels, *self.kernel_size), device=device, dtype=dtype))
@@ -74,7 +67,7 @@ class _ConvNd(Module):
     def _reversed_padding_repeated_twice(self) -> list[int]:
         """The padding as `F.pad` takes it: last dimension first, both sides."""
         if self.padding == "valid":
-            return [0] * (2 * self.dims)
+            return [0] * (2 * len(self.kernel_size))
         if self.padding == "same":
             sides = []
             for d, k in zip(reversed(self.dilation), reversed(self.kernel_size)):
@@ -83,15 +76,8 @@ class _ConvNd(Module):
             return sides
         return [p for pad in reversed(self.padding) for p in (pad, pad)]
 
-    def forward(self, input: Tensor) -> Tensor:
-        convolve = (F.conv1d, F.conv2d, F.conv3d)[self.dims - 1]
-        padding = self.padding
-        if self.padding_mode != "zeros":
-            input, padding = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode), 0
-        return convolve(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
-
     def extra_repr(self) -> str:
-        n = self.dims
+        n = len(self.kernel_size)
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         if self.padding != (0,) * n:
             text += f", padding={self.padding}"
@@ -108,13 +94,38 @@ class _ConvNd(Module):
         return text
 
 
-class Conv1d(_ConvNd):
+class _Conv(_ConvNd):
+    """A convolution; `dims` is the number of spatial dimensions."""
+
+    dims: int
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
+        dilation: Any = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None,
+        dtype: Any = None,
+    ) -> None:  # fmt: skip
+        n = self.dims
+        super().__init__(
+            in_channels, out_channels, ntuple(kernel_size, n), ntuple(stride, n),
+            padding if isinstance(padding, str) else ntuple(padding, n), ntuple(dilation, n), False, ntuple(0, n),
+            groups, bias, padding_mode, device, dtype,
+        )  # fmt: skip
+
+    def forward(self, input: Tensor) -> Tensor:
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[self.dims - 1]
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            input, padding = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode), 0
+        return convolve(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+class Conv1d(_Conv):
     """Convolution of signals: (N, C_in, L) to (N, C_out, L_out)."""
 
     dims = 1
 
 
-class Conv2d(_ConvNd):
+class Conv2d(_Conv):
     """Convolution of images: (N, C_in, H, W) to (N, C_out, H_out, W_out).
 
     >>> Conv2d(3, 16, 5, padding=2)(randn(8, 3, 32, 32)).shape
@@ -124,23 +135,26 @@ class Conv2d(_ConvNd):
     dims = 2
 
 
-class Conv3d(_ConvNd):
+class Conv3d(_Conv):
     """Convolution of volumes: (N, C_in, D, H, W) to (N, C_out, D_out, H_out, W_out)."""
 
     dims = 3
 
 
 class _ConvTransposeNd(_ConvNd):
-    transposed = True
+    """A transposed convolution; `dims` is the number of spatial dimensions."""
+
+    dims: int
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
         output_padding: Any = 0, groups: int = 1, bias: bool = True, dilation: Any = 1, padding_mode: str = "zeros",
         device: Any = None, dtype: Any = None,
     ) -> None:  # fmt: skip
+        n = self.dims
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device,
-            dtype, output_padding,
+            in_channels, out_channels, ntuple(kernel_size, n), ntuple(stride, n), ntuple(padding, n),
+            ntuple(dilation, n), True, ntuple(output_padding, n), groups, bias, padding_mode, device, dtype,
         )  # fmt: skip
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
@@ -188,30 +202,53 @@ class ConvTranspose3d(_ConvTransposeNd):
     dims = 3
 
 
+class _LazyConv(LazyModuleMixin, _ConvNd):
+    """Takes `in_channels` from its first input."""
+
+    dims: int
+
+    def __init__(self, out_channels: int, kernel_size: Any, *args: Any, **kwargs: Any) -> None:
+        made = {name: kwargs.get(name) for name in ("device", "dtype")}
+        # Without channels or bias at first: the tensors that came would be replaced at once.
+        super().__init__(0, 0, kernel_size, *args, **kwargs)
+        has_bias = self.bias is not None
+        self.weight = UninitializedParameter(**made)
+        self.out_channels = out_channels
+        if has_bias:
+            self.bias = UninitializedParameter(**made)
+
+    def reset_parameters(self) -> None:
+        if not self.has_uninitialized_params() and self.in_channels != 0:
+            super().reset_parameters()
+
+    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:
+        if not self.has_uninitialized_params():
+            return
+        unbatched = self.dims + 1
+        if input.ndim not in (unbatched, unbatched + 1):
+            raise RuntimeError(
+                f"Expected {unbatched}D (unbatched) or {unbatched + 1}D (batched) input to {type(self).__name__}, but "
+                f"got input of size: {input.shape}"
+            )
+        self.in_channels = input.shape[-unbatched]
+        if self.in_channels % self.groups:
+            raise ValueError("in_channels must be divisible by groups")
+        first, second = self.out_channels, self.in_channels // self.groups
+        if self.transposed:
+            first, second = self.in_channels, self.out_channels // self.groups
+        self.weight.materialize((first, second, *self.kernel_size))
+        if self.bias is not None:
+            self.bias.materialize((self.out_channels,))
+        self.reset_parameters()
+
+
 def _lazy(base: type[_ConvNd]) -> Any:
-    class Lazy(base):  # type: ignore[valid-type, misc]
-        """Takes `in_channels` from its first input."""
-
-        def __init__(self, out_channels: int, kernel_size: Any, *args: Any, **kwargs: Any) -> None:
-            self._lazy_arguments: tuple = ()
-            Module.__init__(self)
-            object.__setattr__(self, "_lazy_arguments", (out_channels, kernel_size, args, kwargs))
-
-        def __call__(self, input: Tensor, *rest: Any) -> Tensor:
-            out_channels, kernel_size, args, kwargs = self._lazy_arguments
-            channels = input.shape[-base.dims - 1]
-            training = self.training
-            self.__class__ = base
-            base.__init__(self, channels, out_channels, kernel_size, *args, **kwargs)
-            self.training = training
-            return self(input, *rest)
-
-        def extra_repr(self) -> str:
-            return f"0, {self._lazy_arguments[0]}, kernel_size={ntuple(self._lazy_arguments[1], base.dims)}"
-
-    Lazy.__name__ = Lazy.__qualname__ = "Lazy" + base.__name__
-    return Lazy
+    name = "Lazy" + base.__name__
+    doc = f"{base.__name__} that takes `in_channels` from its first input."
+    return type(Module)(name, (_LazyConv, base), {"cls_to_become": base, "__doc__": doc, "__module__": __name__})
 
 
 LazyConv1d, LazyConv2d, LazyConv3d = _lazy(Conv1d), _lazy(Conv2d), _lazy(Conv3d)
-LazyConvTranspose1d, LazyConvTranspose2d = _lazy(ConvTranspose1d), _lazy(ConvTranspose2d)
+LazyConvTranspose1d, LazyConvTranspose2d, LazyConvTranspose3d = (
+    _lazy(ConvTranspose1d), _lazy(ConvTranspose2d), _lazy(ConvTranspose3d),
+)  # fmt: skip

@@ -35,8 +35,8 @@ class FunctionLayer(Module):
     def check(self) -> None:
         """Refuse bad settings; called once they are set."""
 
-    def forward(self, *inputs: Any) -> Any:
-        return type(self).function(*inputs, **{name: getattr(self, name) for name in self.settings})
+    def forward(self, input: Any) -> Any:
+        return type(self).function(input, **{name: getattr(self, name) for name in self.settings})
 
     def extra_repr(self) -> str:
         shown = [f"{name}={getattr(self, name)!r}" for name in self.settings if name != "inplace"]

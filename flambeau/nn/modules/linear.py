@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 from flambeau import ops
+from flambeau.autograd import no_grad
 from flambeau.nn import functional as F
 from flambeau.nn import init
+from flambeau.nn.modules.lazy import LazyModuleMixin
 from flambeau.nn.modules.module import Module
-from flambeau.nn.parameter import Parameter
+from flambeau.nn.parameter import Parameter, UninitializedParameter
 from flambeau.tensors import Tensor
 
 
@@ -89,19 +91,34 @@ class Bilinear(Module):
         )
 
 
-class LazyLinear(Linear):
+class LazyLinear(LazyModuleMixin, Linear):
     """A Linear that takes `in_features` from its first input."""
 
-    def __init__(self, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
-        super().__init__(0, 0, bias, device, dtype)
-        self.out_features = out_features
-        if self.bias is not None:
-            self.bias = Parameter(ops.empty(out_features, device=device, dtype=dtype))
+    cls_to_become = Linear
 
-    def forward(self, input: Tensor) -> Tensor:
-        if self.in_features == 0:
+    def __init__(self, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+        super().__init__(0, 0, False)
+        self.weight = UninitializedParameter(device=device, dtype=dtype)
+        self.out_features = out_features
+        if bias:
+            self.bias = UninitializedParameter(device=device, dtype=dtype)
+
+    def reset_parameters(self) -> None:
+        if not self.has_uninitialized_params() and self.in_features != 0:
+            super().reset_parameters()
+
+    def initialize_parameters(self, input: Tensor) -> None:
+        if self.has_uninitialized_params():
+            with no_grad():
+                self.in_features = input.shape[-1]
+                self.weight.materialize((self.out_features, self.in_features))
+                if self.bias is not None:
+                    self.bias.materialize((self.out_features,))
+                self.reset_parameters()
+        if self.in_features == 0:  # the weight came from a checkpoint
+            if input.shape[-1] != self.weight.shape[-1]:
+                raise AssertionError(
+                    f"The in_features inferred from input: {input.shape[-1]} is not equal to in_features from "
+                    f"self.weight: {self.weight.shape[-1]}"
+                )
             self.in_features = input.shape[-1]
-            self.weight = Parameter(ops.empty((self.out_features, self.in_features), dtype=self.weight.dtype))
-            self.reset_parameters()
-            self.__class__ = Linear  # type: ignore[assignment]
-        return super().forward(input)

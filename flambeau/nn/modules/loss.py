@@ -168,34 +168,41 @@ class GaussianNLLLoss(_Loss):
 
 
 class _MarginLoss(_Loss):
-    """A loss with a margin; subclasses name the function and the margin's default."""
+    """A loss with a margin."""
 
-    default = 0.0
-
-    def __init__(self, margin: float | None = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
+    def __init__(self, margin: float, size_average: Any, reduce: Any, reduction: str) -> None:
         super().__init__(size_average, reduce, reduction)
-        self.margin = self.default if margin is None else margin
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return type(self).function(*inputs, margin=self.margin, reduction=self.reduction)
+        self.margin = margin
 
 
 class HingeEmbeddingLoss(_MarginLoss):
     """Hinge loss of distances with targets in {-1, 1}."""
 
-    default, function = 1.0, staticmethod(F.hinge_embedding_loss)
+    def __init__(self, margin: float = 1.0, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
+        super().__init__(margin, size_average, reduce, reduction)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.hinge_embedding_loss(input, target, margin=self.margin, reduction=self.reduction)
 
 
 class MarginRankingLoss(_MarginLoss):
     """Hinge loss of the order of two inputs."""
 
-    default, function = 0.0, staticmethod(F.margin_ranking_loss)
+    def __init__(self, margin: float = 0.0, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
+        super().__init__(margin, size_average, reduce, reduction)
+
+    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+        return F.margin_ranking_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
 
 
 class CosineEmbeddingLoss(_MarginLoss):
     """Cosine distance of pairs with targets in {-1, 1}."""
 
-    default, function = 0.0, staticmethod(F.cosine_embedding_loss)
+    def __init__(self, margin: float = 0.0, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
+        super().__init__(margin, size_average, reduce, reduction)
+
+    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+        return F.cosine_embedding_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
 
 
 class MultiMarginLoss(_WeightedLoss):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.nn import functional as F
-from flambeau.nn.modules.conv import ntuple
 from flambeau.nn.modules.module import Module
+from flambeau.nn.modules.utils import ntuple
 from flambeau.tensors import Tensor
 
 
