@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau.methods.member import Members
 from flambeau.ops.op import names
-from flambeau.tensors import Tensor
+from flambeau.tensors import Tensor, from_array
 
 members = Members()
 
@@ -39,7 +39,7 @@ def _forward(function: Callable) -> Callable:
     def method(self: Tensor, other: Any) -> Any:
         if not isinstance(other, Tensor):
             if isinstance(other, np.ndarray):
-                other = Tensor.from_operand(other)
+                other = from_array(other)
             elif not _known(other):
                 return NotImplemented
             else:
@@ -52,7 +52,7 @@ def _forward(function: Callable) -> Callable:
 def _reflected(function: Callable) -> Callable:
     def method(self: Tensor, other: Any) -> Any:
         if isinstance(other, np.ndarray):
-            other = Tensor.from_operand(other)
+            other = from_array(other)
         elif not _known(other):
             return NotImplemented
         return function(_operand(other), self)
