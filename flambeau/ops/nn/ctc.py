@@ -15,6 +15,7 @@ from flambeau.engine.execute import Meta
 from flambeau.ops.nn.checks import check_reduction, require_floating
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
+from flambeau.ops.samples import call
 from flambeau.tensors import Tensor
 
 _NEVER = -np.inf
@@ -135,7 +136,15 @@ def _vjp(g: Any, y: Any, log_p: Tensor, targets: Tensor, **how: Any) -> tuple:
     return ctc_backward_op(g[0], log_p, targets, y[0], y[1], **how), None
 
 
-ctc_op = op("ctc_loss", ref=_losses, meta=_meta, vjp=_vjp, multiple=True)
+def _samples(t: Any) -> Any:
+    labels = t(2, 2, dtype=dtypes.int64, low=1, high=4)
+    yield call(t(5, 2, 4), labels, blank=0, input_lengths=(5, 4), target_lengths=(2, 1), zero_infinity=False)
+
+
+ctc_op = op(
+    "ctc_loss", ref=_losses, meta=_meta, vjp=_vjp, multiple=True, samples=_samples,
+    smooth=False,  # PyTorch's derivative is that of log_softmax and this loss together
+)  # fmt: skip
 ctc_backward_op = op(
     "ctc_loss_backward", ref=_backward, meta=lambda g, log_p, *_, **__: Meta(log_p._shape, log_p.dtype)
 )  # fmt: skip

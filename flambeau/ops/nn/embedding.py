@@ -78,6 +78,10 @@ embedding_backward_op = op(
     "embedding_dense_backward", ref=_table_gradient,
     meta=lambda g, index, rows, **_: Meta((rows, g._shape[-1]), g.dtype),
     vjp=(lambda h, _y, _g, index, rows, **how: _rows_for(h, index, **how), None),
+    samples=lambda t: [
+        call(t(6, 3), t(6, dtype=dtypes.int64, low=0, high=5), rows=5, padding_idx=padding_idx, by_frequency=by_frequency)
+        for padding_idx, by_frequency in ((-1, False), (2, True))
+    ],
 )  # fmt: skip
 
 

@@ -80,6 +80,7 @@ pad_op = op(
 pad_backward_op = op(
     "pad_from_itself_backward", ref=_given_back, meta=lambda g, pads, mode: _moved(g, pads, -1),
     vjp=lambda h, _y, _g, pads, mode: (pad_op(h, pads=pads, mode=mode),),
+    samples=lambda t: [call(t(1, 2, 7), pads=((0, 0), (0, 0), (2, 1)), mode=mode) for mode in ("reflect", "circular")],
 )  # fmt: skip
 
 

@@ -189,6 +189,7 @@ upsample_op = op(
 upsample_backward_op = op(
     "upsample_backward", ref=_backward, meta=_meta,
     vjp=lambda h, _y, _g, size, how, scales: (upsample_op(h, size=_g.shape[2:], how=how, scales=scales),),
+    samples=lambda t: [call(t(1, 2, 7), size=(5,), how=Resampling("linear", False, False), scales=(None,))],
 )  # fmt: skip
 
 # -- functions -------------------------------------------------------------------------------------------------

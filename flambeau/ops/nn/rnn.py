@@ -28,8 +28,7 @@ from flambeau.tensors import Tensor, from_array
 
 
 def _layer(x: Any, h0: Any, c0: Any, *weights: Any, cell: str, sizes: Sizes, backwards: bool) -> tuple:
-    out, h, c, *reserve = FORWARD[cell](x, h0, c0, Weights(*weights), sizes, backwards)
-    return out, h, c.copy() if c is h else c, *reserve
+    return FORWARD[cell](x, h0, c0, Weights(*weights), sizes, backwards)
 
 
 def _layer_meta(
@@ -41,7 +40,7 @@ def _layer_meta(
         shapes = [(length, batch, 4 * hidden), (length, batch, hidden)]
     else:
         shapes = [(length, batch, (4 if cell == "gru" else 1) * hidden), (0, batch, hidden)]
-    c_shape = (batch, hidden) if cell == "lstm" else h0._shape
+    c_shape = (batch, hidden) if cell == "lstm" else (0, hidden)
     every = [(length, batch, state), h0._shape, c_shape, *shapes, (length, batch, state)]
     return tuple(Meta(tuple(shape), x.dtype) for shape in every)
 

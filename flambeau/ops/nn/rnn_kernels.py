@@ -138,7 +138,7 @@ def gru(x: np.ndarray, h0: np.ndarray, _c0: Any, w: Weights, sizes: Sizes, backw
         h[:rows] = candidate + a[:, n : 2 * n] * (h[:rows] - candidate)
         out[t, :rows] = h[:rows]
         gates[t, rows:] = 0
-    return out, h, h, gates, h_before[:0], h_before
+    return out, h, h[:0], gates, h_before[:0], h_before
 
 
 def gru_back(
@@ -180,7 +180,7 @@ def _elman(squash: Callable) -> Callable:
             h_before[t, :rows] = h[:rows]
             h[:rows] = squash(gates[t, :rows] + h[:rows] @ across)
             out[t, :rows] = h[:rows]
-        return out, h, h, out.copy(), h_before[:0], h_before
+        return out, h, h[:0], out.copy(), h_before[:0], h_before
 
     return layer
 
