@@ -65,6 +65,8 @@ def rebuild_tensor_v2(
     """`rebuild_tensor` with the gradient flag. Hooks are never saved; `metadata` says if the memory is conjugated."""
     tensor = rebuild_tensor(storage, offset, size, stride)
     if metadata:
+        if not isinstance(metadata, dict) or not (tensor.dtype.is_complex or tensor.dtype.is_floating_point):
+            raise RuntimeError("a tensor's metadata must be a dict that marks complex memory as conjugated or negated")
         if storage.when_filled is None:
             _resolve(tensor, metadata)
         else:
@@ -84,8 +86,6 @@ def rebuild_tensor_v3(
 
 def _resolve(tensor: Tensor, metadata: Any) -> None:
     """PyTorch may save a conjugated or negated view as a flag over the plain memory; here it becomes memory."""
-    if not isinstance(metadata, dict):
-        raise RuntimeError(f"a tensor's metadata must be a dict, got {type(metadata).__name__}")
     array = np.array(tensor._array(), order="C")
     if metadata.get("conj"):
         array = np.conj(array)

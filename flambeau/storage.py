@@ -8,6 +8,7 @@ from __future__ import annotations
 import copyreg
 import mmap
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -191,8 +192,30 @@ class TypedStorage(_Handle):
     @classmethod
     def from_file(cls, filename: str | os.PathLike, shared: bool = False, size: int = 0) -> TypedStorage:
         """The first `size` elements of a file; see `UntypedStorage.from_file`."""
-        kind = cls.__dict__["dtype"]
+        kind = cls._own_dtype("from_file")
         return cls._of(_map_file(filename, shared, size * kind.itemsize), kind)
+
+    @classmethod
+    def from_buffer(cls, buffer: Any, byte_order: str = "native", count: int = -1, offset: int = 0) -> TypedStorage:
+        """A copy of the elements in a Python buffer, such as `img.tobytes()`.
+
+        Args:
+            byte_order: of the elements: "native", "little" or "big".
+            count: how many elements (-1: all).
+            offset: bytes to skip.
+        """
+        kind = cls._own_dtype("from_buffer")
+        data = np.frombuffer(buffer, kind.np, count, offset).copy()
+        if byte_order not in ("native", sys.byteorder):
+            data = data.byteswap()
+        return cls._of(Storage(data.view(np.uint8)), kind)
+
+    @classmethod
+    def _own_dtype(cls, method: str) -> dtype:
+        kind = cls.__dict__.get("dtype")
+        if kind is None:
+            raise RuntimeError(f"{method}: only valid on subclasses of TypedStorage, such as FloatStorage")
+        return kind
 
     @classmethod
     def _of(cls, storage: Storage, dtype: dtype) -> TypedStorage:

@@ -34,9 +34,7 @@ class StorageTable:
         storage, kind = handle._storage, handle.dtype
         key = self._keys.setdefault(id(storage), str(len(self._keys)))
         if self._dtypes.setdefault(key, kind) is not kind and storage.nbytes:
-            raise RuntimeError(
-                "Cannot save multiple tensors or storages that view the same data as different types"
-            )
+            raise RuntimeError("Cannot save multiple tensors or storages that view the same data as different types")
         self.storages[key] = storage
         marker = UntypedStorage if isinstance(handle, UntypedStorage) else STORAGE_TYPES[kind]
         return "storage", marker, key, location_tag(handle), len(handle)

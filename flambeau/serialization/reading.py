@@ -112,6 +112,7 @@ def load(
     Raises:
         CheckpointError (an UnpicklingError and RuntimeError): the file is damaged, or names what may not be built.
 
+    >>> import flambeau
     >>> buffer = io.BytesIO()
     >>> flambeau.save({"step": 3}, buffer)
     >>> buffer.seek(0)

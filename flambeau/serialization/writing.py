@@ -37,6 +37,7 @@ def save(
         pickle_protocol: the pickle's protocol; 2 is what every version of PyTorch reads.
         _use_new_zipfile_serialization: False writes the format of PyTorch before 1.6.
 
+    >>> import flambeau, io
     >>> buffer = io.BytesIO()
     >>> flambeau.save(flambeau.tensor([0, 1, 2]), buffer)
     """

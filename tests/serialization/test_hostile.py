@@ -35,9 +35,9 @@ def numbers(values: tuple[int, ...]) -> bytes:
     return b"(" + b"".join(map(number, values)) + b"t"
 
 
-def tensor(size=(4,), stride=(1,), offset: int = 0, memory: bytes | None = None) -> bytes:
+def tensor(size=(4,), stride=(1,), offset: int = 0, memory: bytes | None = None, metadata: bytes = b"") -> bytes:
     memory = storage() if memory is None else memory
-    parts = memory + number(offset) + numbers(size) + numbers(stride) + b"\x89" + ORDERED_DICT
+    parts = memory + number(offset) + numbers(size) + numbers(stride) + b"\x89" + ORDERED_DICT + metadata
     return b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + parts + b"tR."
 
 
@@ -76,6 +76,8 @@ BAD_TENSORS = {
     "a missing record": tensor(memory=storage(key="7")),
     "a key that leaves the archive": tensor(memory=storage(key="../version")),
     "a storage type that is none": tensor(memory=storage().replace(b"FloatStorage", b"Size")),
+    "metadata that is a tuple": tensor(metadata=b"K\x01\x85"),
+    "negated whole numbers": tensor((2,), memory=storage("LongStorage", count=2), metadata=b"}" + text("neg") + b"\x88s"),
     "a storage that is a list": tensor(memory=b"]"),
     "a persistent id of another kind": tensor(memory=b"(" + text("module") + text("x") + b"tQ"),
 }  # fmt: skip

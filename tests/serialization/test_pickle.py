@@ -11,7 +11,10 @@ import pytest
 import flambeau
 from flambeau.dtypes import ALL
 from flambeau.nn.parameter import Parameter
+from flambeau.storage import STORAGE_TYPES, TypedStorage, UntypedStorage
 from flambeau.tensors import Tensor, from_array, make
+
+FloatStorage = STORAGE_TYPES[flambeau.float32]
 
 
 class Tagged(Tensor):
@@ -98,6 +101,23 @@ def test_memory_of_numpy_is_copied() -> None:
     found = copy.deepcopy(from_array(array, external=True))
     array[:] = 1
     assert found.tolist() == [0.0] * 3
+
+
+def test_storages_of_files_and_buffers(tmp_path) -> None:
+    bytes_ = FloatStorage.from_buffer(np.array([1, 2, 3], "<f4").tobytes(), "little", 2, 4)
+    assert bytes_.tolist() == [2.0, 3.0] and bytes_.dtype is flambeau.float32
+    assert FloatStorage.from_buffer(np.array([1], ">f4").tobytes(), byte_order="big").tolist() == [1.0]
+    path = tmp_path / "data"
+    path.write_bytes(np.arange(4, dtype=np.float32).tobytes())
+    private, shared = FloatStorage.from_file(path, size=4), UntypedStorage.from_file(path, shared=True, nbytes=16)
+    private[0], shared[4] = 9.0, 1
+    assert private.tolist() == [9, 1, 2, 3] and path.read_bytes()[:5] == bytes(4) + b"\x01"
+    with pytest.raises(RuntimeError, match="has 16 bytes, fewer than the 400"):
+        FloatStorage.from_file(path, size=100)
+    with pytest.raises(RuntimeError, match="only valid on subclasses"):
+        TypedStorage.from_file(path, size=4)
+    assert TypedStorage([1.5, 2.5]).tolist() == [1.5, 2.5] and len(UntypedStorage(5)) == 5
+    assert FloatStorage(3).fill_(2).clone().tolist() == [2.0] * 3
 
 
 def test_storages() -> None:
