@@ -365,9 +365,7 @@ round_op = op(
     "round", ref=lambda x, decimals=0: _round(x, decimals), meta=elementwise(SAME),
     vjp=lambda g, _y, _x, decimals=0: (g * 0,), samples=anywhere, smooth=False,
 )  # fmt: skip
-unary("sigmoid", _sigmoid, lambda g, y, _x: (g * conj((1 - y) * y),), where="torch Tensor F", )
-unary("logit_", lambda x: np.log(x / (1 - x)), lambda g, _y, x: (g / (x * (1 - x)),), where="", inplace=False,
-      samples=unary_on(0.1, 0.9))  # fmt: skip
+unary("sigmoid", _sigmoid, lambda g, y, _x: (g * conj((1 - y) * y),), where="torch Tensor F")
 
 
 def _sgn_vjp(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
