@@ -76,15 +76,14 @@ def test_auto_augment_draws(drawn, picture):
 
 
 @pytest.mark.parametrize("name", [name for name in autoaugment.OPERATIONS if name != "Identity"])
-@pytest.mark.parametrize("magnitude", [0.3, 5.0])
+@pytest.mark.parametrize("magnitude", [3.3, 5.0])
 def test_every_operation_changes_an_image_and_keeps_its_kind(picture, name, magnitude):
     operation = autoaugment.OPERATIONS[name]
     result = operation(picture, magnitude, T.InterpolationMode.NEAREST, None)
     assert result.size == picture.size and result.mode == "RGB"
     tensor = operation(F.pil_to_tensor(picture), magnitude, T.InterpolationMode.NEAREST, None)
     assert tensor.dtype == torch.uint8 and tensor.shape == (3, 20, 30)
-    if (name, magnitude) != ("TranslateX", 0.3) and (name, magnitude) != ("TranslateY", 0.3):
-        assert not np.array_equal(result, picture)
+    assert not np.array_equal(result, picture)
 
 
 def test_shears_keep_the_upper_left_corner(picture):

@@ -5,13 +5,16 @@ Everything is made of differentiable ops, so that gradients flow through where t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from flambeau import dtypes, ops
 from flambeau.dtypes import dtype
 from flambeau.nn import functional as NF
-from flambeau.tensors import Tensor
+from flambeau.tensors import Tensor, from_array
 
 MAX_VALUES = {
     dtypes.uint8: 255,
@@ -220,17 +223,40 @@ def _check_grid_transform(img: Tensor, interpolation: str, fill: Any) -> None:
         raise ValueError(f"Interpolation mode '{interpolation}' is unsupported with Tensor input")
 
 
-def _sample(img: Tensor, grid: Tensor, mode: str, fill: Any) -> Tensor:
-    """Sample the image at a grid of shape (1, H, W, 2), with `fill` where the grid leaves it."""
+def _grid_sample(batch: Tensor, grid: np.ndarray, mode: str) -> Tensor:
+    """Sample a batch at one grid of shape (H, W, 2), (x, y) in [-1, 1]; zeros outside. No gradient to the grid."""
+    height, width = batch.shape[-2:]
+    x, y = ((grid[..., 0] + 1) * width - 1) / 2, ((grid[..., 1] + 1) * height - 1) / 2
+    if mode == "nearest":
+        corners = [(np.rint(x), np.rint(y), np.ones_like(x))]
+    else:
+        left, top = np.floor(x), np.floor(y)
+        right, bottom = x - left, y - top  # the shares of the pixels to the right and below
+        corners = [
+            (left, top, (1 - right) * (1 - bottom)),
+            (left + 1, top, right * (1 - bottom)),
+            (left, top + 1, (1 - right) * bottom),
+            (left + 1, top + 1, right * bottom),
+        ]
+    flat = batch.reshape(*batch.shape[:2], -1)
+    total = None
+    for column, row, weight in corners:
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        index = np.where(inside, row * width + column, 0).astype(np.int64).ravel()
+        share = from_array((weight * inside).astype(grid.dtype).ravel()).to(batch.dtype)
+        part = flat.index_select(-1, from_array(index)) * share
+        total = part if total is None else total + part
+    return total.reshape(*batch.shape[:2], *x.shape)  # type: ignore[union-attr]
+
+
+def _sample(img: Tensor, grid: np.ndarray, mode: str, fill: Any) -> Tensor:
+    """Sample the image at a grid of shape (H, W, 2), with `fill` where the grid leaves it."""
     batch, restore = _as_float_batch(img)
-    grid = grid.to(batch.dtype).expand(batch.shape[0], -1, -1, -1)
     if fill is None:
-        return restore(NF.grid_sample(batch, grid, mode=mode, padding_mode="zeros", align_corners=False))
+        return restore(_grid_sample(batch, grid, mode))
     # One more channel of ones is sampled along: it says how much of each pixel came from inside.
     covered = ops.ones(batch.shape[0], 1, *batch.shape[-2:], dtype=batch.dtype)
-    both = NF.grid_sample(
-        ops.cat([batch, covered], 1), grid, mode=mode, padding_mode="zeros", align_corners=False
-    )
+    both = _grid_sample(ops.cat([batch, covered], 1), grid, mode)
     result, inside = both[:, :-1], both[:, -1:]
     values = fill if isinstance(fill, (tuple, list)) else [fill]
     colour = ops.tensor([float(v) for v in values], dtype=batch.dtype).view(1, -1, 1, 1)
@@ -239,23 +265,19 @@ def _sample(img: Tensor, grid: Tensor, mode: str, fill: Any) -> Tensor:
     return restore(result * inside + (1.0 - inside) * colour)
 
 
-def _pixel_grid(width: int, height: int, x0: float, y0: float) -> Tensor:
-    """Homogeneous coordinates (x, y, 1) of the pixel centres, shape (height * width, 3)."""
-    x = ops.arange(width, dtype=dtypes.float32) + (x0 + 0.5)
-    y = ops.arange(height, dtype=dtypes.float32) + (y0 + 0.5)
-    grid = ops.ones(height, width, 3)
-    grid[..., 0] = x
-    grid[..., 1] = y.unsqueeze(-1)
-    return grid.view(-1, 3)
+def _pixel_grid(width: int, height: int, x0: float, y0: float) -> np.ndarray:
+    """Homogeneous coordinates (x, y, 1) of the pixel centres, shape (height, width, 3)."""
+    grid = np.ones((height, width, 3), np.float32)
+    grid[..., 0] = np.arange(width) + (x0 + 0.5)
+    grid[..., 1] = (np.arange(height) + (y0 + 0.5))[:, None]
+    return grid
 
 
-def _affine_grid(matrix: Sequence[float], size: Sequence[int], out_size: Sequence[int]) -> Tensor:
+def _affine_grid(matrix: Sequence[float], size: Sequence[int], out_size: Sequence[int]) -> np.ndarray:
     """The sampling grid of an affine map given in pixels about the image's centre; sizes are (width, height)."""
-    (width, height), (out_width, out_height) = size, out_size
-    pixels = _pixel_grid(out_width, out_height, -0.5 * out_width, -0.5 * out_height)
-    theta = ops.tensor(list(matrix), dtype=dtypes.float32).view(2, 3)
-    scaled = theta.t() / ops.tensor([0.5 * width, 0.5 * height])
-    return pixels.matmul(scaled).view(1, out_height, out_width, 2)
+    pixels = _pixel_grid(*out_size, -0.5 * out_size[0], -0.5 * out_size[1])
+    theta = np.array(matrix, np.float32).reshape(2, 3)
+    return pixels @ (theta.T / (0.5 * np.array(size, np.float32)))
 
 
 def affine(img: Tensor, matrix: Sequence[float], interpolation: str, fill: Any = None) -> Tensor:
@@ -269,10 +291,10 @@ def _rotated_size(matrix: Sequence[float], width: int, height: int) -> list[int]
     corners = [(sx * 0.5 * width, sy * 0.5 * height) for sx in (-1, 1) for sy in (-1, 1)]
     result = []
     for size, (a, b, c) in zip((width, height), (matrix[:3], matrix[3:])):
-        places = ops.tensor([a * x + b * y + c + 0.5 * size for x, y in corners], dtype=dtypes.float32)
-        # Rounding noise of the trigonometry must not add a pixel.
-        places = (places / 1e-4).trunc() * 1e-4
-        result.append(int(places.max().ceil()) - int(places.min().floor()))
+        # Rounding noise of the trigonometry must not add a pixel: float32, and cut off after four digits.
+        places = np.array([a * x + b * y + c + 0.5 * size for x, y in corners], np.float32)
+        places = np.trunc(places / np.float32(1e-4)) * np.float32(1e-4)
+        result.append(math.ceil(places.max()) - math.floor(places.min()))
     return result
 
 
@@ -288,10 +310,10 @@ def perspective(img: Tensor, coefficients: Sequence[float], interpolation: str, 
     width, height = get_image_size(img)
     a, b, c, d, e, f, g, h = coefficients
     pixels = _pixel_grid(width, height, 0.0, 0.0)
-    above = ops.tensor([[a, b, c], [d, e, f]]).t() / ops.tensor([0.5 * width, 0.5 * height])
-    below = ops.tensor([[g, h, 1.0], [g, h, 1.0]]).t()
-    grid = pixels.matmul(above) / pixels.matmul(below) - 1.0
-    return _sample(img, grid.view(1, height, width, 2), interpolation, fill)
+    above = np.array([[a, b, c], [d, e, f]], np.float32).T / (0.5 * np.array([width, height], np.float32))
+    below = np.array([g, h, 1.0], np.float32)
+    grid = pixels @ above / (pixels @ below)[..., None] - 1.0
+    return _sample(img, grid, interpolation, fill)
 
 
 # -- filters ---------------------------------------------------------------------------------------------------
