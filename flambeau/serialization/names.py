@@ -87,19 +87,12 @@ KNOWN = DATA | FUNCTIONS | REFUSED | _ALIASES
 _TRUSTED_ONLY = {("torch.storage", "_load_from_bytes"): load_from_bytes}
 _NAME_OF = {id(found): name for name, found in (DATA | FUNCTIONS | _TRUSTED_ONLY).items()}
 _PACKAGES = (("flambeau.vision", "torchvision"), ("flambeau", "torch"))
-# Classes whose file PyTorch calls otherwise than we do, and modules of PyTorch's that are packages here.
-_HOMES = {
-    "torch.nn.modules.channelshuffle": ("ChannelShuffle",),
-    "torch.nn.modules.distance": ("CosineSimilarity", "PairwiseDistance"),
-    "torch.nn.modules.flatten": ("Flatten", "Unflatten"),
-    "torch.nn.modules.fold": ("Fold", "Unfold"),
-    "torch.nn.modules.instancenorm": ("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"),
-    "torch.nn.modules.pixelshuffle": ("PixelShuffle", "PixelUnshuffle"),
-    "torch.nn.modules.upsampling": ("Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"),
-    "torch.optim": ("Adafactor", "Muon"),
+# Where PyTorch shows classes that live deeper here.
+_SHOWN_IN = {
+    "torch.optim.lr_scheduler": "torch.optim.lr_scheduler",
+    "torch.optim.adafactor": "torch.optim",
+    "torch.optim.muon": "torch.optim",
 }
-_HOME_OF = {name: home for home, classes in _HOMES.items() for name in classes}
-_ONE_MODULE = ("torch.optim.lr_scheduler",)
 _FUNCTION_HOMES = ("flambeau.nn.functional", "flambeau")
 
 
@@ -119,10 +112,10 @@ def torch_name(obj: Any, name: str | None = None) -> tuple[str, str] | None:
             if getattr(importlib.import_module(home), function, None) is obj:
                 return _mapped(home), function
     home = _mapped(module)
-    for package in _ONE_MODULE:
-        if home.startswith(package + "."):
-            home = package
-    return (_HOME_OF.get(name, home) if home.startswith(("torch.nn.", "torch.optim.")) else home), name
+    for ours, theirs in _SHOWN_IN.items():
+        if home == ours or home.startswith(ours + "."):
+            home = theirs
+    return home, name
 
 
 def _mapped(module: str) -> str:
@@ -156,10 +149,13 @@ def resolve(module: str, name: str) -> Any:
 
 def _attribute(module: str, name: str) -> Any:
     try:
-        found: Any = importlib.import_module(module)
+        # Only what the module has, not what its __getattr__ would make up.
+        found: Any = vars(importlib.import_module(module))
     except ModuleNotFoundError:
         return None
-    for part in name.split("."):
+    first, *rest = name.split(".")
+    found = found.get(first)
+    for part in rest:
         found = getattr(found, part, None)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import OrderedDict
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from flambeau import nn, ones
 from flambeau.nn.parameter import Parameter
 from flambeau.serialization import CheckpointError, get_unsafe_globals_in_checkpoint, load, safe_globals, save
+from flambeau.serialization.archive import ArchiveWriter
 from flambeau.tensors import Tensor
 
 DATA = Path(__file__).with_name("data")
@@ -99,3 +101,12 @@ def test_whole_modules_of_ours(tmp_path: Path) -> None:
     assert found(x).tolist() == net(x).tolist() and type(found[0]) is nn.Linear
     with safe_globals([nn.Sequential, nn.Linear, nn.Tanh]):
         assert load(tmp_path / "net.pt")(x).tolist() == net(x).tolist()
+
+
+def test_a_class_we_do_not_have_is_named() -> None:
+    buffer = io.BytesIO()
+    writer = ArchiveWriter(buffer, "archive")
+    writer.write("data.pkl", b"\x80\x02ctorch.nn.modules.container\nHyperSequential\n)\x81.")
+    writer.close()
+    with pytest.raises(AttributeError, match=r"Flambeau has no torch\.nn\.modules\.container\.HyperSequential"):
+        load(io.BytesIO(buffer.getvalue()), weights_only=False)

@@ -77,7 +77,7 @@ BAD_TENSORS = {
     "a key that leaves the archive": tensor(memory=storage(key="../version")),
     "a storage type that is none": tensor(memory=storage().replace(b"FloatStorage", b"Size")),
     "metadata that is a tuple": tensor(metadata=b"K\x01\x85"),
-    "negated whole numbers": tensor((2,), memory=storage("LongStorage", count=2), metadata=b"}" + text("neg") + b"\x88s"),
+    "negated whole numbers": tensor((2,), (1,), 0, storage("LongStorage", count=2), b"}" + text("neg") + b"\x88s"),
     "a storage that is a list": tensor(memory=b"]"),
     "a persistent id of another kind": tensor(memory=b"(" + text("module") + text("x") + b"tQ"),
 }  # fmt: skip
