@@ -37,6 +37,8 @@ from flambeau.tensors import Tensor, make
 
 def _embed(g: np.ndarray, shape: Ints, of: Op, params: dict) -> np.ndarray:
     out = np.zeros(shape, g.dtype)
+    if g.size == 0:
+        return out  # an empty view may start behind the last element, where NumPy allows no window
     to_shape, strides, offset = of.layout(shape, contiguous_strides(shape), 0, **params)
     size = g.itemsize
     window = np.ndarray(to_shape, g.dtype, out, offset * size, tuple([s * size for s in strides]))

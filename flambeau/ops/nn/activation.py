@@ -509,5 +509,7 @@ def rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, trainin
     negative = input.detach() <= 0
     slopes = input.new_ones(input._shape)
     # PyTorch draws in double precision, and only where a slope is needed.
-    slopes[negative] = input.new_empty((int(negative.sum()),), dtype=dtypes.float64).uniform_(lower, upper).to(input.dtype)
+    slopes[negative] = (
+        input.new_empty((int(negative.sum()),), dtype=dtypes.float64).uniform_(lower, upper).to(input.dtype)
+    )
     return input * slopes
