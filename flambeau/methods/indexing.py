@@ -5,6 +5,7 @@ Integers, slices, None and Ellipsis make a view; index tensors and masks are the
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,24 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.autograd.mode import state
 from flambeau.autograd.node import next_sequence
+from flambeau.dtypes import dtype as DType
+from flambeau.errors import warn_once
 from flambeau.methods.member import Members
 from flambeau.ops.apply import assign, check_writable
 from flambeau.ops.create import array_of
 from flambeau.ops.index import index as index_tensors
 from flambeau.ops.index import index_put
 from flambeau.ops.views import alias, cast, expand, reshape, select_op, slice_op, unsqueeze
+from flambeau.shape import is_dense
 from flambeau.tensors import Tensor, from_array, write_array
 
 members = Members()
 
+_ALL = slice(None)
 _DEPRECATED = (
     "Using a non-tuple sequence for multidimensional indexing is deprecated and will be changed in pytorch 2.9; use "
-    "x[tuple(seq)] instead of x[seq]."
+    "x[tuple(seq)] instead of x[seq]. In pytorch 2.9 this will be interpreted as tensor index, x[torch.tensor(seq)], "
+    "which will result either in an error or a different result"
 )
 
 
@@ -41,6 +47,7 @@ def _as_parts(index: Any) -> tuple:
     if isinstance(index, list) and len(index) < 32:
         for part in index:
             if part is None or part is Ellipsis or isinstance(part, (Tensor, slice)) or _is_sequence(part):
+                warn_once(_DEPRECATED, stacklevel=5)
                 return tuple(index)
     return (index,)
 
@@ -127,7 +134,9 @@ def _apply_basic(x: Tensor, index: Any) -> tuple[Tensor, list[Tensor | None]]:
         elif isinstance(part, slice):
             if not view._shape:
                 raise IndexError("slice() cannot be applied to a 0-dim tensor.")
-            view, dim, real_dim = _slice(view, dim, part), dim + 1, real_dim + 1
+            if len(parts) == 1 or part != _ALL:  # a whole dimension among others leaves no trace
+                view = _slice(view, dim, part)
+            dim, real_dim = dim + 1, real_dim + 1
         elif isinstance(part, Tensor):
             found.append((dim, part))
             dim, real_dim = dim + _consumed(part), real_dim + _consumed(part)
@@ -175,8 +184,8 @@ def __setitem__(self: Tensor, index: Any, value: Any) -> None:
     number = not isinstance(value, Tensor)
     if number and not isinstance(value, (bool, int, float, complex)):
         raise TypeError(f"can't assign a {_assigned_name(value)} to a {self.type()}")
-    if number and isinstance(value, complex) and not self.dtype.is_complex:
-        raise RuntimeError(f"value cannot be converted to type {self.dtype.name} without overflow")
+    if number:
+        _check_fits(value, self.dtype)
     if index is False:
         return
     view, tensors = _apply_basic(self, index)
@@ -184,7 +193,7 @@ def __setitem__(self: Tensor, index: Any, value: Any) -> None:
     if tensors:
         _put(view, tensors, _constant(view, value) if number else value)
     elif number and not _tracked(view):
-        write_array(view, np.asarray(value).astype(self.dtype.np))
+        write_array(view, _number(value, self.dtype))
     elif number:
         view.fill_(value)
     else:
@@ -196,13 +205,37 @@ def _assigned_name(value: Any) -> str:
     return f"numpy.{kind.__name__}" if kind.__module__ == "numpy" else kind.__name__
 
 
+_C_NAMES = {"float32": "float", "float64": "double", "float16": "at::Half", "bfloat16": "at::BFloat16", "int32": "int"}
+
+
+def _check_fits(value: Any, d: DType) -> None:
+    """PyTorch's refusal of numbers that a dtype cannot hold; fractions are cut off, -1 wraps in uint8."""
+    if d.is_complex or d is dtypes.bool_:
+        return
+    fits = not isinstance(value, complex)
+    if fits and d.category == dtypes.INTEGER:
+        limits = np.iinfo(d.np)
+        low = limits.min if d.is_signed else -limits.max
+        fits = low <= value <= limits.max
+    elif fits and math.isfinite(value):
+        fits = abs(value) <= float(dtypes.finfo(d).max)
+    if not fits:
+        shown = _C_NAMES.get(d.name, f"{d.name}_t")
+        raise RuntimeError(f"value cannot be converted to type {shown} without overflow")
+
+
+def _number(value: Any, d: DType) -> np.ndarray:
+    wide = np.asarray(value, dtype=np.int64 if d.category == dtypes.INTEGER else None)
+    return wide.astype(d.np)
+
+
 def _tracked(view: Tensor) -> bool:
     base = view._base
     return view._inference or (state.grad and (view.requires_grad or (base is not None and base.requires_grad)))
 
 
 def _constant(like: Tensor, value: Any) -> Tensor:
-    return from_array(np.asarray(value).astype(like.dtype.np))
+    return from_array(_number(value, like.dtype))
 
 
 def _without_leading_ones(value: Tensor) -> Tensor:
@@ -218,8 +251,21 @@ def _copy(view: Tensor, value: Tensor) -> None:
     if source._shape != view._shape:
         source = expand(_without_leading_ones(source), view._shape)
     if value._storage is view._storage:
+        _refuse_overlap(view, value)
         source = source.clone()  # the write must not be seen by the read
     assign(view, source, since)
+
+
+def _refuse_overlap(view: Tensor, value: Tensor) -> None:
+    """PyTorch's error where two blocks of memory overlap in part; blocks with gaps are not looked into."""
+    if not (is_dense(view._shape, view._strides) and is_dense(value._shape, value._strides)):
+        return
+    (a, n), (b, m) = ((t._offset, t.numel()) for t in (view, value))
+    if max(a, b) < min(a + n, b + m) and (a, n) != (b, m):
+        raise RuntimeError(
+            "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
+            "memory location. Please clone() the tensor before performing the operation."
+        )
 
 
 def _put(view: Tensor, tensors: list[Tensor | None], value: Tensor) -> None:

@@ -425,6 +425,7 @@ index_copy_op = op(
 )  # fmt: skip
 index_fill_op = op(
     "index_fill", ref=_index_write, meta=_meta_same,
+    backward_name=lambda inputs, _: f"IndexFillBackward{int(isinstance(inputs[2], Tensor))}",
     vjp=(lambda g, _y, _x, index, _v, dim: index_fill_op(g, index, 0, dim=dim), None,
          lambda g, _y, _x, index, _v, dim: index_select_op(g, index, dim=dim).sum()),
     samples=lambda t: [call(t(4, 3), from_array(np.array([2, 0])), 1.5, dim=0),

@@ -15,7 +15,7 @@ from flambeau.ops.create import finish
 from flambeau.ops.gathering import index_select_op
 from flambeau.ops.join import stack
 from flambeau.ops.op import public
-from flambeau.ops.views import expand, reshape, transpose, unsqueeze
+from flambeau.ops.views import expand, reshape, unsqueeze
 from flambeau.shape import broadcast_shapes
 from flambeau.tensors import Tensor, from_array
 
@@ -43,11 +43,11 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     found = list(_unpacked(tensors))
     if not found:
         raise RuntimeError("meshgrid expects a non-empty TensorList")
+    if any(t.dtype is not found[0].dtype for t in found):
+        raise RuntimeError("meshgrid expects all tensors to have the same dtype")
     for t in found:
         if t.ndim > 1:
             raise RuntimeError(f"Expected 0D or 1D tensor in the tensor list but got: {t.ndim}D")
-    if any(t.dtype is not found[0].dtype for t in found):
-        raise RuntimeError("meshgrid expects all tensors to have the same dtype")
     if indexing is None:
         warn_once(
             "torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument.", stacklevel=4
@@ -62,7 +62,6 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     grids = [expand(reshape(t, tuple(-1 if e == d else 1 for e in range(n))), shape) for d, t in enumerate(found)]
     if swap:
         grids[0], grids[1] = grids[1], grids[0]
-        grids = [transpose(g, 0, 1) for g in grids]
     return tuple(grids)
 
 

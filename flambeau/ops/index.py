@@ -26,7 +26,7 @@ Indices = Sequence[Tensor | None]
 
 def nonzero_columns(mask: Tensor) -> list[Tensor]:
     """The places where `mask` is true, one index tensor a dimension."""
-    return [from_array(column) for column in np.nonzero(mask._array())]
+    return [from_array(np.ascontiguousarray(column)) for column in np.nonzero(mask._array())]
 
 
 def by_dimension(x: Tensor, indices: Indices) -> list[Tensor | None]:
@@ -188,6 +188,11 @@ index_put_op = op(
         lambda g, _y, _x, _v, *indices, accumulate: index_op(g, *indices),
     ),
 )  # fmt: skip
+# The same under the names that PyTorch's graph shows.
+masked_select_op = op("masked_select", ref=_index, meta=_meta_index, vjp=_index_vjp, samples=_samples_index)
+masked_scatter_op = op(
+    "masked_scatter", ref=_index_put, meta=_meta_index_put, vjp=index_put_op.vjp, samples=_samples_index_put,
+)  # fmt: skip
 # Writing one value under a mask: `x[mask] = value` without listing the places.
 mask_put_op = op(
     "mask_put", ref=lambda x, mask, value: np.where(mask, value, x), backward_name="IndexPutBackward0",
@@ -238,10 +243,10 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """
     array = input._array()
     if as_tuple:
-        return tuple(from_array(column) for column in np.nonzero(array if array.ndim else array.reshape(1)))
+        return tuple(nonzero_columns(input if array.ndim else reshape(input.detach(), (1,))))
     if not array.ndim:
         return from_array(np.empty((int(bool(array)), 0), np.int64))
-    return from_array(np.ascontiguousarray(np.stack(np.nonzero(array), axis=-1)))
+    return from_array(np.stack(np.nonzero(array)).T)
 
 
 @public("torch Tensor")
@@ -256,21 +261,20 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     if mask.dtype is not dtypes.bool_:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     shape = np.broadcast_shapes(input._shape, mask._shape)
-    if not shape:
-        return index(unsqueeze(input, 0), [unsqueeze(mask, 0)])
-    return index(expand(input, shape), [expand(mask, shape)])
+    input, mask = (unsqueeze(t, 0) if not shape else expand(t, shape) for t in (input, mask))
+    return masked_select_op(input, *nonzero_columns(mask))
 
 
 @public("torch Tensor", inplace=True)
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """A copy of `input` whose elements under `mask` are those of `source`, in order."""
-    if mask.dtype is not dtypes.bool_:
-        raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {_lower(mask.dtype)}")
     if input.dtype is not source.dtype:
         raise RuntimeError(
-            f"masked_scatter: expected self and source to have same dtypes but got {type_name(input.dtype)} and "
+            f"masked_scatter: expected self and source to have same dtypes but got{type_name(input.dtype)} and "
             f"{type_name(source.dtype)}"
         )
+    if mask.dtype is not dtypes.bool_:
+        raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {_lower(mask.dtype)}")
     shape = np.broadcast_shapes(input._shape, mask._shape)
     input, mask = expand(input, shape), expand(mask, shape)
     columns = nonzero_columns(mask if shape else unsqueeze(mask, 0))
@@ -278,7 +282,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     if count > source.numel():
         raise RuntimeError("Number of elements of source < number of ones in mask")
     values = reshape(source, (-1,))[:count]
-    written = index_put_op(input if shape else unsqueeze(input, 0), values, *columns, accumulate=False)
+    written = masked_scatter_op(input if shape else unsqueeze(input, 0), values, *columns, accumulate=False)
     return written if shape else reshape(written, ())
 
 
@@ -287,6 +291,43 @@ def _lower(d: DType) -> str:
 
 
 # -- flat indices ----------------------------------------------------------------------------------------------
+
+
+def _flat(index: np.ndarray, size: int) -> np.ndarray:
+    try:
+        return checked(index, size, 0)
+    except IndexError:
+        bad = index[(index < -size) | (index >= size)].reshape(-1)[0]
+        raise IndexError(f"out of range: tried to access index {bad} on a tensor of {size} elements.") from None
+
+
+def _put(x: np.ndarray, index: np.ndarray, source: np.ndarray, accumulate: bool) -> np.ndarray:
+    out = np.array(x, order="C")
+    at = _flat(index, out.size).reshape(-1)
+    if accumulate:
+        np.add.at(out.reshape(-1), at, source.reshape(-1))
+    else:
+        out.reshape(-1)[at] = source.reshape(-1)
+    return out
+
+
+take_op = op(
+    "take", ref=lambda x, index: np.asarray(x.reshape(-1)[_flat(index, x.size)]),
+    meta=lambda x, index: Meta(index._shape, x.dtype),
+    vjp=(lambda g, _y, _x, index: put_op(g.new_zeros(_x.shape), index, g, accumulate=True), None),
+    samples=lambda t: [call(t(2, 3), t(4, 2, dtype=dtypes.int64, low=-6, high=6))],
+)  # fmt: skip
+put_op = op(
+    "put", ref=_put, meta=lambda x, index, source, accumulate: Meta(x._shape, x.dtype),
+    vjp=(
+        lambda g, _y, _x, index, _s, accumulate: g if accumulate else put_op(
+            g, index, g.new_zeros(_s.shape), accumulate=False),
+        None,
+        lambda g, _y, _x, index, _s, accumulate: reshape(take_op(g, index), _s.shape),
+    ),
+    samples=lambda t: [call(t(2, 3), from_array(np.array([[5, 0]])), t(2), accumulate=False),
+                       call(t(2, 3), t(4, dtype=dtypes.int64, low=-6, high=6), t(2, 2), accumulate=True)],
+)  # fmt: skip
 
 
 def _require_long(name: str, index: Tensor) -> None:
@@ -298,7 +339,7 @@ def _require_long(name: str, index: Tensor) -> None:
 def take(input: Tensor, index: Tensor) -> Tensor:
     """Elements at flat (row-major) indices; the shape is that of `index`."""
     _require_long("take", index)
-    return index_op(reshape(input, (-1,)), index)
+    return take_op(input, index)
 
 
 @public("Tensor torch", inplace=True)
@@ -315,7 +356,4 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
             "put_(): Expected source and index to have the same number of elements, but got source.numel() = "
             f"{source.numel()}, index.numel() = {index.numel()}"
         )
-    flat = index_put_op(
-        reshape(input, (-1,)), reshape(source, (-1,)), reshape(index, (-1,)), accumulate=accumulate
-    )
-    return reshape(flat, input._shape)
+    return put_op(input, index, source, accumulate=accumulate)
