@@ -187,6 +187,9 @@ def test_normalize():
     expected = (before.numpy() - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
     assert np.allclose(result.numpy(), expected, atol=1e-6)
     assert torch.equal(image, before)
+    tracked = F.normalize(image.clone().requires_grad_(), mean, std)
+    assert torch.equal(tracked, result)
+    tracked.sum().backward()
     assert F.normalize(image, mean, std, inplace=True) is image and torch.equal(image, result)
 
 

@@ -6,6 +6,8 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from flambeau import ops
 from flambeau.nn import Module
 from flambeau.tensors import Tensor
@@ -23,7 +25,7 @@ class Transform(Module):
 
 def chance(p: float) -> bool:
     """True with probability p; takes one number from the random stream."""
-    return bool(ops.rand(1) < p)
+    return bool(ops.rand(1).item() < np.float32(p))
 
 
 def uniform(low: float, high: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from flambeau.dtypes import get_default_dtype, uint8
+from flambeau.dtypes import get_default_dtype
 from flambeau.tensors import Tensor, from_array
 
 INT16_MODE = "I;16" if sys.byteorder == "little" else "I;16B"
@@ -41,10 +41,12 @@ def to_tensor(pic: Image.Image | np.ndarray) -> Tensor:
             pixels = pixels * np.uint8(255)
     else:
         raise TypeError(f"pic should be PIL Image or ndarray. Got {type(pic)}")
-    image = from_array(np.ascontiguousarray(_channels_first(pixels)))
-    if image.dtype == uint8:
-        return image.to(get_default_dtype()).div(255)
-    return image
+    planes = _channels_first(pixels)
+    if planes.dtype == np.uint8:
+        # One pass over the pixels: this runs once a sample.
+        scaled = np.empty(planes.shape, get_default_dtype().np)
+        return from_array(np.divide(planes, 255, out=scaled, dtype=scaled.dtype))
+    return from_array(np.ascontiguousarray(planes))
 
 
 def _channels_first(pixels: np.ndarray) -> np.ndarray:

@@ -113,17 +113,19 @@ def normalize(tensor: Tensor, mean: Sequence[float], std: Sequence[float], inpla
             "Expected tensor to be a tensor image of size (..., C, H, W). "
             f"Got tensor.size() = {tensor.size()}"
         )
-    centre = ops.as_tensor(mean, dtype=tensor.dtype, device=tensor.device)
-    scale = ops.as_tensor(std, dtype=tensor.dtype, device=tensor.device)
+    # As arrays: this runs once a sample, and recording ops would cost more than the arithmetic of a small image.
+    centre, scale = (np.asarray(values, tensor.dtype.np) for values in (mean, std))
     if (scale == 0).any():
         raise ValueError(
             f"std evaluated to zero after conversion to {tensor.dtype}, leading to division by zero."
         )
-    centre = centre.view(-1, 1, 1) if centre.ndim == 1 else centre
-    scale = scale.view(-1, 1, 1) if scale.ndim == 1 else scale
-    if not inplace:
-        tensor = tensor.clone()
-    return tensor.sub_(centre).div_(scale)
+    centre, scale = (v.reshape(-1, 1, 1) if v.ndim == 1 else v for v in (centre, scale))
+    if not inplace and not tensor.requires_grad:
+        values = tensor._array() - centre
+        values /= scale
+        return from_array(values)
+    result = tensor.sub_(from_array(centre)) if inplace else tensor - from_array(centre)
+    return result.div_(from_array(scale))
 
 
 def erase(img: Tensor, i: int, j: int, h: int, w: int, v: Tensor, inplace: bool = False) -> Tensor:
