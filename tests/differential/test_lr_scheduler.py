@@ -16,6 +16,9 @@ from flambeau.tensors import Tensor
 from tests.differential.beside import to_lib
 from tests.optim.cases import SCHEDULES, follow, golden, golden_schedule, two_groups
 
+# A schedule inside another steps before the optimizer does, in PyTorch too.
+pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+
 
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -15,6 +15,9 @@ import flambeau as torch
 import flambeau.optim
 from tests.optim.cases import SCHEDULES, follow, golden, golden_schedule, two_groups
 
+# A schedule inside another steps before the optimizer does, in PyTorch too.
+pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_sixty_steps_give_pytorchs_rates(name: str) -> None:
