@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
-from flambeau import ops
+from flambeau import ops, pickling
 from flambeau.tensors import Tensor, TensorMeta, make
 
 
@@ -36,22 +35,11 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
     def __init__(self, data: Any = None, requires_grad: bool = True) -> None:
         pass
 
-    def __deepcopy__(self, memo: dict) -> Parameter:
-        if id(self) in memo:
-            return memo[id(self)]
-        result = type(self)(self.data.clone(memory_format="preserve_format"), self.requires_grad)
-        memo[id(self)] = result
-        return result
+    __deepcopy__ = pickling.deepcopy_parameter
+    __reduce_ex__ = pickling.reduce_parameter
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
-
-    def __reduce_ex__(self, protocol: Any) -> tuple:
-        return _rebuild_parameter, (self.data, self.requires_grad, OrderedDict())
-
-
-def _rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any) -> Parameter:
-    return Parameter(data, requires_grad)
 
 
 class Buffer(Tensor, metaclass=TensorMeta):
@@ -72,6 +60,13 @@ class _Uninitialized:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
+
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        return type(self), (self.requires_grad,)  # type: ignore[attr-defined]
+
+    def __deepcopy__(self, memo: dict) -> Any:
+        made = type(self)(self.requires_grad, None, self.dtype)  # type: ignore[attr-defined, call-arg]
+        return memo.setdefault(id(self), made)
 
 
 class UninitializedParameter(_Uninitialized, Parameter):

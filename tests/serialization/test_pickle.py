@@ -10,7 +10,7 @@ import pytest
 
 import flambeau
 from flambeau.dtypes import ALL
-from flambeau.nn.parameter import Parameter
+from flambeau.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
 from flambeau.storage import STORAGE_TYPES, TypedStorage, UntypedStorage
 from flambeau.tensors import Tensor, from_array, make
 
@@ -59,8 +59,17 @@ def test_gradient_flags_parameters_and_attributes_are_kept() -> None:
     for requires_grad in (True, False):
         parameter = pickle.loads(pickle.dumps(Parameter(flambeau.ones(2), requires_grad)))
         assert type(parameter) is Parameter and parameter.requires_grad is requires_grad
+    parameter.tag = [1]
+    assert pickle.loads(pickle.dumps(parameter)).tag == [1]
     computed = pickle.loads(pickle.dumps(leaf * 2))
     assert computed.is_leaf and computed.requires_grad
+
+
+def test_parameters_without_a_shape_yet() -> None:
+    for kind in (UninitializedParameter, UninitializedBuffer):
+        lazy = kind(False)
+        for found in (pickle.loads(pickle.dumps(lazy)), copy.deepcopy(lazy)):
+            assert type(found) is kind and found is not lazy and not found.requires_grad
 
 
 def test_subclasses_keep_their_class() -> None:

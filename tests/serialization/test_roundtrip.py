@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import flambeau
 from flambeau.devices import device
 from flambeau.dtypes import ALL
+from flambeau.nn.parameter import Parameter
 from flambeau.serialization import load, save
 from flambeau.serialization.archive import ArchiveWriter
 from flambeau.serialization.errors import CheckpointError
@@ -109,7 +110,10 @@ def test_computed_tensors_come_back_as_leaves(saved, loaded) -> None:
 def test_attributes_of_tensors_are_kept(saved, loaded) -> None:
     tensor = flambeau.ones(2)
     tensor.tag = {"name": "mask"}
-    assert loaded(saved(tensor)).tag == {"name": "mask"}
+    parameter = Parameter(tensor)
+    parameter.tag = 3
+    found = loaded(saved([tensor, parameter]))
+    assert found[0].tag == {"name": "mask"} and found[1].tag == 3 and type(found[1]) is Parameter
 
 
 def test_one_memory_under_two_dtypes_is_refused(saved) -> None:
