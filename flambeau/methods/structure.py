@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from math import prod
+from typing import Any, NoReturn
 
 from flambeau import shape as shapes
+from flambeau.errors import NotSupportedError, warn_once
 from flambeau.methods.member import Members
 from flambeau.ops import views
-from flambeau.ops.apply import resize
+from flambeau.ops.apply import resize as resize_in_place
 from flambeau.shape import Size, contiguous_strides, is_channels_last, shape_args, wrap_dim
 from flambeau.tensors import Tensor
 
@@ -172,6 +174,44 @@ preserve_format = MemoryFormat("preserve_format")
 channels_last = MemoryFormat("channels_last")
 channels_last_3d = MemoryFormat("channels_last_3d")
 
+# -- sparse spellings of a dense tensor -----------------------------------------------------------------------
+
+
+def _sparse_only(name: str, layout: str) -> None:
+    def method(self: Tensor) -> NoReturn:
+        raise RuntimeError(f"{name} expected sparse {layout} layout but got Strided")
+
+    method.__name__, method.__doc__ = name, f"Raises: `{name}` is of sparse tensors, and tensors are strided."
+    members[name] = method
+
+
+_sparse_only("values", "tensor")
+for _name in ("indices", "coalesce", "is_coalesced"):
+    _sparse_only(_name, "coordinate tensor")
+
+
+@members
+def to_dense(self: Tensor, dtype: Any = None, *, masked_grad: bool | None = None) -> Tensor:
+    """The tensor itself: it is dense."""
+    return self if dtype is None else self.to(dtype)
+
+
+@members
+def to_sparse(self: Tensor, *args: Any, **kwargs: Any) -> NoReturn:
+    """Sparse tensors are not built."""
+    raise NotSupportedError("sparse tensors are not in this release of Flambeau (see docs/differences.md)")
+
+
+@members
+def index(self: Tensor, positions: Any, dims: Any) -> NoReturn:
+    """First-class dimensions are not built."""
+    raise NotSupportedError(
+        "Tensor.index binds first-class dimensions, which are not in this release of Flambeau: write tensor[index]"
+    )
+
+
+members["dense_dim"], members["sparse_dim"] = dim, lambda self: 0
+
 # -- transposed readings ---------------------------------------------------------------------------------------
 
 
@@ -209,8 +249,22 @@ def resize_(self: Tensor, *shape: Any, memory_format: Any = None) -> Tensor:
     """Another shape in place; new elements are uninitialised."""
     if self.requires_grad:
         raise RuntimeError("cannot resize variables that require grad")
-    resize(self, shape_args(shape))
+    resize_in_place(self, shape_args(shape))
     return self
+
+
+@members
+def resize(self: Tensor, *sizes: Any) -> Tensor:
+    """The deprecated form of `view`, for the same number of elements."""
+    warn_once("non-inplace resize is deprecated", FutureWarning)
+    shape = shape_args(sizes)
+    if prod(shape) != self.numel():
+        raise RuntimeError(
+            f"requested resize to {'x'.join(map(str, shape))} ({prod(shape)} elements in total), but the given tensor "
+            f"has a size of {'x'.join(map(str, self._shape))} ({self.numel()} elements). autograd's resize can only "
+            "change the shape of a given tensor, while preserving the number of elements. "
+        )
+    return self.contiguous().view(shape)
 
 
 @members
@@ -222,7 +276,7 @@ def resize_as_(self: Tensor, other: Tensor) -> Tensor:
 def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:
     """Show the memory of another tensor or storage."""
     if source is None:
-        resize(self, (0,))
+        resize_in_place(self, (0,))
         return self
     if isinstance(source, Tensor) and size is None:
         self.data = source

@@ -103,7 +103,8 @@ def test_once_differentiable_refuses_a_second_derivative() -> None:
             return g * 2 * ctx.saved_tensors[0]
 
     x = flambeau.ones(1, requires_grad=True)
-    (g,) = flambeau.autograd.grad(Once.apply(x), x, create_graph=True)
+    w = flambeau.ones(1, requires_grad=True)
+    (g,) = flambeau.autograd.grad(Once.apply(x) * w, x, create_graph=True)
     assert g.item() == 2
     with pytest.raises(RuntimeError, match="once_differentiable"):
         flambeau.autograd.grad(g, x)
