@@ -22,7 +22,7 @@ class _MapDatasetFetcher:
             return self.collate_fn(self.dataset[index])
         if self.collate_fn is default_collate and (source := _rows(self.dataset, index)):
             tensors, rows = source
-            return [tensor[rows] for tensor in tensors]
+            return [tensor[rows].contiguous() for tensor in tensors]
         if getattr(self.dataset, "__getitems__", None):
             return self.collate_fn(self.dataset.__getitems__(index))
         return self.collate_fn([self.dataset[i] for i in index])

@@ -244,6 +244,8 @@ class ThreadPool:
             return
         deadline = time.monotonic() + _GRACE
         for thread in self._threads:
+            if thread is threading.current_thread():  # it collected the garbage that the iterator was part of
+                continue
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
