@@ -5,6 +5,7 @@ The row: a magic number, the protocol version, facts about the machine, the obje
 
 from __future__ import annotations
 
+import pickle
 import struct
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from flambeau.storage import TypedStorage, UntypedStorage
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
+_TAR_MAGIC = slice(257, 262)
 _COUNT = struct.Struct("<q")
 LoadPickle = Callable[[Callable[[Any], Any] | None], Any]
 
@@ -137,6 +139,7 @@ def load(file: IO[bytes], restore: Restore, pickle_module: Any | None, **options
             return WeightsUnpickler(Source(file), persistent).load()
         return unpickler.load(file, pickle_module, persistent or _no_storage, **options)
 
+    _check_start(file, pickle_module is None)
     if pickled(None) != MAGIC_NUMBER:
         raise CheckpointError("Invalid magic number; corrupt file?")
     version = pickled(None)
@@ -150,6 +153,22 @@ def load(file: IO[bytes], restore: Restore, pickle_module: Any | None, **options
     little = system.get("little_endian", True) if isinstance(system, dict) else True
     storages.fill(pickled(None), swap=bool(little) != (sys.byteorder == "little"))
     return result
+
+
+def _check_start(file: IO[bytes], only_data: bool) -> None:
+    """Say what a file is that is no checkpoint at all, such as a web page saved under its name."""
+    at = file.tell()
+    start = file.read(_TAR_MAGIC.stop)
+    file.seek(at)
+    if start[_TAR_MAGIC] == b"ustar":
+        raise CheckpointError(
+            "this file is in the .tar format of PyTorch 0.1, which Flambeau does not read: "
+            "load and save it again with a newer PyTorch"
+        )
+    if only_data and start[:1] != pickle.PROTO:
+        raise CheckpointError(
+            f"Invalid magic number; corrupt file? It starts with {start[:16]!r}, as no checkpoint of PyTorch's does"
+        )
 
 
 def _no_storage(pid: Any) -> Any:

@@ -231,6 +231,11 @@ def test_other_files_are_not_checkpoints(loaded) -> None:
     for data in (b"\x89PNG\r\n\x1a\n" + bytes(100), b"<html>404</html>", b"\x1f\x8b" + bytes(50), bytes(1000)):
         with pytest.raises(CheckpointError):
             loaded(data)
+    with pytest.raises(CheckpointError, match=r"Invalid magic number; .* It starts with b'<html>404</html>'"):
+        loaded(b"<html>404</html>")
+    for weights_only in (True, False):
+        with pytest.raises(CheckpointError, match=r"\.tar format of PyTorch 0\.1"):
+            loaded(bytes(257) + b"ustar" + bytes(250), weights_only=weights_only)
     for data in (b"PK\x03\x04" + bytes(1000), b"PK\x03\x04"):
         with pytest.raises(CheckpointError, match="failed finding central directory"):
             loaded(data)
