@@ -7,6 +7,7 @@ from flambeau.ops.nn import (  # noqa: F401
     ctc,
     dropout,
     embedding,
+    grid,
     linear,
     loss,
     loss_margin,

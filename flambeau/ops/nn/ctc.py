@@ -168,7 +168,7 @@ def _check_lengths(log_probs: Tensor, targets: Tensor, inputs: tuple, labels: tu
         if n > steps:
             raise RuntimeError(
                 f"Expected input_lengths to have value at most {steps}, but got value {n} (while checking arguments "
-                "for ctc_loss_cpu)"
+                "for ctc_loss_allocate_outputs)"
             )
         if n < 0:
             raise RuntimeError(f"Expected input_lengths to have value at least 0, but got value {n} at batch {b}")
@@ -176,10 +176,14 @@ def _check_lengths(log_probs: Tensor, targets: Tensor, inputs: tuple, labels: tu
         if labels and max(labels) > targets._shape[1]:
             raise RuntimeError(
                 f"Expected tensor to have size at least {max(labels)} at dimension 1, but got size "
-                f"{targets._shape[1]} for argument #2 'targets' (while checking arguments for ctc_loss_cpu)"
+                f"{targets._shape[1]} for argument #2 'targets' (while "
+                "checking arguments for ctc_loss_allocate_outputs)"
             )
     elif targets._shape[0] < sum(labels):
-        raise RuntimeError("Expected targets to have as many elements as target_lengths add up to")
+        raise RuntimeError(
+            f"Expected tensor to have size {sum(labels)} at dimension 0, but got size {targets._shape[0]} for "
+            "argument #2 'targets' (while checking arguments for ctc_loss_allocate_outputs)"
+        )
 
 
 @public("F")

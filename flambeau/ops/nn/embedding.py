@@ -79,8 +79,8 @@ embedding_backward_op = op(
     meta=lambda g, index, rows, **_: Meta((rows, g._shape[-1]), g.dtype),
     vjp=(lambda h, _y, _g, index, rows, **how: _rows_for(h, index, **how), None),
     samples=lambda t: [
-        call(t(6, 3), t(6, dtype=dtypes.int64, low=0, high=5), rows=5, padding_idx=padding_idx, by_frequency=by_frequency)
-        for padding_idx, by_frequency in ((-1, False), (2, True))
+        call(t(6, 3), t(6, dtype=dtypes.int64, low=0, high=5), rows=5, padding_idx=row, by_frequency=by_frequency)
+        for row, by_frequency in ((-1, False), (2, True))
     ],
 )  # fmt: skip
 

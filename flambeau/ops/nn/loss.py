@@ -97,7 +97,9 @@ class _Picked:
         """The gradient of each position's loss, [N, positions]."""
         if reduction == "mean":
             g = g / self.total
-        return np.broadcast_to(g.reshape(self.index.shape) if reduction == "none" else g, self.index.shape)
+        each = np.broadcast_to(g.reshape(self.index.shape) if reduction == "none" else g, self.index.shape)
+        # what is ignored has no gradient, even if everything is and the mean is 0 / 0
+        return each if self.all_valid else np.where(self.valid, each, 0)
 
 
 def _nll(x: np.ndarray, target: np.ndarray, weight: Any, reduction: str, ignore_index: int) -> np.ndarray:

@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtypes
 from flambeau.engine.execute import Meta
-from flambeau.ops.apply import type_name
 from flambeau.ops.nn.checks import tensor_shape
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
@@ -91,8 +89,13 @@ def _amounts(pad: Ints, ndim: int) -> Amounts:
 
 
 def _check_itself(x: Tensor, pads: Amounts, mode: str, count: int) -> None:
-    for lo_hi, (d, n) in zip(pads[x.ndim - count :], list(enumerate(x._shape))[x.ndim - count :]):
-        lo, hi = lo_hi
+    if 0 in x._shape[-count - 1 :]:
+        raise RuntimeError(
+            f"Expected {count + 1}D or {count + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero "
+            f"dimensions for input, but got: {tensor_shape(x)}"
+        )
+    for d in range(x.ndim - count, x.ndim):
+        n, (lo, hi) = x._shape[d], pads[d]
         if mode == "reflect" and (lo >= n or hi >= n):
             raise RuntimeError(
                 f"Argument #{4 + 2 * (x.ndim - 1 - d)}: Padding size should be less than the corresponding input "
@@ -100,12 +103,13 @@ def _check_itself(x: Tensor, pads: Amounts, mode: str, count: int) -> None:
             )
         if mode == "circular" and (lo > n or hi > n):
             raise RuntimeError("Padding value causes wrapping around more than once.")
-        if n + lo + hi < 1:
-            raise RuntimeError(
-                f"input (size {n} at dimension {d}) with padding ({lo}, {hi}) gives an output that is too small"
-            )
-        if mode == "circular" and n + lo + hi < 0:
+        if mode == "circular" and n + lo + hi < 1:
             raise RuntimeError("Negative padding value is resulting in an empty dimension")
+        if n + lo + hi < 1:
+            axes = "DHW"[3 - count :]
+            given = " ".join(f"{axis}: {size}" for axis, size in zip(axes, x._shape[-count:]))
+            found = " ".join(f"{axis}: {x._shape[k] + sum(pads[k])}" for k, axis in enumerate(axes, x.ndim - count))
+            raise RuntimeError(f"input ({given}) is too small. Calculated output {found}")
 
 
 @public("F")
@@ -122,24 +126,29 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     """
     require_tensor("pad", "input", 1, input)
     amounts = tuple([int(p) for p in pad])
+    if len(amounts) % 2:
+        raise RuntimeError("Padding length must be divisible by 2")
+    if len(amounts) > 2 * input.ndim:
+        raise RuntimeError(
+            "Padding length should be less than or equal to two times the input dimension but got padding length "
+            f"{len(amounts)} and input of dimension {input.ndim}"
+        )
     if mode == "constant":
         fill = 0.0 if value is None else value
         if isinstance(fill, Tensor):
             fill = fill.item()
-        if input.dtype.category < dtypes.FLOAT and fill != int(fill):
-            fill = int(fill)
         return constant_pad_op(input, pad=amounts, value=fill)
     if value is not None and value != 0:
-        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
+        raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError("Unrecognised padding mode " + mode)
     count = len(amounts) // 2
-    if len(amounts) % 2:
-        raise RuntimeError("Padding length must be divisible by 2")
     if not (1 <= count <= 3 and input.ndim in (count + 1, count + 2)):
-        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
+        raise NotImplementedError(
+            f"Padding size {len(amounts)} is not supported for {input.ndim}D input tensor.\nSupported combinations for "
+            "non-constant padding:\n  - 2D or 3D input: padding size = 2 (pads last dimension)\n  - 3D or 4D input: "
+            "padding size = 4 (pads last 2 dimensions)\n  - 4D or 5D input: padding size = 6 (pads last 3 dimensions)"
+        )
     pads = _amounts(amounts, input.ndim)
-    if input.dtype.category < dtypes.FLOAT and mode != "circular":
-        raise NotImplementedError(f"\"{mode}ion_pad{count}d\" not implemented for '{type_name(input.dtype)}'")
     _check_itself(input, pads, mode, count)
     return pad_op(input, pads=pads, mode=mode)
