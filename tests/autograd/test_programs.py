@@ -107,4 +107,4 @@ def test_once_differentiable_refuses_a_second_derivative() -> None:
     (g,) = flambeau.autograd.grad(Once.apply(x) * w, x, create_graph=True)
     assert g.item() == 2
     with pytest.raises(RuntimeError, match="once_differentiable"):
-        flambeau.autograd.grad(g, x)
+        flambeau.autograd.grad(g, w)
