@@ -32,7 +32,6 @@ ELEMENTWISE = [n for n in NAMES if ops[n].meta in RULES]
 # ops that only run inside another one's derivative: checked by that one's second derivative (`x_backward` by `x`)
 COVERED_BY = {
     "embed": "slice", "pool_scatter": "max_pool", "pool_gather": "max_pool", "alias": "view", "unsafe_view": "view",
-    "embedding_dense_backward": "embedding",
 }  # fmt: skip
 # ops that draw random numbers: their derivatives are tested with fixed draws in tests/random and tests/nn
 RANDOM = {
