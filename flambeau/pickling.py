@@ -138,7 +138,7 @@ def reduce_plain(tensor: Tensor) -> tuple:
     return rebuild_tensor_v2, args
 
 
-def reduce_tensor(tensor: Tensor, protocol: int) -> tuple:
+def reduce_tensor(tensor: Tensor, protocol: Any) -> tuple:
     """`Tensor.__reduce_ex__`: history and gradient are left behind, everything else is kept."""
     func, args = reduce_plain(tensor)
     state = fields_of(tensor)
@@ -147,7 +147,7 @@ def reduce_tensor(tensor: Tensor, protocol: int) -> tuple:
     return rebuild_from_type_v2, (func, type(tensor), args, state)
 
 
-def reduce_parameter(parameter: Tensor, protocol: int) -> tuple:
+def reduce_parameter(parameter: Tensor, protocol: Any) -> tuple:
     """`nn.Parameter.__reduce_ex__`."""
     return rebuild_parameter, (type(parameter), parameter.data, parameter.requires_grad, fields_of(parameter))
 
