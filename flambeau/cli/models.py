@@ -16,9 +16,9 @@ from flambeau.cli.images import Preprocessing
 from flambeau.nn import Module
 from flambeau.vision.models import get_model_builder, list_models
 
-# The smallest square image that each family of models takes; those that take images of any number of channels.
-SMALLEST = {"mlp": 1, "lenet": 4, "alexnet": 64, "vgg": 32, "mobilenet": 32, "resne": 32, "wide_resnet": 32}
-ANY_CHANNELS = ("mlp", "lenet")
+# The size to which each family's images are enlarged where they are smaller (LeNet would take 4 x 4, and learn less).
+SMALLEST = {"mlp": 1, "lenet": 16, "alexnet": 64, "vgg": 32, "mobilenet": 32, "resne": 32, "wide_resnet": 32}
+ANY_CHANNELS = ("mlp", "lenet")  # the others want 3
 
 
 def _family(name: str) -> str:

@@ -68,7 +68,7 @@ class TrainSettings:
     limit: int | None = _option(None, "use only N training images", positive_int, metavar="N")
     val_split: float = _option(0.1, "share of training images kept for validation", _fraction)
     epochs: int = _option(20, "passes over the training images", positive_int)
-    batch_size: int = _option(64, "images per step", positive_int)
+    batch_size: int = _option(32, "images per step", positive_int)
     optimizer: str = _option("sgd", "how weights are updated", choices=tuple(OPTIMIZERS))
     lr: float | None = _option(None, "learning rate; the default depends on the optimizer", _positive)
     momentum: float = _option(0.9, "of sgd and rmsprop", _fraction)

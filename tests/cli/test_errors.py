@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from conftest import QUICK, write_images
+
+from tests.cli.conftest import QUICK, write_images
 
 BROKEN_MODELS = {
     "syntax.py:Net": ("class Net(:\n", "SyntaxError in"),
