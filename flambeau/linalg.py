@@ -1,6 +1,13 @@
 """`torch.linalg`: the functions that the op registry lists under "linalg"."""
 
+from typing import TYPE_CHECKING, Any
+
 from flambeau.ops.op import names
+
+if TYPE_CHECKING:  # the functions are collected from the registry
+
+    def __getattr__(name: str) -> Any: ...
+
 
 globals().update(names["linalg"])
 __all__ = sorted(names["linalg"])

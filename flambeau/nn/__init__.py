@@ -1,11 +1,16 @@
 """Neural networks: layers, losses, initialisation, and the functions behind them."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flambeau.nn import attention, common_types, functional, init, modules, parallel, parameter, utils
 from flambeau.nn.modules import *  # noqa: F403
+from flambeau.nn.modules.module import Module
 from flambeau.nn.parallel import DataParallel
 from flambeau.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+
+if TYPE_CHECKING:  # the layers are collected from their files
+
+    def __getattr__(name: str) -> Any: ...
 
 
 def factory_kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The layers of `flambeau.nn`, one file a kind, under PyTorch's names."""
 
+from typing import TYPE_CHECKING, Any
+
 from flambeau.nn.modules import (
     activation,
     adaptive,
@@ -33,6 +35,10 @@ _FILES = (
     linear, loss, normalization, padding, pixelshuffle, pooling, rnn, sparse, transformer, upsampling,
 )  # fmt: skip
 _INTERNAL = ("FunctionLayer", "LazyModuleMixin", "NonDynamicallyQuantizableLinear")
+
+if TYPE_CHECKING:  # the layers are collected from their files
+
+    def __getattr__(name: str) -> Any: ...
 
 
 def _layers() -> dict[str, type]:
