@@ -196,7 +196,7 @@ class Secret:
 
 @pytest.mark.parametrize(
     "obj", [torch.nn.Linear(2, 2), os.system, Secret(), {1, Secret}, slice(1, 2), torch.nn.Module, zipfile.ZipFile],
-    ids=str,
+    ids=["module", "function", "object", "set", "slice", "class", "other class"],
 )  # fmt: skip
 @pytest.mark.parametrize("options", FORMATS, ids=str)
 def test_refusals_read_the_same(obj, options) -> None:
