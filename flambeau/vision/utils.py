@@ -80,16 +80,18 @@ def _as_batch(tensor: Tensor | list[Tensor]) -> Tensor:
         for one in tensor:
             if not isinstance(one, Tensor):
                 raise TypeError(f"tensor or list of tensors expected, got a list containing {type(one)}")
-        tensor = ops.stack(tensor, dim=0)
-    elif not isinstance(tensor, Tensor):
+        batch: Tensor = ops.stack(tensor, dim=0)
+    elif isinstance(tensor, Tensor):
+        batch = tensor
+    else:
         raise TypeError(f"tensor or list of tensors expected, got {type(tensor)}")
-    if tensor.ndim == 2:
-        tensor = tensor.unsqueeze(0)
-    if tensor.ndim == 3:
-        tensor = tensor.unsqueeze(0)
-    if tensor.ndim == 4 and tensor.size(1) == 1:
-        tensor = ops.cat((tensor, tensor, tensor), 1)
-    return tensor
+    if batch.ndim == 2:
+        batch = batch.unsqueeze(0)
+    if batch.ndim == 3:
+        batch = batch.unsqueeze(0)
+    if batch.ndim == 4 and batch.size(1) == 1:
+        batch = ops.cat((batch, batch, batch), 1)
+    return batch
 
 
 def _normalized(batch: Tensor, value_range: tuple[float, float] | None, scale_each: bool) -> Tensor:

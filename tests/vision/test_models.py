@@ -251,6 +251,7 @@ def test_pretrained_models_without_a_network_are_one_clear_line(no_init, monkeyp
     assert "\n" not in str(error.value) and error.value.__context__ is None
 
 
+@pytest.mark.filterwarnings("ignore:The parameter .pretrained:UserWarning", "ignore:Arguments other than:UserWarning")
 def test_old_arguments(no_init, monkeypatch):
     asked = []
     monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **kwargs: asked.append(self) or state)

@@ -8,12 +8,14 @@ import lzma
 import math
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
-OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 
 
 def find_idx(path: str | Path) -> str | None:
@@ -38,7 +40,7 @@ def read_idx(path: str | Path, dims: int | None = None) -> np.ndarray:
     found = find_idx(path)
     if found is None:
         raise FileNotFoundError(f"No such file: '{path}' (nor a compressed one beside it)")
-    opener = OPENERS.get(os.path.splitext(found)[1], open)
+    opener: Callable[..., Any] = OPENERS.get(os.path.splitext(found)[1], open)
     try:
         with opener(found, "rb") as file:
             data = file.read()

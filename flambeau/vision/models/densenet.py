@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flambeau import nn, ops
@@ -112,7 +112,7 @@ class DenseNet(nn.Module):
             elif isinstance(module, nn.Linear):
                 init.constant_(module.bias, 0)
 
-    def load_state_dict(self, state_dict: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As `Module.load_state_dict`; the names of old checkpoints are understood."""
         renamed = {OLD_NAME.sub(r"\1\2", name): value for name, value in state_dict.items()}
         return super().load_state_dict(renamed, *args, **kwargs)

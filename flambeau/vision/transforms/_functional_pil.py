@@ -91,7 +91,7 @@ def rotate(
     img: PILImage, angle: float, interpolation: int, expand: bool, center: Sequence[float] | None, fill: Any
 ) -> PILImage:
     pivot = None if center is None else (center[0], center[1])
-    return img.rotate(angle, interpolation, expand, pivot, **fill_options(fill, img))
+    return img.rotate(angle, Image.Resampling(interpolation), expand, pivot, **fill_options(fill, img))
 
 
 def perspective(img: PILImage, coefficients: Sequence[float], interpolation: int, fill: Any = None) -> PILImage:

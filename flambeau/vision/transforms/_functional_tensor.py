@@ -277,7 +277,8 @@ def _pixel_grid(width: int, height: int, x0: float, y0: float) -> np.ndarray:
 
 def _affine_grid(matrix: Sequence[float], size: Sequence[int], out_size: Sequence[int]) -> np.ndarray:
     """The sampling grid of an affine map given in pixels about the image's centre; sizes are (width, height)."""
-    pixels = _pixel_grid(*out_size, -0.5 * out_size[0], -0.5 * out_size[1])
+    width, height = out_size
+    pixels = _pixel_grid(width, height, -0.5 * width, -0.5 * height)
     theta = np.array(matrix, np.float32).reshape(2, 3)
     return pixels @ (theta.T / (0.5 * np.array(size, np.float32)))
 

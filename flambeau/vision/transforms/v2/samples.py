@@ -175,9 +175,8 @@ class ToDtype(Transform):
         self.scale = scale
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        kind = self.dtype
-        if isinstance(kind, dict):
-            kind = kind.get(Tensor, kind.get("others"))  # type: ignore[assignment]
+        choice: Any = self.dtype
+        kind: dtype | None = choice.get(Tensor, choice.get("others")) if isinstance(choice, dict) else choice
         if kind is None or not isinstance(inpt, Tensor):
             return inpt
         return F.to_dtype(inpt, kind, self.scale)
