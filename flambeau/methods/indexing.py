@@ -17,10 +17,11 @@ from flambeau.dtypes import dtype as DType
 from flambeau.errors import warn_once
 from flambeau.methods.member import Members
 from flambeau.ops.apply import assign, check_writable
+from flambeau.ops.copies import cast
 from flambeau.ops.create import array_of
 from flambeau.ops.index import index as index_tensors
 from flambeau.ops.index import index_put
-from flambeau.ops.views import alias, cast, expand, reshape, select_op, slice_op, unsqueeze
+from flambeau.ops.views import alias, expand, reshape, select_op, slice_op, unsqueeze
 from flambeau.shape import is_dense
 from flambeau.tensors import Tensor, from_array, write_array
 
@@ -189,7 +190,7 @@ def __setitem__(self: Tensor, index: Any, value: Any) -> None:
     if index is False:
         return
     view, tensors = _apply_basic(self, index)
-    check_writable(self)
+    check_writable(view)
     if tensors:
         _put(view, tensors, _constant(view, value) if number else value)
     elif number and not _tracked(view):

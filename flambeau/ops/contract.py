@@ -41,10 +41,11 @@ def _require_same(a: Tensor, b: Tensor) -> None:
     _require_numeric(a.dtype)
 
 
-def _require_scalar_type(a: Tensor, b: Tensor) -> None:
+def require_scalar_type(a: Tensor, b: Tensor) -> None:
+    """PyTorch's refusal of two dtypes in one batched product."""
     if a.dtype is not b.dtype:
         raise RuntimeError(f"expected scalar type {type_name(a.dtype)} but found {type_name(b.dtype)}")
-    _require_numeric(a.dtype, "baddbmm")
+    _require_numeric(a.dtype, "bmm")
 
 
 def _shown(shape: Sequence[int]) -> str:
@@ -175,7 +176,7 @@ def _meta_bmm(a: Tensor, b: Tensor) -> Meta:
             f"Expected size for first two dimensions of batch2 tensor to be: [{a._shape[0]}, {a._shape[2]}] but got: "
             f"[{b._shape[0]}, {b._shape[1]}]."
         )
-    _require_scalar_type(a, b)
+    require_scalar_type(a, b)
     return Meta((a._shape[0], a._shape[1], b._shape[2]), a.dtype)
 
 
@@ -217,7 +218,7 @@ def _meta_matmul(a: Tensor, b: Tensor) -> Meta:
     if a.ndim == 2 or b.ndim == 2:
         _require_same(a, b)
     else:
-        _require_scalar_type(a, b)
+        require_scalar_type(a, b)
     return Meta((*batch, n, m), a.dtype)
 
 
@@ -490,6 +491,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 
 def _meta_cross(a: Tensor, b: Tensor, dim: int) -> Meta:
     d = dtypes.promote_types(a.dtype, b.dtype)
+    _require_numeric(d, "cross")
     return Meta(broadcast_shapes(a._shape, b._shape), d, None, d)
 
 
@@ -544,4 +546,9 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
 @public("linalg", out=True)
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """Dot products along `dim`, the first operand conjugated; both broadcast."""
+    for operand in (x, y):
+        if operand.dtype.category < dtypes.FLOAT:
+            raise RuntimeError(
+                "linalg.vecdot: Expected a floating point or complex tensor as input. Got " + type_name(operand.dtype)
+            )
     return mul_op(conj(x), y).sum(dim)

@@ -10,6 +10,7 @@ from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.errors import warn_once
 from flambeau.ops import return_types
+from flambeau.ops.apply import type_name
 from flambeau.ops.create import eye
 from flambeau.ops.join import cat
 from flambeau.ops.matrices import (
@@ -106,7 +107,7 @@ def _raise_not_positive(name: str, shape: Ints, info: Tensor) -> None:
 
 def _factor(name: str, A: Tensor, upper: bool, check: bool) -> tuple[Tensor, Tensor]:
     require_square(name, A)
-    require_float(name, A)
+    require_float(name, A, "cholesky_cpu")
     L, info = cholesky_op(adjoint(A) if upper else A)
     if check and info._array().any():
         _raise_not_positive(name, A._shape, info)
@@ -206,7 +207,7 @@ qr_op = op(
 def qr(A: Tensor, mode: str = "reduced") -> Any:
     """Q with orthonormal columns and R upper triangular, `A == Q @ R`; `mode` is "reduced", "complete" or "r"."""
     require_matrix("linalg.qr", A)
-    require_float("linalg.qr", A)
+    require_float("linalg.qr", A, "geqrf_cpu")
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(
             f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
@@ -257,7 +258,9 @@ eigh_op = op(
 
 def _hermitian(name: str, A: Tensor, UPLO: str) -> tuple[Tensor, Tensor]:
     require_square(name, A)
-    require_float(name, A)
+    if A.dtype.category < dtypes.FLOAT:
+        raise NotImplementedError(f"\"linalg_eigh_cpu\" not implemented for '{type_name(A.dtype)}'")
+    require_float(name, A, "linalg_eigh_cpu")
     if UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
     try:
@@ -391,7 +394,7 @@ svd_op = op(
 
 def _singular(name: str, A: Tensor, full_matrices: bool) -> tuple[Tensor, Tensor, Tensor]:
     require_matrix(name, A)
-    require_float(name, A)
+    require_float(name, A, "linalg_svd_cpu")
     try:
         return svd_op(A, full_matrices=full_matrices)
     except np.linalg.LinAlgError:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.execute import Meta
-from flambeau.ops.contract import _require_scalar_type
+from flambeau.ops.contract import require_scalar_type
 from flambeau.ops.elementwise import conj, mul_op
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
@@ -65,7 +65,7 @@ def _pair(a: np.ndarray, b: np.ndarray, la: Labels, lb: Labels, lo: Labels) -> n
 
 
 def _meta_pair(a: Tensor, b: Tensor, la: Labels, lb: Labels, lo: Labels) -> Meta:
-    _require_scalar_type(a, b)
+    require_scalar_type(a, b)
     size = dict(zip(la + lb, a._shape + b._shape))
     return Meta(tuple([size[x] for x in lo]), a.dtype)
 

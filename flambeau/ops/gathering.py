@@ -11,10 +11,11 @@ from flambeau.engine.execute import Meta
 from flambeau.errors import warn_once
 from flambeau.ops.accumulate import add_at, checked
 from flambeau.ops.apply import type_name
+from flambeau.ops.copies import cast
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import Maker, call
-from flambeau.ops.views import cast, expand, reshape, slice_op, unsqueeze
+from flambeau.ops.views import expand, reshape, slice_op, unsqueeze
 from flambeau.shape import Ints, broadcast_shapes, wrap_dim
 from flambeau.tensors import Tensor, from_array
 
@@ -342,8 +343,16 @@ def _samples_reduce(t: Maker) -> Any:
             yield call(t(3, 4), _at(t, 4, 3, 5), t(3, 5), dim=1, reduce=reduce, include_self=include_self)
 
 
+def _meta_reduce(x: Tensor, index: Tensor, src: Tensor, dim: int, reduce: str, include_self: bool) -> Meta:
+    unordered = x.dtype.is_complex and reduce in ("amax", "amin")
+    if unordered or (x.dtype is dtypes.bool_ and reduce == "mean"):
+        kernel = f"scatter_gather_tensor_cpu_reduce_{reduce}"
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{type_name(x.dtype)}'")
+    return _meta_scatter(x, index, src, dim)
+
+
 scatter_reduce_op = op(
-    "scatter_reduce", ref=_scatter_reduce, meta=_meta_scatter, vjp=_scatter_reduce_vjp, samples=_samples_reduce,
+    "scatter_reduce", ref=_scatter_reduce, meta=_meta_reduce, vjp=_scatter_reduce_vjp, samples=_samples_reduce,
 )  # fmt: skip
 
 

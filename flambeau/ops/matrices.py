@@ -24,12 +24,14 @@ LinAlgError = _LinAlgError
 names["linalg"]["LinAlgError"] = LinAlgError
 
 
-def require_float(name: str, A: Tensor) -> None:
-    """PyTorch's refusal of integers and of half precision."""
+def require_float(name: str, A: Tensor, kernel: str | None = None) -> None:
+    """PyTorch's refusal of integers, and of half precision by the kernel that lacks it."""
     if A.dtype.category < dtypes.FLOAT:
         raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {type_name(A.dtype)}")
     if A.dtype.itemsize < 4:
-        raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {type_name(A.dtype)}")
+        if kernel is None:
+            raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {type_name(A.dtype)}")
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{type_name(A.dtype)}'")
 
 
 def require_matrix(name: str, A: Any, argument: str = "A") -> None:

@@ -11,6 +11,8 @@ from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
 from flambeau.ops import return_types
+from flambeau.ops.apply import type_name
+from flambeau.ops.copies import cast, clone
 from flambeau.ops.create import eye
 from flambeau.ops.decompose import eigvalsh, svdvals
 from flambeau.ops.join import cat
@@ -19,7 +21,7 @@ from flambeau.ops.norms import vector_norm
 from flambeau.ops.op import op, public
 from flambeau.ops.samples import call
 from flambeau.ops.systems import inv, inv_op, solve, solve_triangular_op
-from flambeau.ops.views import adjoint, cast, clone, expand, permute, reshape, squeeze_op, unsqueeze
+from flambeau.ops.views import adjoint, expand, permute, reshape, squeeze_op, unsqueeze
 from flambeau.shape import wrap_dim
 from flambeau.tensors import Tensor, from_array
 
@@ -102,6 +104,7 @@ def matrix_rank(
 ) -> Tensor:
     """The number of singular values above `max(atol, rtol * largest)`; rtol is max(m, n) * eps unless atol is given."""
     require_matrix("torch.linalg.matrix_rank", A, "input")
+    _require_wide(A)
     S = eigvalsh(A).abs() if hermitian else svdvals(A)
     if tol is not None:
         limit = np.asarray(tol._array() if isinstance(tol, Tensor) else tol)
@@ -109,6 +112,11 @@ def matrix_rank(
         limit = _tolerance(S, A, atol, rtol)
     values = S.detach()._array()
     return from_array(np.asarray((values > limit[..., None]).sum(-1, dtype=np.int64)))
+
+
+def _require_wide(A: Tensor) -> None:
+    if A.dtype.category < dtypes.FLOAT or A.dtype.itemsize < 4:
+        raise RuntimeError("This function doesn't handle types other than float and double")
 
 
 def _tolerance(S: Tensor, A: Tensor, atol: Any, rtol: Any) -> np.ndarray:
@@ -185,7 +193,8 @@ matrix_exp_op = op(
 def matrix_exp(A: Tensor) -> Tensor:
     """The exponential of a square matrix (or batch): the sum of `A ** k / k!`."""
     require_square("linalg.matrix_exp", A)
-    require_float("linalg.matrix_exp", A)
+    if A.dtype.category < dtypes.FLOAT:
+        require_float("linalg.matrix_exp", A)
     return matrix_exp_op(A)
 
 
@@ -228,7 +237,11 @@ pinv_op = op(
 def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
     """The Moore-Penrose pseudo-inverse; singular values up to `max(atol, rtol * largest)` count as zero."""
     require_matrix("linalg.pinv", A)
-    require_float("linalg.pinv", A)
+    if A.dtype.category < dtypes.FLOAT or A.dtype.itemsize < 4:
+        raise RuntimeError(
+            f"linalg.pinv({type_name(A.dtype)}{{{list(A._shape)}}}): expected a tensor with 2 or more dimensions of "
+            "float, double, cfloat or cdouble types"
+        )
     limit = np.zeros(A._shape[:-2])
     if A.numel():
         limit = _tolerance(svdvals(A.detach()), A, atol, rcond if rtol is None else rtol)
@@ -257,6 +270,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
                            f"and other's dtype {B.dtype}")  # fmt: skip
     vector = B.ndim == A.ndim - 1
     right = unsqueeze(B, -1) if vector else B
+    _require_wide(A)
     if A._shape[-2] != right._shape[-2]:
         raise RuntimeError(f"{name}: input.size(-2) should match other.size(-{1 if vector else 2})")
     m, n = A._shape[-2:]

@@ -217,7 +217,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """
     name = "linalg.solve"
     require_square(name, A)
-    require_float(name, A)
+    require_float(name, A, "lu_cpu")
     if A.dtype is not B.dtype:
         raise RuntimeError(
             f"{name}: Expected A and B to have the same dtype, but found A of type {type_name(A.dtype)} and B of type "
@@ -297,7 +297,7 @@ slogdet_op = op(
 def det(A: Tensor) -> Tensor:
     """The determinant of a square matrix (or batch)."""
     require_square("linalg.det", A)
-    require_float("linalg.det", A)
+    require_float("linalg.det", A, "lu_cpu")
     return det_op(A)
 
 
@@ -416,7 +416,7 @@ lu_op = op(
 def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
     """L and U packed in one matrix, and the row swaps: what `lu_solve` needs."""
     require_matrix("linalg.lu_factor", A)
-    require_float("linalg.lu_factor", A)
+    require_float("linalg.lu_factor", A, "lu_cpu")
     LU, pivots, info = lu_op(A, pivot=pivot)
     if info._array().any():
         orders = info._array().reshape(-1)
@@ -433,7 +433,7 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
 def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -> Any:
     """`lu_factor` with an `info`: the first zero on the diagonal of U, or 0."""
     require_matrix("linalg.lu_factor_ex", A)
-    require_float("linalg.lu_factor_ex", A)
+    require_float("linalg.lu_factor_ex", A, "lu_cpu")
     return return_types.linalg_lu_factor_ex(lu_op(A, pivot=pivot))
 
 
@@ -447,7 +447,7 @@ def _unpacked(LU: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def lu(A: Tensor, *, pivot: bool = True) -> Any:
     """P, L, U with `A == P @ L @ U`: a permutation, a unit lower and an upper triangle."""
     require_matrix("linalg.lu", A)
-    require_float("linalg.lu", A)
+    require_float("linalg.lu", A, "lu_cpu")
     LU, pivots, _ = lu_op(A, pivot=pivot)
     return return_types.linalg_lu(_unpacked(LU, pivots))
 
