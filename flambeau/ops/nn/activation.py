@@ -20,6 +20,7 @@ from flambeau.ops.apply import in_place, type_name
 from flambeau.ops.nn.checks import require_floating
 from flambeau.ops.nn.derive import grads_through, wants_history
 from flambeau.ops.nn.erf import normal_cdf
+from flambeau.ops.nn.fast import in_blocks, keep_where
 from flambeau.ops.op import Op, names, op, public
 from flambeau.ops.rules import elementwise, require_tensor
 from flambeau.ops.samples import Samples, call, unary_on
@@ -91,11 +92,22 @@ def with_inplace(where: str = "F", underscore: str = "") -> Callable[[Callable],
     return register
 
 
+def _blocked(function: Callable) -> Callable:
+    """`function(*arrays, **params)` for large arrays, a block at a time."""
+    return lambda *arrays, **params: in_blocks(functools.partial(function, **params), *arrays)
+
+
 # -- rectifiers ------------------------------------------------------------------------------------------------
+
+
+def _leaky(x: np.ndarray, negative_slope: float) -> np.ndarray:
+    low = x * x.dtype.type(negative_slope)
+    return np.maximum(x, low) if 0 <= negative_slope <= 1 else np.where(x > 0, x, low)
+
 
 relu_op = activation(
     "relu", lambda x: np.maximum(x, 0), lambda g, y: g.masked_fill(y <= 0, 0),
-    fused=lambda g, y: np.where(y <= 0, 0, g).astype(g.dtype, copy=False), from_result=True, samples=_away_from_kinks,
+    fused=lambda g, y: keep_where(np.logical_not(y <= 0), g), from_result=True, samples=_away_from_kinks,
 )  # fmt: skip
 hardtanh_op = activation(
     "hardtanh", lambda x, min_val, max_val: np.clip(x, min_val, max_val).astype(x.dtype, copy=False),
@@ -103,9 +115,9 @@ hardtanh_op = activation(
     samples=lambda t: [call(t(5, low=-0.8, high=0.8), min_val=-1.0, max_val=1.0)],
 )  # fmt: skip
 leaky_relu_op = activation(
-    "leaky_relu", lambda x, negative_slope: np.where(x > 0, x, x * x.dtype.type(negative_slope)),
+    "leaky_relu", _leaky,
     lambda g, x, negative_slope: g.where(x > 0, g * negative_slope), kernel="leaky_relu_cpu",
-    fused=lambda g, x, negative_slope: np.where(x > 0, g, g * g.dtype.type(negative_slope)),
+    fused=lambda g, x, negative_slope: g * ((x > 0) * g.dtype.type(1 - negative_slope) + g.dtype.type(negative_slope)),
     samples=lambda t: [call(t(5), negative_slope=0.1)],
 )  # fmt: skip
 threshold_op = activation(
@@ -285,7 +297,7 @@ def _mish_derivative(g: Tensor, x: Tensor) -> Tensor:
 
 
 silu_op = activation(
-    "silu", lambda x: x * _logistic(x), _silu_derivative, fused=_silu_backward, kernel="silu_cpu"
+    "silu", lambda x: x * _logistic(x), _silu_derivative, fused=_blocked(_silu_backward), kernel="silu_cpu"
 )  # fmt: skip
 softplus_op = activation(
     "softplus", _softplus,
@@ -376,7 +388,7 @@ normal_cdf_op = op(
 
 
 gelu_op = activation(
-    "gelu", _gelu, _gelu_derivative, fused=_gelu_backward, kernel="GeluKernelImpl",
+    "gelu", _blocked(_gelu), _gelu_derivative, fused=_blocked(_gelu_backward), kernel="GeluKernelImpl",
     samples=lambda t: [call(t(5), approximate="none"), call(t(5), approximate="tanh")],
 )  # fmt: skip
 

@@ -74,7 +74,8 @@ class _Plan:
 
     def blocks(self) -> Iterator[slice]:
         per_image = max(1, self.channels * prod(self.kernel) * self.positions)
-        step = max(1, COLUMN_ELEMENTS // per_image)
+        # large weights are read once a block: then a block has to be worth it
+        step = max(1, max(COLUMN_ELEMENTS, 2 * prod(self.w_shape)) // per_image)
         for start in range(0, self.batch, step):
             yield slice(start, min(start + step, self.batch))
 
@@ -143,8 +144,10 @@ def _depthwise(plan: _Plan, x: np.ndarray, w: np.ndarray, out: np.ndarray) -> No
     flat = out.reshape(plan.batch, plan.groups, plan.out_group, *plan.out)
     w = w.reshape(plan.groups, plan.out_group, *plan.kernel, *(1,) * len(plan.out))
     flat[...] = 0
+    term = np.empty_like(flat)
     for tap, part in plan.window.taps(plan.kernel, plan.out):
-        flat += x[(slice(None), slice(None), *part)][:, :, None] * w[(slice(None), slice(None), *tap)]
+        np.multiply(x[(slice(None), slice(None), *part)][:, :, None], w[(slice(None), slice(None), *tap)], out=term)
+        flat += term
 
 
 def weight_gradient(g: np.ndarray, x: np.ndarray, w_shape: Ints, window: Window) -> np.ndarray:
@@ -171,9 +174,10 @@ def _depthwise_weight_gradient(plan: _Plan, g: np.ndarray, x: np.ndarray) -> np.
     by_group = out.reshape(plan.groups, plan.out_group, *plan.kernel)
     g = g.reshape(plan.batch, plan.groups, plan.out_group, *plan.out)
     axes = (0, *range(3, g.ndim))
+    term = np.empty_like(g)
     for tap, part in plan.window.taps(plan.kernel, plan.out):
-        met = x[(slice(None), slice(None), *part)][:, :, None]
-        by_group[(slice(None), slice(None), *tap)] = (g * met).sum(axes)
+        np.multiply(g, x[(slice(None), slice(None), *part)][:, :, None], out=term)
+        by_group[(slice(None), slice(None), *tap)] = term.sum(axes)
     return out
 
 
@@ -189,8 +193,10 @@ def input_gradient(g: np.ndarray, w: np.ndarray, x_shape: Ints, window: Window) 
     elif plan.depthwise:
         grouped = g.reshape(plan.batch, plan.groups, plan.out_group, *plan.out)
         w = w.reshape(plan.groups, plan.out_group, *plan.kernel, *(1,) * len(plan.out))
+        term = np.empty_like(grouped)
         for tap, part in window.taps(plan.kernel, plan.out):
-            out[(slice(None), slice(None), *part)] += (grouped * w[(slice(None), slice(None), *tap)]).sum(2)
+            np.multiply(grouped, w[(slice(None), slice(None), *tap)], out=term)
+            out[(slice(None), slice(None), *part)] += term[:, :, 0] if plan.out_group == 1 else term.sum(2)
     else:
         _scatter_columns(plan, g, w, out)
     inner = crop(out, window.padding)

@@ -75,7 +75,8 @@ def max_pool(x: np.ndarray, pool: Pool, out: Ints) -> tuple[np.ndarray, np.ndarr
         larger = candidate > best
         if has_nan:
             larger |= candidate != candidate
-        np.putmask(which, larger, number)
+        # the last tap that was larger has the highest number
+        np.maximum(which, larger * which.dtype.type(number), out=which)
         np.maximum(best, candidate, out=best)
     return best, _flat_index(which, x.shape[-len(out) :], pool, out)
 

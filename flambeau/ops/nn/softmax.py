@@ -9,11 +9,11 @@ import numpy as np
 
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
+from flambeau.ops.copies import cast
 from flambeau.ops.nn.checks import require_floating
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
-from flambeau.ops.views import cast
 from flambeau.shape import wrap_dim
 from flambeau.tensors import Tensor
 
