@@ -177,7 +177,7 @@ def test_assignment_writes_what_numpy_writes(index: Any, value: str) -> None:
     filler: Any = 7.0
     if value != "number":
         wide = np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
-        filler = wide if value == "tensor" else wide[..., :1] if shape else wide[None]
+        filler = wide if value == "tensor" else wide[..., :1] if shape else wide
     array[index] = filler
     x[torch_index(index)] = torch.from_numpy(np.array(filler)) if isinstance(filler, np.ndarray) else filler
     same(x, array)
