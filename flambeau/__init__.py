@@ -138,6 +138,7 @@ from flambeau.settings import (
     use_deterministic_algorithms,
 )
 from flambeau.shape import Size
+from flambeau.storage import STORAGE_TYPES as _STORAGE_TYPES
 from flambeau.storage import TypedStorage, UntypedStorage
 from flambeau.tensors import Tensor
 from flambeau.version import __version__
@@ -145,6 +146,7 @@ from flambeau.version import __version__
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 globals().update(_names["torch"])
 globals().update(_typed)  # FloatTensor, LongTensor ...
+globals().update({kind.__name__: kind for kind in _STORAGE_TYPES.values()})  # FloatStorage ...
 
 _watch_einops()
 

@@ -11,9 +11,9 @@ from flambeau.autograd.node import next_sequence
 from flambeau.devices import require_cpu
 from flambeau.dtypes import dtype as DType
 from flambeau.methods.member import Members
-from flambeau.ops import views
+from flambeau.ops import copies, pieces, views
 from flambeau.ops.apply import assign, check_writable, type_name
-from flambeau.ops.views import cast
+from flambeau.ops.copies import cast
 from flambeau.tensors import Tensor, detached
 
 members = Members()
@@ -45,7 +45,7 @@ def to(self: Tensor, *args: Any, dtype: DType | None = None, device: Any = None,
     require_cpu(device)
     target = dtype or self.dtype
     if target is self.dtype and not copy:
-        return self if memory_format is None else views.contiguous(self, memory_format)
+        return self if memory_format is None else copies.contiguous(self, memory_format)
     return cast(self, target, copy, memory_format)
 
 
@@ -242,7 +242,7 @@ def __len__(self: Tensor) -> int:
 def __iter__(self: Tensor) -> Any:
     if not self._shape:
         raise TypeError("iteration over a 0-d tensor")
-    return iter(views.unbind(self, 0))
+    return iter(pieces.unbind(self, 0))
 
 
 @members

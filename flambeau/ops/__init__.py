@@ -8,6 +8,7 @@ from flambeau.ops import (  # noqa: F401
     bins,
     compare,
     contract,
+    copies,
     create,
     cumulative,
     decompose,
@@ -25,6 +26,7 @@ from flambeau.ops import (  # noqa: F401
     matrix_functions,
     nn,
     norms,
+    pieces,
     random,
     random_create,
     reduce,
@@ -38,7 +40,9 @@ from flambeau.ops import (  # noqa: F401
     view_scatter,
     views,
 )
-from flambeau.ops.op import names
+from flambeau.ops.op import give_homes, names
+
+give_homes()
 
 
 def __getattr__(name: str) -> Any:

@@ -102,16 +102,16 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     return from_array(sums.astype(np.float32) if weights.dtype is dtypes.float32 else sums)
 
 
-def _limits(x: np.ndarray, low: float, high: float) -> tuple[float, float]:
+def _limits(name: str, x: np.ndarray, low: float, high: float) -> tuple[float, float]:
     """The range of a histogram: as given, else that of the data, widened if it is empty."""
     if low == high and x.size:
         low, high = float(x.min()), float(x.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise RuntimeError(f"range of [{low}, {high}] is not finite")
+        raise RuntimeError(f"{name}: range of [{low}, {high}] is not finite")
     if low == high:
         low, high = low - 1, high + 1
     if low > high:
-        raise RuntimeError("max must be larger than min")
+        raise RuntimeError(f"{name}: max must be larger than min")
     return low, high
 
 
@@ -122,9 +122,9 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     if not input.dtype.is_floating_point:
         raise not_implemented("histogram_cpu", input.dtype)
     if bins <= 0:
-        raise RuntimeError("bins must be > 0")
+        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
     x = input._array().reshape(-1)
-    low, high = _limits(x, float(min), float(max))
+    low, high = _limits("torch.histc", x, float(min), float(max))
     kind = x.dtype.type
     x = x[(x >= low) & (x <= high)]
     places = ((x - kind(low)) * kind(bins) / (kind(high) - kind(low))).astype(np.int64)
@@ -146,12 +146,12 @@ def histogram(
     """
     check_input("histogram", input)
     if not input.dtype.is_floating_point:
-        raise not_implemented("histogram_cpu", input.dtype)
+        raise not_implemented("histogramdd", input.dtype)
     x = input._array().reshape(-1)
     if isinstance(bins, Tensor):
         edges = bins._array()
     else:
-        low, high = _limits(x, *(map(float, range) if range is not None else (0.0, 0.0)))
+        low, high = _limits("torch.histogram", x, *(map(float, range) if range is not None else (0.0, 0.0)))
         edges = names["torch"]["linspace"](low, high, bins + 1, dtype=input.dtype)._array()
     inside = (x >= edges[0]) & (x <= edges[-1])
     places = np.minimum(np.searchsorted(edges, x[inside], "right") - 1, len(edges) - 2)

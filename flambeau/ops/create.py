@@ -14,8 +14,8 @@ from flambeau.dtypes import dtype as DType
 from flambeau.engine import execute
 from flambeau.engine.value import Storage, empty_bytes
 from flambeau.errors import warn_once
+from flambeau.ops.copies import cast, clone, memory_format_strides
 from flambeau.ops.op import op, public
-from flambeau.ops.views import _memory_format_strides, cast, clone
 from flambeau.shape import Ints, shape_args
 from flambeau.tensors import Tensor, detached, fresh, from_array
 
@@ -298,7 +298,7 @@ def _like(name: str, value: Any) -> Callable[..., Tensor]:
     def function(input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False,
                  layout: Any = None, memory_format: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
         require_cpu(device)
-        strides = _memory_format_strides(input, memory_format)
+        strides = memory_format_strides(input, memory_format)
         d = dtype or input.dtype
         made = uninitialised(input._shape, d, strides) if value is None else filled(input._shape, value, d, strides)
         return finish(made, requires_grad)
@@ -317,7 +317,7 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: DType | None = None, dev
     require_cpu(device)
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()
-    strides = _memory_format_strides(input, memory_format)
+    strides = memory_format_strides(input, memory_format)
     return finish(filled(input._shape, fill_value, dtype or input.dtype, strides), requires_grad)
 
 

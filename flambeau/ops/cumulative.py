@@ -172,7 +172,7 @@ def _best_so_far(ufunc: np.ufunc) -> Callable:
 
 def _best_meta(x: Tensor, dim: int) -> tuple[Meta, Meta]:
     if x.dtype.is_complex:
-        raise not_implemented("cummax_cumminmax_cpu", x.dtype)
+        raise not_implemented("cummax_cpu", x.dtype)
     return Meta(x._shape, x.dtype), Meta(x._shape, dtypes.int64)
 
 
@@ -221,6 +221,8 @@ def diff(
     d = one_dim("diff", input, dim)
     if prepend is not None or append is not None:
         input = names["torch"]["cat"]([x for x in (prepend, input, append) if x is not None], d)
+    if n == 0:
+        return input.clone()
     for _ in range(min(n, input._shape[d])):
         count = input._shape[d] - 1
         later, earlier = input.narrow(d, 1, count), input.narrow(d, 0, count)
@@ -228,35 +230,37 @@ def diff(
     return input
 
 
-def _areas(y: Tensor, x: Any, dx: Any, dim: int, name: str) -> Tensor:
-    """Areas of the trapezoids between neighbours."""
+def _trapezoids(name: str, y: Tensor, x: Any, dx: Any, dim: int, gather: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """The areas of the trapezoids between neighbours, summed up by `gather`."""
     check_input(name, y)
     if x is not None and dx is not None:
         raise RuntimeError(f"{name}: only one of x and dx may be given")
     d = one_dim(name, y, dim)
     count = max(y._shape[d] - 1, 0)
-    heights = y.narrow(d, 0, count) + y.narrow(d, min(1, y._shape[d]), count)
+    pairs = y.narrow(d, 0, count) + y.narrow(d, min(1, y._shape[d]), count)
     if x is None:
-        return heights * ((1 if dx is None else dx) / 2)
+        return gather(pairs, d) * ((1 if dx is None else dx) / 2)
     if x.ndim == 1 and y.ndim > 1:
         if x._shape[0] != y._shape[d]:
             raise RuntimeError(f"{name}: There must be one `x` value for each sample point")
-        return heights * diff(x).reshape([count if k == d else 1 for k in range(y.ndim)]) / 2
-    return heights * diff(x, dim=d - y.ndim) / 2
+        steps = diff(x).reshape([count if k == d else 1 for k in range(y.ndim)])
+    else:
+        steps = diff(x, dim=d - y.ndim)
+    return gather(steps * pairs, d) / 2
 
 
 @public("torch", aliases=("trapz",))
 @numpy_names
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral of `y` along `dim` by the trapezoidal rule, at points `x` or at steps `dx` (1)."""
-    return _areas(y, x, dx, dim, "trapezoid").sum(dim)
+    return _trapezoids("trapezoid", y, x, dx, dim, lambda areas, d: areas.sum(d))
 
 
 @public("torch")
 @numpy_names
 def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """Running integrals of `y` along `dim` by the trapezoidal rule."""
-    return _areas(y, x, dx, dim, "cumulative_trapezoid").cumsum(dim)
+    return _trapezoids("cumulative_trapezoid", y, x, dx, dim, lambda areas, d: areas.cumsum(d))
 
 
 # -- derivatives from samples ----------------------------------------------------------------------------------

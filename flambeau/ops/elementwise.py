@@ -26,9 +26,10 @@ SAME, FLOAT, REAL = Result.SAME, Result.FLOAT, Result.REAL
 def unary(
     name: str, ref: Callable, vjp: Any = None, result: Result = FLOAT, samples: Samples = anywhere,
     where: str = "torch Tensor", aliases: tuple[str, ...] = (), inplace: bool = True, smooth: bool = True,
+    meta: Callable[..., Any] | None = None,
 ) -> Op:  # fmt: skip
     """Describe an op of one operand and list it as function, method and in-place method."""
-    record = op(name, ref=ref, meta=elementwise(result), vjp=vjp, samples=samples, smooth=smooth)
+    record = op(name, ref=ref, meta=meta or elementwise(result), vjp=vjp, samples=samples, smooth=smooth)
 
     def function(input: Tensor) -> Tensor:
         if not isinstance(input, Tensor):
@@ -403,10 +404,16 @@ def _angle_vjp(g: Tensor, x: Tensor) -> Tensor:
     return (g * x * 1j / (x.abs() ** 2)).masked_fill(x == 0, 0)
 
 
-@public("torch Tensor", aliases=("conj_physical", "resolve_conj"))
+@public("torch Tensor", aliases=("conj_physical",))
 def conj_(input: Tensor) -> Tensor:
     """The complex conjugate of `input`."""
     return conj(input)
+
+
+@public("torch Tensor", aliases=("resolve_neg",))
+def resolve_conj(input: Tensor) -> Tensor:
+    """`input` itself: conjugates and negatives are always computed."""
+    return input
 
 
 # -- nan, infinity, clamping -----------------------------------------------------------------------------------

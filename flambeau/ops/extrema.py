@@ -45,32 +45,41 @@ def _dims_samples(t: Maker) -> list[Call]:
     ]
 
 
+def _whole_samples(t: Maker) -> list[Call]:
+    return [call(t(2, 3), dim=(0, 1), keepdim=False), call(t(), dim=(), keepdim=False)]
+
+
 # -- values ----------------------------------------------------------------------------------------------------
 
 
 def _spread(g: Tensor, y: Tensor, x: Tensor, dim: Ints, keepdim: bool) -> tuple:
-    """The gradient of an extremum, shared evenly by the elements that attain it."""
-    top = restore(y, x._shape, dim, keepdim)
-    hits = ((x == top) | (x.isnan() & top.isnan())).to(g.dtype)
+    """The gradient of an extremum, shared evenly by the elements that attain it; NaN where it is NaN."""
+    hits = (x == restore(y, x._shape, dim, keepdim)).to(g.dtype)
     return (restore(g, x._shape, dim, keepdim) * (hits / hits.sum(dim, True) if dim else hits),)
 
 
-def _extremum(name: str, ref: Callable, kernel: str, backward_name: str) -> Op:
+def _spread_whole(g: Tensor, y: Tensor, x: Tensor, dim: Ints, keepdim: bool) -> tuple:
+    """The gradient of the extremum of everything: if that is NaN, the NaNs share it."""
+    hits = ((x == y) | (x.isnan() & y.isnan())).to(g.dtype)
+    return (g * (hits / hits.sum()),)
+
+
+def _extremum(name: str, ref: Callable, kernel: str, backward_name: str, vjp: Callable = _spread) -> Op:
     def meta(x: Tensor, dim: Ints, keepdim: bool) -> Meta:
         if x.dtype.is_complex:
             raise not_implemented(kernel, x.dtype)
         return Meta(reduced_shape(x._shape, dim, keepdim), x.dtype)
 
     return op(
-        name, ref=lambda x, dim, keepdim: ref(x, axis=dim, keepdims=keepdim), meta=meta, vjp=_spread,
-        samples=_dims_samples, backward_name=backward_name,
+        name, ref=lambda x, dim, keepdim: ref(x, axis=dim, keepdims=keepdim), meta=meta, vjp=vjp,
+        samples=_dims_samples if vjp is _spread else _whole_samples, backward_name=backward_name,
     )  # fmt: skip
 
 
 amax_op = _extremum("amax", np.max, "max_values_cpu", "AmaxBackward0")
 amin_op = _extremum("amin", np.min, "min_values_cpu", "AminBackward0")
-max_all_op = _extremum("max_all", np.max, "max_all", "MaxBackward1")
-min_all_op = _extremum("min_all", np.min, "min_all", "MinBackward1")
+max_all_op = _extremum("max_all", np.max, "max_all", "MaxBackward1", _spread_whole)
+min_all_op = _extremum("min_all", np.min, "min_all", "MinBackward1", _spread_whole)
 
 
 @public("torch Tensor", out=True)
@@ -100,6 +109,9 @@ def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
 def _aminmax_meta(x: Tensor, dim: Ints, keepdim: bool) -> tuple[Meta, Meta]:
     if x.dtype.is_complex:
         raise not_implemented("aminmax_kernel", x.dtype)
+    for d in dim:
+        if x._shape[d] == 0:
+            raise IndexError(f"aminmax: Expected reduction dim {d} to have non-zero size.")
     one = Meta(reduced_shape(x._shape, dim, keepdim), x.dtype)
     return one, one
 
@@ -129,7 +141,6 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
         dims: Ints = tuple(range(input.ndim))
     else:
         dims = (one_dim("aminmax", input, dim),)[: input.ndim]
-        require_elements("aminmax", input, dims)
     return return_types.aminmax(aminmax_op(input, dim=dims, keepdim=keepdim))
 
 

@@ -16,13 +16,14 @@ from flambeau.devices import require_cpu
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
+from flambeau.ops.copies import cast
 from flambeau.ops.create import finish
 from flambeau.ops.elementwise import conj
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import Maker, call
 from flambeau.ops.shape_ops import constant_pad_op, roll
-from flambeau.ops.views import cast, slice_op
+from flambeau.ops.views import slice_op
 from flambeau.shape import Ints, contiguous_strides, wrap_dim
 from flambeau.tensors import Tensor, from_array
 

@@ -13,9 +13,10 @@ from flambeau.engine.execute import Meta
 from flambeau.errors import warn_once
 from flambeau.ops.accumulate import add_at, checked, leading
 from flambeau.ops.apply import in_place, type_name
+from flambeau.ops.copies import cast
 from flambeau.ops.op import names, op, public
 from flambeau.ops.samples import call
-from flambeau.ops.views import cast, expand, reshape, unsqueeze
+from flambeau.ops.views import expand, reshape, unsqueeze
 from flambeau.shape import Ints, contiguous_strides, elementwise_strides, is_contiguous
 from flambeau.tensors import Tensor, from_array
 

@@ -16,20 +16,18 @@ from flambeau.ops.samples import Call, Maker, call
 from flambeau.tensors import Tensor, from_array
 
 
-def _chosen(condition: np.ndarray, a: Any, b: Any) -> np.ndarray:
-    return np.where(condition, _wrapped(a, b), _wrapped(b, a))
-
-
-def _wrapped(x: Any, beside: Any) -> Any:
-    """A Python integer that overflows the integers beside it wraps around, as PyTorch's conversion does."""
-    if type(x) is int and isinstance(beside, np.ndarray) and beside.dtype.kind in "iu":
-        return np.asarray(x).astype(beside.dtype)
-    return x
-
-
 def _where_meta(condition: Tensor, a: Any, b: Any) -> Meta:
+    d = promoted((a, b))
+    for value in (a, b):
+        if d.category == dtypes.INTEGER and isinstance(value, int):
+            limits = np.iinfo(d.np)
+            if not limits.min - (not d.is_signed) * limits.max <= value <= limits.max:
+                raise RuntimeError(f"value cannot be converted to type {_C_NAMES.get(d.name, d.name)} without overflow")
     shape, strides = broadcast_layout([x for x in (condition, a, b) if isinstance(x, Tensor)])
-    return Meta(shape, promoted((a, b)), strides)
+    return Meta(shape, d, strides)
+
+
+_C_NAMES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int", "int64": "int64_t"}
 
 
 def _where_samples(t: Maker) -> list[Call]:
@@ -45,7 +43,7 @@ def _where_samples(t: Maker) -> list[Call]:
 
 
 where_op = op(
-    "where", ref=_chosen, meta=_where_meta, samples=_where_samples,
+    "where", ref=np.where, meta=_where_meta, samples=_where_samples,
     vjp=(
         None,
         lambda g, _y, condition, _a, _b: where_op(condition, g, 0),

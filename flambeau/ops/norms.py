@@ -12,11 +12,11 @@ from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
 from flambeau.ops.arguments import check_input, not_implemented, numpy_names, one_dim, some_dims
+from flambeau.ops.copies import cast
 from flambeau.ops.op import names, op, public
 from flambeau.ops.reduce import add_up, keeping
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import Call, Maker, call
-from flambeau.ops.views import cast
 from flambeau.shape import Ints, broadcast_shapes, reduced_shape
 from flambeau.tensors import Tensor
 
@@ -47,7 +47,7 @@ def _vector_norm_meta(x: Tensor, ord: float, dim: Ints, keepdim: bool) -> Meta:
 def _vector_norm_vjp(g: Tensor, y: Tensor, x: Tensor, ord: float, dim: Ints, keepdim: bool) -> tuple:
     g, y = (keeping(part, x._shape, dim, keepdim) for part in (g, y))
     if ord == 0:
-        return (x * 0,)
+        return (None,)
     if ord == 1:
         return (x.sgn() * g,)
     if ord == 2:

@@ -92,6 +92,21 @@ def _no_reference(*_: Any, **__: Any) -> Any:
     raise AssertionError("a view has no reference: it only re-reads memory")
 
 
+# Where the functions of a namespace are found by name.
+_HOMES = {"torch": "flambeau", "F": "flambeau.nn.functional", "linalg": "flambeau.linalg", "fft": "flambeau.fft",
+          "special": "flambeau.special"}  # fmt: skip
+
+
+def give_homes() -> None:
+    """Let every public function be found by module and name, as pickle needs; the first name found is its home."""
+    homed: set[int] = set()
+    for space, home in _HOMES.items():
+        for name, function in names[space].items():
+            if id(function) not in homed:
+                homed.add(id(function))
+                function.__module__, function.__name__, function.__qualname__ = home, name, name
+
+
 def public(
     where: str = "torch Tensor", *, name: str | None = None, aliases: tuple[str, ...] = (), inplace: bool = False,
     out: bool = False,

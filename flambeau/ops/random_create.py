@@ -13,6 +13,7 @@ from flambeau.autograd.mode import no_grad, state
 from flambeau.devices import require_cpu
 from flambeau.dtypes import dtype as DType
 from flambeau.ops.apply import resize, type_name
+from flambeau.ops.copies import memory_format_strides
 from flambeau.ops.create import _check_layout, checked_shape, finish
 from flambeau.ops.op import Op, names, public
 from flambeau.ops.random import (
@@ -30,7 +31,6 @@ from flambeau.ops.random import (
 )
 from flambeau.ops.random_checks import bad_call, checked_integer_range, refuse
 from flambeau.ops.rules import require_tensor
-from flambeau.ops.views import _memory_format_strides
 from flambeau.random import Generator
 from flambeau.random.discrete import DIGITS
 from flambeau.shape import Ints, broadcast_shapes, shape_args
@@ -150,7 +150,7 @@ def randn_like(input: Tensor, *, generator: Generator | None = None, dtype: DTyp
 def _like(function: str, input: Any, dtype: DType | None, device: Any, memory_format: Any) -> tuple[DType, Ints | None]:
     require_tensor(function, "input", 1, input)
     require_cpu(device)
-    return dtype or input.dtype, _memory_format_strides(input, memory_format)
+    return dtype or input.dtype, memory_format_strides(input, memory_format)
 
 
 @public("torch")

@@ -27,12 +27,15 @@ from flambeau.tensors import Tensor
 _BLOCK = 128  # rows added in sequence before partial sums are added in turn
 
 
-def add_up(x: np.ndarray, dim: Ints, keepdim: bool = False) -> np.ndarray:
-    """The sum over `dim` with pairwise partial sums along every dimension.
+Dims = Ints | None  # what is reduced: None for everything, as PyTorch's forms without `dim` do
+
+
+def add_up(x: np.ndarray, dim: Dims, keepdim: bool = False) -> np.ndarray:
+    """The sum over `dim` (None: everything) with pairwise partial sums along every dimension.
 
     NumPy's are pairwise along the last dimension only; a long sum over another one is cut into blocks here.
     """
-    outer = [d for d in dim if d != x.ndim - 1] if x.dtype.kind in "fc" else []
+    outer = [d for d in (range(x.ndim) if dim is None else dim) if d != x.ndim - 1] if x.dtype.kind in "fc" else []
     if outer:
         longest = max(outer, key=lambda d: x.shape[d])
         n = x.shape[longest]
@@ -57,11 +60,16 @@ def _blocks(x: np.ndarray, d: int, n: int) -> np.ndarray:
     return np.concatenate([sums, np.add.reduce(x[(*before, slice(whole, n))], axis=d, keepdims=True)], axis=d)
 
 
-def restore(g: Tensor, shape: Ints, dim: Ints, keepdim: bool) -> Tensor:
+def reduced(shape: Ints, dim: Dims, keepdim: bool) -> Ints:
+    """The shape of a reduction's result."""
+    return () if dim is None else reduced_shape(shape, dim, keepdim)
+
+
+def restore(g: Tensor, shape: Ints, dim: Dims, keepdim: bool) -> Tensor:
     """A reduction's gradient (or result) shown in the shape of its input."""
     if g._shape == shape:
         return g
-    if g._shape and not keepdim:
+    if dim is not None and g._shape and not keepdim:
         g = reshape(g, reduced_shape(shape, dim, True))
     return expand_op(g, size=shape)
 
@@ -71,16 +79,16 @@ def keeping(x: Tensor, shape: Ints, dim: Ints, keepdim: bool) -> Tensor:
     return x if keepdim else reshape(x, reduced_shape(shape, dim, True))
 
 
-def count_of(shape: Ints, dim: Ints) -> int:
+def count_of(shape: Ints, dim: Dims) -> int:
     """How many elements are reduced to one."""
     n = 1
-    for d in dim:
+    for d in range(len(shape)) if dim is None else dim:
         n *= shape[d]
     return n
 
 
 def over_dims(t: Maker) -> list[Call]:
-    """All elements, one dimension, several, kept and not, and none at all."""
+    """One dimension, several, kept and not, and none at all."""
     return [
         call(t(2, 3), dim=(0, 1), keepdim=False),
         call(t(2, 3, 4), dim=(1,), keepdim=False),
@@ -90,27 +98,26 @@ def over_dims(t: Maker) -> list[Call]:
     ]
 
 
+def everything_too(t: Maker) -> list[Call]:
+    """`over_dims`, and all elements without naming them."""
+    return [*over_dims(t), call(t(2, 3), dim=None, keepdim=False), call(t(), dim=None, keepdim=False)]
+
+
 def numbered(name: str) -> Callable[[Any, dict], str]:
-    """PyTorch's node names: `SumBackward0` over everything, `SumBackward1` over dimensions."""
-
-    def backward_name(inputs: Any, params: dict) -> str:
-        x = inputs[0]
-        whole = len(params["dim"]) == x.ndim and not params["keepdim"] and not params.get("given")
-        return f"{name}Backward{0 if whole else 1}"
-
-    return backward_name
+    """PyTorch's node names: `SumBackward0` without `dim`, `SumBackward1` with it."""
+    return lambda _inputs, params: f"{name}Backward{0 if params['dim'] is None else 1}"
 
 
 # -- sum -------------------------------------------------------------------------------------------------------
 
 
-def _sum_meta(x: Tensor, dim: Ints, keepdim: bool, dtype: DType | None = None) -> Meta:
+def _sum_meta(x: Tensor, dim: Dims, keepdim: bool, dtype: DType | None = None) -> Meta:
     d = dtype or (x.dtype if x.dtype.category >= dtypes.FLOAT else dtypes.int64)
-    return Meta(reduced_shape(x._shape, dim, keepdim), d, None, d)
+    return Meta(reduced(x._shape, dim, keepdim), d, None, d)
 
 
 sum_op = op(
-    "sum", ref=lambda x, dim, keepdim, dtype=None: add_up(x, dim, keepdim), meta=_sum_meta, samples=over_dims,
+    "sum", ref=lambda x, dim, keepdim, dtype=None: add_up(x, dim, keepdim), meta=_sum_meta, samples=everything_too,
     vjp=lambda g, _y, _x, dim, keepdim, dtype=None: (restore(g, _x.shape, dim, keepdim),),
     backward_name=numbered("Sum"),
 )  # fmt: skip
@@ -124,9 +131,9 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType |
     >>> sum(tensor([[1, 2], [3, 4]]), dim=0)
     tensor([4, 6])
     """
-    if dim is None and not isinstance(input, Tensor):
+    if not isinstance(input, Tensor):
         check_input("sum", input)
-    dims = tuple(range(len(input._shape))) if dim is None else some_dims("sum", input, dim)
+    dims = None if dim is None and not keepdim else some_dims("sum", input, dim)
     if dtype is None:
         return sum_op(input, dim=dims, keepdim=keepdim)
     return sum_op(input, dim=dims, keepdim=keepdim, dtype=dtype)
@@ -145,9 +152,8 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     dims = (*range(lead), *[lead + i for i, n in enumerate(to) if n == 1 and shape[lead + i] != 1])
     if not dims:
         return self
-    if len(dims) == lead:
-        return sum_op(self, dim=dims, keepdim=False)
-    return view_op(sum_op(self, dim=dims, keepdim=True), size=to)
+    total = sum_op(self, dim=dims, keepdim=True)
+    return view_op(total, size=to) if lead else total
 
 
 def _nansum(x: np.ndarray, dim: Ints, keepdim: bool, dtype: DType | None = None) -> np.ndarray:
@@ -174,22 +180,22 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DTyp
 # -- mean ------------------------------------------------------------------------------------------------------
 
 
-def _mean_meta(x: Tensor, dim: Ints, keepdim: bool, dtype: DType | None = None) -> Meta:
+def _mean_meta(x: Tensor, dim: Dims, keepdim: bool, dtype: DType | None = None) -> Meta:
     d = dtype or x.dtype
     if d.category < dtypes.FLOAT:
         kind = "Input dtype must be either a floating point or complex dtype." if dtype is None else (
             "Optional dtype must be either a floating point or complex dtype.")  # fmt: skip
         raise RuntimeError(f"mean(): could not infer output dtype. {kind} Got: {type_name(d)}")
-    return Meta(reduced_shape(x._shape, dim, keepdim), d, None, d)
+    return Meta(reduced(x._shape, dim, keepdim), d, None, d)
 
 
-def _mean(x: np.ndarray, dim: Ints, keepdim: bool, dtype: Any = None) -> np.ndarray:
+def _mean(x: np.ndarray, dim: Dims, keepdim: bool, dtype: Any = None) -> np.ndarray:
     total = add_up(x, dim, keepdim)
     return np.true_divide(total, total.dtype.type(count_of(x.shape, dim)))
 
 
 mean_op = op(
-    "mean", ref=_mean, meta=_mean_meta, samples=over_dims,
+    "mean", ref=_mean, meta=_mean_meta, samples=everything_too,
     vjp=lambda g, _y, _x, dim, keepdim, dtype=None: (
         restore(g, _x.shape, dim, keepdim) / max(count_of(_x.shape, dim), 1),
     ),
@@ -205,9 +211,9 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType 
     >>> mean(tensor([[1.0, 2.0], [3.0, 4.0]]), dim=1)
     tensor([1.5000, 3.5000])
     """
-    if dim is None and not isinstance(input, Tensor):
+    if not isinstance(input, Tensor):
         check_input("mean", input)
-    dims = tuple(range(len(input._shape))) if dim is None else some_dims("mean", input, dim)
+    dims = None if dim is None and not keepdim else some_dims("mean", input, dim)
     if dtype is None:
         return mean_op(input, dim=dims, keepdim=keepdim)
     return mean_op(input, dim=dims, keepdim=keepdim, dtype=dtype)
@@ -229,12 +235,12 @@ def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DTy
 # -- prod ------------------------------------------------------------------------------------------------------
 
 
-def _prod_vjp(g: Tensor, y: Tensor, x: Tensor, dim: Ints, keepdim: bool, dtype: Any = None) -> tuple:
+def _prod_vjp(g: Tensor, y: Tensor, x: Tensor, dim: Dims, keepdim: bool, dtype: Any = None) -> tuple:
     if not x._shape:
         return (g,)
     if not (x._array() == 0).any():
         return (restore(g * conj(y), x._shape, dim, keepdim) / conj(x),)
-    if len(dim) != 1:
+    if dim is None or len(dim) != 1:
         flat = reshape(x, (-1,))
         return (g * reshape(conj(_others(flat, 0)), x._shape),)
     return (restore(g, x._shape, dim, keepdim) * conj(_others(x, dim[0])),)
@@ -250,13 +256,13 @@ def _others(x: Tensor, dim: int) -> Tensor:
     return before * after
 
 
-def _prod(x: np.ndarray, dim: Ints, keepdim: bool, dtype: Any = None) -> np.ndarray:
+def _prod(x: np.ndarray, dim: Dims, keepdim: bool, dtype: Any = None) -> np.ndarray:
     return np.multiply.reduce(x, axis=dim, keepdims=keepdim)
 
 
 prod_op = op(
     "prod", ref=_prod, meta=_sum_meta, vjp=_prod_vjp, backward_name=numbered("Prod"),
-    samples=lambda t: [call(t(2, 3), dim=(0, 1), keepdim=False), call(t(2, 3), dim=(1,), keepdim=True),
+    samples=lambda t: [call(t(2, 3), dim=None, keepdim=False), call(t(2, 3), dim=(1,), keepdim=True),
                        call(t(), dim=(), keepdim=False), call(t(0, 2), dim=(0,), keepdim=False)],
 )  # fmt: skip
 
@@ -266,7 +272,7 @@ prod_op = op(
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The product of all elements, or over one dimension. Integers and bools give int64."""
     check_input("prod", input)
-    dims = tuple(range(input.ndim)) if dim is None else (one_dim("prod", input, dim),)[: input.ndim]
+    dims = None if dim is None else (one_dim("prod", input, dim),)[: input.ndim]
     return prod_op(input, dim=dims, keepdim=keepdim, **({} if dtype is None else {"dtype": dtype}))
 
 
@@ -284,7 +290,7 @@ def _logsumexp(x: np.ndarray, dim: Ints, keepdim: bool) -> np.ndarray:
 
 def _logsumexp_meta(x: Tensor, dim: Ints, keepdim: bool) -> Meta:
     d = x.dtype if x.dtype.category >= dtypes.FLOAT else dtypes.get_default_dtype()
-    return Meta(reduced_shape(x._shape, dim, keepdim), d, None, d)
+    return Meta(reduced(x._shape, dim, keepdim), d, None, d)
 
 
 def _logsumexp_vjp(g: Tensor, y: Tensor, x: Tensor, dim: Ints, keepdim: bool) -> tuple:

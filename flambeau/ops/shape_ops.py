@@ -10,11 +10,12 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
+from flambeau.ops.copies import clone
 from flambeau.ops.gathering import index_select_op
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
-from flambeau.ops.views import clone, diagonal, diagonal_op, embed_op, expand, reshape, unsqueeze
+from flambeau.ops.views import diagonal, diagonal_op, embed_op, expand, reshape, unsqueeze
 from flambeau.shape import (
     Ints,
     channels_last_strides,

@@ -38,7 +38,7 @@ def _sort(x: np.ndarray, dim: int, descending: bool) -> tuple[np.ndarray, np.nda
     return (np.take_along_axis(x, order, dim), order) if x.ndim else (x.copy(), order)
 
 
-def _sort_meta(x: Tensor, dim: int, descending: bool) -> tuple[Meta, Meta]:
+def _sort_meta(x: Tensor, dim: int, descending: bool, stable: bool | None = None) -> tuple[Meta, Meta]:
     if x.dtype.is_complex:
         raise RuntimeError(" Sort does not support complex dtypes on CPU")
     strides = preserved_strides(x._shape, x._strides)
@@ -50,7 +50,8 @@ def _permuted_vjp(g: Any, y: Any, _x: Any, dim: int, **_: Any) -> tuple:
 
 
 sort_op = op(
-    "sort", ref=_sort, meta=_sort_meta, vjp=_permuted_vjp, multiple=True, kept_outputs=(1,),
+    "sort", ref=lambda x, dim, descending, stable=None: _sort(x, dim, descending), meta=_sort_meta,
+    backward_name=lambda _inputs, params: f"SortBackward{0 if params.get('stable') is None else 1}", vjp=_permuted_vjp, multiple=True, kept_outputs=(1,),
     samples=lambda t: [call(t(5), dim=0, descending=False), call(t(2, 4), dim=1, descending=True),
                        call(t(), dim=0, descending=False), call(t(0, 2), dim=0, descending=True)],
 )  # fmt: skip
@@ -58,14 +59,15 @@ sort_op = op(
 
 @public("torch Tensor", out=True)
 @numpy_names
-def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool | None = None) -> Any:
     """The elements in order along `dim`, and the indices that put them there: a named tuple `(values, indices)`.
 
     >>> sort(tensor([3, 1, 2])).indices
     tensor([1, 2, 0])
     """
     check_input("sort", input)
-    return return_types.sort(sort_op(input, dim=one_dim("sort", input, dim), descending=bool(descending)))
+    given = {} if stable is None else {"stable": stable}
+    return return_types.sort(sort_op(input, dim=one_dim("sort", input, dim), descending=bool(descending), **given))
 
 
 @public("torch Tensor", out=True)

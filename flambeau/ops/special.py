@@ -5,6 +5,7 @@ The numerical methods are in `ops.specfun`, in double precision; derivatives are
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +14,10 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
-from flambeau.ops.apply import type_name
-from flambeau.ops.arguments import check_input, invalid
+from flambeau.ops.arguments import check_input, invalid, not_implemented
 from flambeau.ops.elementwise import unary
 from flambeau.ops.op import Op, names, op, public
-from flambeau.ops.rules import Result, elementwise, require_tensor
+from flambeau.ops.rules import Result, elementwise, promoted, require_tensor
 from flambeau.ops.samples import Call, Maker, Samples, anywhere, binary_on, call, positive, unary_on, unit
 from flambeau.ops.specfun import bessel, error, gamma
 from flambeau.ops.specfun.precision import double
@@ -27,9 +27,24 @@ FLOAT = Result.FLOAT
 _ROOT_PI = math.sqrt(math.pi)
 
 
+@functools.cache
+def real_only(kernel: str, narrowest: int = dtypes.BOOL) -> Callable[..., Meta]:
+    """The rule of an elementwise op with a floating-point result that complex operands are refused by."""
+    rule = elementwise(FLOAT)
+
+    def meta(*inputs: Any, **_: Any) -> Meta:
+        given = promoted(inputs)
+        if given.is_complex or given.category < narrowest:
+            raise not_implemented(kernel, given)
+        return rule(*inputs)
+
+    meta.elementwise = FLOAT  # type: ignore[attr-defined]
+    return meta
+
+
 def _special(name: str, ref: Callable, vjp: Any, samples: Samples = anywhere, aliases: tuple[str, ...] = ()) -> Op:
     """An op of one operand that PyTorch lists under `torch.special` only."""
-    record = op("special_" + name, ref=double(ref), meta=elementwise(FLOAT), vjp=vjp, samples=samples,
+    record = op("special_" + name, ref=double(ref), meta=real_only(name + "_cpu"), vjp=vjp, samples=samples,
                 backward_name=f"Special{_NODES.get(name) or _camel(name)}Backward0")  # fmt: skip
 
     def function(input: Tensor) -> Tensor:
@@ -51,14 +66,17 @@ def _camel(name: str) -> str:
 # -- error functions -------------------------------------------------------------------------------------------
 
 erf_op = unary(
-    "erf", double(error.erf), lambda g, _y, x: (g * (2 / _ROOT_PI) * (-x * x).exp(),), where="torch Tensor special"
+    "erf", double(error.erf), lambda g, _y, x: (g * (2 / _ROOT_PI) * (-x * x).exp(),), where="torch Tensor special",
+    meta=real_only("erf_vml_cpu")
 )
 erfc_op = unary(
-    "erfc", double(error.erfc), lambda g, _y, x: (g * (-2 / _ROOT_PI) * (-x * x).exp(),), where="torch Tensor special"
+    "erfc", double(error.erfc), lambda g, _y, x: (g * (-2 / _ROOT_PI) * (-x * x).exp(),), where="torch Tensor special",
+    meta=real_only("erfc_vml_cpu")
 )
 erfinv_op = unary(
     "erfinv", double(error.erfinv), lambda g, y, _x: (g * (_ROOT_PI / 2) * (y * y).exp(),), samples=unit,
     where="torch Tensor special",
+    meta=real_only("erfinv_vml_cpu"),
 )  # fmt: skip
 erfcx_op = _special("erfcx", error.erfcx, lambda g, y, x: (g * (2 * x * y - 2 / _ROOT_PI),))
 ndtr_op = _special("ndtr", error.ndtr, lambda g, _y, x: (g * (x * x * -0.5).exp() / math.sqrt(2 * math.pi),))
@@ -73,16 +91,18 @@ log_ndtr_op = _special(
 # -- the gamma function ----------------------------------------------------------------------------------------
 
 polygamma_op = op(
-    "polygamma", ref=lambda x, n: double(gamma.polygamma(n))(x), meta=elementwise(FLOAT),
+    "polygamma", ref=lambda x, n: double(gamma.polygamma(n))(x), meta=real_only("polygamma"),
     vjp=lambda g, _y, x, n: (g * polygamma_op(x, n=n + 1),),
     samples=lambda t: [call(t(3, low=0.5, high=4), n=n) for n in (0, 1, 2)],
 )  # fmt: skip
 digamma_op = unary(
     "digamma", double(gamma.digamma), lambda g, _y, x: (g * polygamma_op(x, n=1),), samples=positive,
     where="torch Tensor",
+    meta=real_only("digamma"),
 )  # fmt: skip
 lgamma_op = unary(
-    "lgamma", double(gamma.lgamma), lambda g, _y, x: (g * digamma_op(x),), samples=positive, where="torch Tensor"
+    "lgamma", double(gamma.lgamma), lambda g, _y, x: (g * digamma_op(x),), samples=positive, where="torch Tensor",
+    meta=real_only("lgamma_vml_cpu")
 )
 for _name, _of in (("gammaln", "lgamma"), ("digamma", "digamma"), ("psi", "digamma")):
     public("special", name=_name)(names["torch"][_of])
@@ -116,7 +136,7 @@ def _mvlgamma(x: np.ndarray, p: int) -> np.ndarray:
 
 
 mvlgamma_op = op(
-    "mvlgamma", ref=lambda x, p: double(lambda d: _mvlgamma(d, p))(x), meta=elementwise(FLOAT),
+    "mvlgamma", ref=lambda x, p: double(lambda d: _mvlgamma(d, p))(x), meta=real_only("mvlgamma"),
     vjp=lambda g, _y, x, p: (g * digamma_op(x.unsqueeze(-1) - x.new_tensor([j / 2 for j in range(p)])).sum(-1),),
     samples=lambda t: [call(t(3, low=2, high=4), p=3), call(t(2, 0), p=1)],
 )  # fmt: skip
@@ -158,7 +178,7 @@ def _gamma_samples(t: Maker) -> list[Call]:
 
 def _incomplete(name: str, ref: Callable, sign: float, special: str) -> None:
     record = op(
-        name, ref=double(ref), meta=elementwise(FLOAT), samples=_gamma_samples,
+        name, ref=double(ref), meta=real_only(name + "_cpu", dtypes.FLOAT), samples=_gamma_samples,
         vjp=(_no_derivative(name, "input"), lambda g, _y, a, x: sign * _density(g, _y, a, x)),
     )  # fmt: skip
 
@@ -186,7 +206,8 @@ def _over(y: Tensor, x: Tensor) -> Tensor:
     return (y / x.masked_fill(zero, 1)).masked_fill(zero, 0.5)
 
 
-i0_op = unary("i0", double(bessel.i0), lambda g, _y, x: (g * i1_op(x),), where="torch Tensor special")
+i0_op = unary("i0", double(bessel.i0), lambda g, _y, x: (g * i1_op(x),), where="torch Tensor special",
+    meta=real_only("i0_vml_cpu"))
 i0e_op = _special("i0e", bessel.i0e, lambda g, y, x: (g * (i1e_op(x) - x.sgn() * y),), positive)
 i1_op = _special("i1", bessel.i1, lambda g, y, x: (g * (i0_op(x) - _over(y, x)),))
 i1e_op = _special("i1e", bessel.i1e, lambda g, y, x: (g * (i0e_op(x) - x.sgn() * y - _over(y, x)),), positive)
@@ -219,6 +240,16 @@ def _number_first(name: str, record: Op, where: str, inplace: bool) -> None:
     public(where, name=name, inplace=inplace, out=True)(function)
 
 
+def _by_numbers(name: str) -> Callable[[Any, dict], str]:
+    """PyTorch's node names of an op with a form for a number on either side."""
+
+    def backward_name(inputs: Any, _: dict) -> str:
+        forms = [not isinstance(x, Tensor) for x in inputs]
+        return f"{name}Backward{1 if forms[0] else 2 if forms[1] else 0}"
+
+    return backward_name
+
+
 def _log_of(b: Any) -> Any:
     return b.log() if isinstance(b, Tensor) else math.log(b)
 
@@ -228,19 +259,20 @@ def _log1p_of(b: Any) -> Any:
 
 
 xlogy_op = op(
-    "xlogy", ref=_times_log(np.log), meta=elementwise(FLOAT), samples=binary_on(0.3, 2),
+    "xlogy", ref=_times_log(np.log), meta=real_only("xlogy_cpu"), samples=binary_on(0.3, 2),
+    backward_name=_by_numbers("Xlogy"),
     vjp=(
         lambda g, _y, a, b: (g * _log_of(b)).masked_fill((a == 0) & _at_most(b, 0), 0),
         lambda g, _y, a, b: g * a / b,
     ),
 )  # fmt: skip
 xlog1py_op = op(
-    "special_xlog1py", ref=_times_log(np.log1p), meta=elementwise(FLOAT), samples=binary_on(0.3, 2),
+    "special_xlog1py", ref=_times_log(np.log1p), meta=real_only("xlog1py_cpu"), samples=binary_on(0.3, 2),
     vjp=(
         lambda g, _y, a, b: (g * _log1p_of(b)).masked_fill((a == 0) & _at_most(b, -1), 0),
         lambda g, _y, a, b: g * a / (b + 1),
     ),
-    backward_name="SpecialXlog1PyBackward0",
+    backward_name=_by_numbers("SpecialXlog1Py"),
 )  # fmt: skip
 
 
@@ -266,7 +298,7 @@ def _logit_vjp(g: Tensor, _y: Any, x: Tensor, eps: float | None) -> tuple:
 
 
 logit_op = op(
-    "logit", ref=_logit, meta=elementwise(FLOAT), vjp=_logit_vjp,
+    "logit", ref=_logit, meta=real_only("logit_cpu"), vjp=_logit_vjp,
     samples=lambda t: [call(t(3, low=0.1, high=0.9), eps=None), call(t(2, 3, low=0.3, high=0.7), eps=0.2),
                        call(t(2, 0), eps=None)],
 )  # fmt: skip
@@ -282,15 +314,8 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 # -- the zeta function -----------------------------------------------------------------------------------------
 
 
-def _zeta_meta(x: Any, q: Any) -> Meta:
-    found = elementwise(FLOAT)(x, q)
-    if found.dtype.is_complex:
-        raise NotImplementedError(f"\"zeta\" not implemented for '{type_name(found.dtype)}'")
-    return found
-
-
 zeta_op = op(
-    "special_zeta", ref=double(gamma.zeta), meta=_zeta_meta,
+    "special_zeta", ref=double(gamma.zeta), meta=real_only("zeta_cpu"), backward_name=_by_numbers("SpecialZeta"),
     vjp=(_no_derivative("special_zeta", "self"), lambda g, _y, x, q: g * -x * zeta_op(x + 1, q)),
     samples=lambda t: [
         call(t(3, low=2, high=5, dtype=dtypes.int64), t(3, low=0.5, high=3)),

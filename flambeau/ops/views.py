@@ -15,6 +15,7 @@ from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import apply_view
+from flambeau.ops.copies import clone
 from flambeau.ops.op import Layout, Op, op, public, view
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
@@ -24,8 +25,6 @@ from flambeau.shape import (
     expand_strides,
     extent,
     infer_shape,
-    is_contiguous,
-    preserved_strides,
     shape_args,
     view_strides,
     wrap_dim,
@@ -68,7 +67,7 @@ def _embedding(of: str) -> Any:
 _VIEWS: dict[str, Op] = {}
 
 
-def _dropping(name: str, layout: Any, **fields: Any) -> Op:
+def dropping(name: str, layout: Any, **fields: Any) -> Op:
     """A view that shows only some elements of its input."""
     _VIEWS[name] = view(name, layout, _embedding(name), **fields)
     return _VIEWS[name]
@@ -77,11 +76,11 @@ def _dropping(name: str, layout: Any, **fields: Any) -> Op:
 # -- one dimension at a time -----------------------------------------------------------------------------------
 
 
-def _select_layout(shape: Ints, strides: Ints, offset: int, dim: int, index: int) -> Layout:
+def select_layout(shape: Ints, strides: Ints, offset: int, dim: int, index: int) -> Layout:
     return shape[:dim] + shape[dim + 1 :], strides[:dim] + strides[dim + 1 :], offset + index * strides[dim]
 
 
-def _slice_layout(shape: Ints, strides: Ints, offset: int, dim: int, start: int, length: int, step: int) -> Layout:
+def slice_layout(shape: Ints, strides: Ints, offset: int, dim: int, start: int, length: int, step: int) -> Layout:
     return (
         (*shape[:dim], length, *shape[dim + 1 :]),
         (*strides[:dim], strides[dim] * step, *strides[dim + 1 :]),
@@ -89,11 +88,9 @@ def _slice_layout(shape: Ints, strides: Ints, offset: int, dim: int, start: int,
     )
 
 
-select_op = _dropping("select", _select_layout, samples=lambda t: [call(t(3, 4), dim=1, index=2)])
-slice_op = _dropping("slice", _slice_layout, samples=lambda t: [call(t(5, 4), dim=0, start=1, length=2, step=2)])
-_split_part = _dropping("split", _slice_layout, multi_view=True,
-                        samples=lambda t: [call(t(4, 3), dim=0, start=1, length=2, step=1)])  # fmt: skip
-_unbind_part = _dropping("unbind", _select_layout, multi_view=True, samples=lambda t: [call(t(4, 3), dim=1, index=2)])
+select_op = dropping("select", select_layout, samples=lambda t: [call(t(3, 4), dim=1, index=2)])
+slice_op = dropping("slice", slice_layout, samples=lambda t: [call(t(5, 4), dim=0, start=1, length=2, step=2)])
+
 
 
 @public("torch Tensor")
@@ -134,96 +131,6 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
     return slice_op(input, dim=dim, start=start, length=length, step=1)
 
-
-@public("torch Tensor")
-def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """All slices along `dim`, as views without it."""
-    if not input._shape:
-        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
-    dim = wrap_dim(dim, input.ndim)
-    return tuple(_unbind_part(input, dim=dim, index=i) for i in range(input._shape[dim]))
-
-
-@public("torch Tensor")
-def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Consecutive pieces of `dim`: of one size (the last may be smaller), or of the listed sizes. Views."""
-    if not tensor._shape:
-        raise RuntimeError("split expects at least a 1-dimensional tensor")
-    dim = wrap_dim(dim, tensor.ndim)
-    n = tensor._shape[dim]
-    if isinstance(split_size_or_sections, (list, tuple)):
-        sizes = [int(s) for s in split_size_or_sections]
-        if sum(sizes) != n or any(s < 0 for s in sizes):
-            raise RuntimeError(
-                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), "
-                f"but got split_sizes={sizes}"
-            )
-    else:
-        size = int(split_size_or_sections)
-        if size < 0:
-            raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
-        if size == 0 and n:
-            raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
-        sizes = [min(size, n - start) for start in range(0, n, size)] if n else [0]
-    return _pieces(tensor, sizes, dim)
-
-
-def _pieces(tensor: Tensor, sizes: Sequence[int], dim: int) -> tuple[Tensor, ...]:
-    parts, start = [], 0
-    for size in sizes:
-        parts.append(_split_part(tensor, dim=dim, start=start, length=size, step=1))
-        start += size
-    return tuple(parts)
-
-
-@public("torch Tensor")
-def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """`split` by a list of sizes."""
-    return split(input, list(split_sizes), dim)
-
-
-@public("torch Tensor")
-def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most `chunks` pieces of equal size (the last may be smaller). Views."""
-    if not input._shape:
-        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
-    if chunks <= 0:
-        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
-    dim = wrap_dim(dim, input.ndim)
-    n = input._shape[dim]
-    size = -(-n // chunks)
-    return _pieces(input, [0] * chunks, dim) if size == 0 else split(input, size, dim)
-
-
-@public("torch Tensor")
-def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Pieces as `numpy.array_split` makes them: by count (the first are larger) or at indices."""
-    dim = wrap_dim(dim, input.ndim)
-    n = input._shape[dim]
-    if isinstance(indices_or_sections, Tensor):
-        indices_or_sections = indices_or_sections.tolist()
-    if isinstance(indices_or_sections, int):
-        if indices_or_sections <= 0:
-            raise RuntimeError(f"number of sections must be larger than 0, got {indices_or_sections}")
-        base, more = divmod(n, indices_or_sections)
-        return _pieces(input, [base + (i < more) for i in range(indices_or_sections)], dim)
-    edges = [0, *indices_or_sections, None]
-    return tuple(slice_dim(input, dim, a, b) for a, b in zip(edges, edges[1:]))
-
-
-def _nd_split(name: str, axis: int, least: int) -> None:
-    def function(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
-        if input.ndim < least:
-            raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension, but got {input.ndim}")
-        return tensor_split(input, indices_or_sections, 0 if input.ndim == 1 else axis)
-
-    function.__doc__ = f"`tensor_split` along dimension {axis}."
-    public("torch Tensor", name=name)(function)
-
-
-_nd_split("hsplit", 1, 1)
-_nd_split("vsplit", 0, 2)
-_nd_split("dsplit", 2, 3)
 
 # -- order of dimensions ---------------------------------------------------------------------------------------
 
@@ -513,7 +420,7 @@ def _diagonal_layout(shape: Ints, strides: Ints, offset: int, k: int, dim1: int,
     )
 
 
-diagonal_op = _dropping("diagonal", _diagonal_layout, samples=lambda t: [call(t(3, 4), k=1, dim1=0, dim2=1)])
+diagonal_op = dropping("diagonal", _diagonal_layout, samples=lambda t: [call(t(3, 4), k=1, dim1=0, dim2=1)])
 
 
 @public("torch Tensor")
@@ -536,7 +443,7 @@ def _unfold_layout(shape: Ints, strides: Ints, offset: int, dim: int, size: int,
     )
 
 
-unfold_op = _dropping("unfold", _unfold_layout, samples=lambda t: [call(t(7, 2), dim=0, size=3, step=2)])
+unfold_op = dropping("unfold", _unfold_layout, samples=lambda t: [call(t(7, 2), dim=0, size=3, step=2)])
 
 
 @public("Tensor")
@@ -555,7 +462,7 @@ def _as_strided_layout(shape: Ints, strides: Ints, offset: int, size: Ints, stri
     return size, stride, offset if start is None else start
 
 
-as_strided_op = _dropping(
+as_strided_op = dropping(
     "as_strided", _as_strided_layout, samples=lambda t: [call(t(4, 3), size=(3, 2), stride=(2, 1), start=1)]
 )
 
@@ -664,68 +571,6 @@ def _part(index: int) -> Any:
 
 
 real, imag = public("torch", name="real")(_part(0)), public("torch", name="imag")(_part(1))
-
-# -- copies ----------------------------------------------------------------------------------------------------
-
-
-def _memory_format_strides(x: Tensor, memory_format: Any) -> Ints | None:
-    form = getattr(memory_format, "name", memory_format)
-    if form in (None, "preserve_format"):
-        return preserved_strides(x._shape, x._strides)
-    if form in ("channels_last", "channels_last_3d"):
-        from_shape = x._shape
-        need = 4 if form == "channels_last" else 5
-        if len(from_shape) != need:
-            raise RuntimeError(f"required rank {need} tensor to use {form} format")
-        order = [0, *range(2, need), 1]
-        inner = contiguous_strides([from_shape[d] for d in order])
-        return tuple(inner[order.index(d)] for d in range(need))
-    return contiguous_strides(x._shape)
-
-
-clone_op = op(
-    "clone", ref=lambda x, strides: x.copy(), vjp=lambda g, _y, _x, strides: (g,),
-    meta=lambda x, strides: Meta(x._shape, x.dtype, strides), samples=lambda t: [call(t(2, 3), strides=None)],
-)  # fmt: skip
-
-
-@public("torch Tensor")
-def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
-    """A copy with memory of its own, in the graph."""
-    return clone_op(input, strides=_memory_format_strides(input, memory_format))
-
-
-@public("Tensor")
-def contiguous(self: Tensor, memory_format: Any = "contiguous") -> Tensor:
-    """The tensor itself if its memory is in order, else a copy that is."""
-    strides = _memory_format_strides(self, memory_format)
-    same = all(s == w or n == 1 for s, w, n in zip(self._strides, strides or (), self._shape))
-    if same or (strides == contiguous_strides(self._shape) and is_contiguous(self._shape, self._strides)):
-        return self
-    return clone_op(self, strides=strides)
-
-
-cast_op = op(
-    "to_copy", ref=lambda x, dtype, strides: _cast(x, dtype),
-    meta=lambda x, dtype, strides: Meta(x._shape, dtype, strides),
-    vjp=lambda g, _y, _x, dtype, strides: (g,), backward_name="ToCopyBackward0",
-    samples=lambda t: [call(t(2, 3), dtype=dtypes.complex128, strides=None)],
-)  # fmt: skip
-
-
-def _cast(x: np.ndarray, to: DType) -> np.ndarray:
-    if x.dtype.kind == "c" and to.category < dtypes.COMPLEX:
-        x = x.real
-    if to.category == dtypes.INTEGER and x.dtype.kind == "f":
-        return np.trunc(x).astype(np.int64).astype(to.np)
-    return x.astype(to.np)
-
-
-def cast(x: Tensor, dtype: DType, copy: bool = False, memory_format: Any = None) -> Tensor:
-    """`x` as another dtype: itself if it has it already."""
-    if x.dtype is dtype and not copy:
-        return x
-    return cast_op(x, dtype=dtype, strides=_memory_format_strides(x, memory_format))
 
 
 alias_op = view("alias", lambda shape, strides, offset: (shape, strides, offset), lambda g, _y, _x: (g,))

@@ -122,11 +122,28 @@ def _digamma_right(x: np.ndarray) -> np.ndarray:
 
 
 def zeta(x: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """The Hurwitz zeta function, the sum over k >= 0 of (k + q) ** -x, by Euler and Maclaurin's formula."""
+    """The Hurwitz zeta function, the sum over k >= 0 of (k + q) ** -x, for x > 1.
+
+    A negative q has poles at the integers, and is NaN elsewhere unless x is an integer: then the terms with a negative
+    base are, but for their sign, a difference of two sums at positive q.
+    """
     x, q = np.broadcast_arrays(x, q)
+    right = _zeta_right(x, np.where(q > 0, q, 1.0))
+    if (q <= 0).any():
+        rest = np.where(q > 0, 0.5, q - np.floor(q))
+        rest = np.where((rest > 0) & np.isfinite(q), rest, 0.5)
+        mirrored = _zeta_right(x, 1 - rest) - _zeta_right(x, np.where(q > 0, 1.0, np.where(np.isfinite(q), 1 - q, 1.0)))
+        left = _zeta_right(x, rest) + np.where(np.remainder(x, 2) == 0, 1.0, -1.0) * mirrored
+        left = np.where(q == np.floor(q), np.inf, np.where(x == np.floor(x), left, np.nan))
+        right = np.where(q > 0, right, left)
+    return np.where(np.isnan(q), q, np.where(x == 1, np.inf, np.where(x > 1, right, np.nan)))
+
+
+def _zeta_right(x: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """zeta for q > 0: nine terms or more, then Euler and Maclaurin's formula."""
     total = np.power(q, -x)
     a, b = q.copy(), np.zeros_like(q)
-    done = ~(x > 1) | np.isnan(q)
+    done = ~(x > 1) | ~np.isfinite(q)
     step = 0
     while True:
         go = ~done & ((step < 9) | (a <= 9))
@@ -149,9 +166,7 @@ def zeta(x: np.ndarray, q: np.ndarray) -> np.ndarray:
         factor = factor * (x + k)
         b = b / w
         k += 1
-    pole = (q <= 0) & (q == np.floor(q))
-    total = np.where((q <= 0) & ~pole & (x != np.floor(x)), np.nan, np.where(pole, np.inf, total))
-    return np.where(x == 1, np.inf, np.where(x > 1, total, np.nan))
+    return total
 
 
 def polygamma(n: int) -> Callable[[np.ndarray], np.ndarray]:
