@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 from flambeau.autograd.opnode import Keeps, Vjp
@@ -102,7 +103,7 @@ def give_homes() -> None:
     homed: set[int] = set()
     for space, home in _HOMES.items():
         for name, function in names[space].items():
-            if id(function) not in homed:
+            if isinstance(function, FunctionType) and id(function) not in homed:
                 homed.add(id(function))
                 function.__module__, function.__name__, function.__qualname__ = home, name, name
 
