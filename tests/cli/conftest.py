@@ -45,7 +45,7 @@ class Command:
         assert done.returncode not in (0, -6, -11), done.stdout
         assert "Traceback" not in done.stderr + done.stdout
         lines = done.stderr.strip().splitlines()
-        errors = [line for line in lines if line.startswith("flambeau ") and ": error: " in line]
+        errors = [line for line in lines if line.startswith("flambeau") and ": error: " in line]
         assert len(errors) == 1 and lines[-1] == errors[0], done.stderr
         return errors[0]
 

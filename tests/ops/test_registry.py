@@ -27,6 +27,9 @@ RULES = {elementwise(r, to_float): (r, to_float) for r in Result for to_float in
 RULES[elementwise()] = (Result.SAME, False)
 for _result in Result:  # `elementwise` keeps one rule for each way it is called
     RULES[elementwise(_result)] = (_result, False)
+for _op in ops.values():  # rules that refuse some dtypes and are elementwise otherwise
+    if hasattr(_op.meta, "elementwise"):
+        RULES[_op.meta] = (_op.meta.elementwise, False)
 ELEMENTWISE = [n for n in NAMES if ops[n].meta in RULES]
 
 # ops that only run inside another one's derivative: checked by that one's second derivative (`x_backward` by `x`)

@@ -14,10 +14,10 @@ MAX_FILE, MAX_FUNCTION = 600, 60
 
 # A floor may import from itself and from the floors above it in this list.
 FLOORS = [
-    ["_version", "version", "dtypes", "dtype", "shape", "devices", "device", "errors", "quiet"],
+    ["_version", "version", "dtypes", "shape", "devices", "errors", "quiet"],
     ["engine"],
     ["random"],
-    ["tensors", "tensor"],
+    ["tensors"],
     ["autograd"],
     ["ops"],
     ["linalg", "fft", "special"],
