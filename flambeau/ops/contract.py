@@ -318,7 +318,7 @@ def _meta_addbmm(a: Tensor, b: Tensor) -> Meta:
     return Meta(meta.shape[1:], meta.dtype)
 
 
-def _adding(name: str, product: Callable, meta: Callable, vjp: tuple[Callable, Callable], shapes: tuple, names: str,
+def _adding(name: str, product: Callable, meta: Callable, vjp: Any, shapes: list, names: str,
             strict: bool = True) -> Any:  # fmt: skip
     """Describe the op `beta * input + alpha * product(a, b)`."""
     first, second = names.split()
@@ -367,10 +367,10 @@ def _spread(g: Tensor, batch: int) -> Tensor:
     return expand(g, (batch, *g._shape))
 
 
-addmm = _adding("addmm", _mm, _meta_mm, mm_op.vjp, [((2, 4), (2, 3), (3, 4)), ((4,), (2, 3), (3, 4))], "mat1 mat2")  # type: ignore[arg-type]
-addmv = _adding("addmv", mv_op.ref, _meta_mv, mv_op.vjp, [((2,), (2, 3), (3,)), ((), (2, 3), (3,))], "mat vec")  # type: ignore[arg-type]
+addmm = _adding("addmm", _mm, _meta_mm, mm_op.vjp, [((2, 4), (2, 3), (3, 4)), ((4,), (2, 3), (3, 4))], "mat1 mat2")
+addmv = _adding("addmv", mv_op.ref, _meta_mv, mv_op.vjp, [((2,), (2, 3), (3,)), ((), (2, 3), (3,))], "mat vec")
 baddbmm = _adding(
-    "baddbmm", _mm, _meta_bmm, bmm_op.vjp, [((2, 3, 2), (2, 3, 4), (2, 4, 2)), ((3, 1), (2, 3, 4), (2, 4, 2))],  # type: ignore[arg-type]
+    "baddbmm", _mm, _meta_bmm, bmm_op.vjp, [((2, 3, 2), (2, 3, 4), (2, 4, 2)), ((3, 1), (2, 3, 4), (2, 4, 2))],
     "batch1 batch2",
 )  # fmt: skip
 addbmm = _adding(

@@ -143,10 +143,8 @@ def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
 # -- QR --------------------------------------------------------------------------------------------------------
 
 
-def _qr(A: np.ndarray, mode: str) -> tuple[np.ndarray, np.ndarray]:
-    if mode == "r":
-        return np.zeros((0,), A.dtype), np.linalg.qr(A, "r")
-    return tuple(np.linalg.qr(A, mode))  # type: ignore[return-value]
+def _qr(A: np.ndarray, mode: Any) -> tuple[Any, ...]:
+    return (np.zeros((0,), A.dtype), np.linalg.qr(A, "r")) if mode == "r" else tuple(np.linalg.qr(A, mode))
 
 
 def _meta_qr(A: Tensor, mode: str) -> tuple[Meta, Meta]:

@@ -7,7 +7,7 @@ transform in the other direction with the other normalisation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,12 +27,13 @@ from flambeau.ops.views import slice_op
 from flambeau.shape import Ints, contiguous_strides, wrap_dim
 from flambeau.tensors import Tensor, from_array
 
-_OPPOSITE = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
+Norm = Literal["backward", "forward", "ortho"]
+_OPPOSITE: dict[Norm, Norm] = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
 
 # -- the three transforms --------------------------------------------------------------------------------------
 
 
-def _c2c(x: np.ndarray, dims: Ints, norm: str, forward: bool) -> np.ndarray:
+def _c2c(x: np.ndarray, dims: Ints, norm: Norm, forward: bool) -> np.ndarray:
     transform = np.fft.fftn if forward else np.fft.ifftn
     return transform(x, axes=dims, norm=norm)
 
@@ -44,7 +45,7 @@ def _laid_out(shape: Ints, dims: Ints, d: DType) -> Meta:
     return Meta(shape, d, tuple(inner[order.index(e)] for e in range(len(shape))))
 
 
-def _meta_c2c(x: Tensor, dims: Ints, norm: str, forward: bool) -> Meta:
+def _meta_c2c(x: Tensor, dims: Ints, norm: Norm, forward: bool) -> Meta:
     return _laid_out(x._shape, dims, x.dtype.to_complex())
 
 
@@ -53,7 +54,7 @@ def _half(x: np.ndarray | Tensor, dims: Ints) -> Ints:
     return tuple([n if d == dims[-1] else size for d, size in enumerate(x.shape)])
 
 
-def _r2c_vjp(g: Tensor, _y: Any, _x: Any, dims: Ints, norm: str) -> tuple:
+def _r2c_vjp(g: Tensor, _y: Any, _x: Any, dims: Ints, norm: Norm) -> tuple:
     last = dims[-1]
     missing = _x.shape[last] - g._shape[last]
     if missing:
@@ -61,17 +62,17 @@ def _r2c_vjp(g: Tensor, _y: Any, _x: Any, dims: Ints, norm: str) -> tuple:
     return (c2c_op(g, dims=dims, norm=_OPPOSITE[norm], forward=False),)
 
 
-def _c2r(x: np.ndarray, dims: Ints, n: int, norm: str) -> np.ndarray:
+def _c2r(x: np.ndarray, dims: Ints, n: int, norm: Norm) -> np.ndarray:
     sizes = [x.shape[d] for d in dims[:-1]] + [n]
     return np.fft.irfftn(x, s=sizes, axes=dims, norm=norm)
 
 
-def _meta_c2r(x: Tensor, dims: Ints, n: int, norm: str) -> Meta:
+def _meta_c2r(x: Tensor, dims: Ints, n: int, norm: Norm) -> Meta:
     shape = tuple([n if d == dims[-1] else size for d, size in enumerate(x._shape)])
     return _laid_out(shape, dims, x.dtype.to_real())
 
 
-def _c2r_vjp(g: Tensor, _y: Any, _x: Any, dims: Ints, n: int, norm: str) -> tuple:
+def _c2r_vjp(g: Tensor, _y: Any, _x: Any, dims: Ints, n: int, norm: Norm) -> tuple:
     """Coefficients that stand for two (their own and the mirrored one) get twice the gradient."""
     half = r2c_op(g, dims=dims, norm=_OPPOSITE[norm])
     times = np.full(half._shape[dims[-1]], 2, half.dtype.to_real().np)
@@ -114,12 +115,12 @@ c2r_op = op(
 # -- arguments -------------------------------------------------------------------------------------------------
 
 
-def _mode(norm: str | None) -> str:
+def _mode(norm: str | None) -> Norm:
     if norm is None:
         return "backward"
     if norm not in _OPPOSITE:
         raise RuntimeError(f'Invalid normalization mode: "{norm}"')
-    return norm
+    return norm  # type: ignore[return-value]
 
 
 def _floating(name: str, x: Any, real: bool = False) -> Tensor:
@@ -181,7 +182,7 @@ def _fitted(x: Tensor, dims: Ints, sizes: Sequence[int | None]) -> Tensor:
     return x
 
 
-def _to_real(name: str, x: Tensor, dims: Ints, sizes: Sequence[int | None], norm: str, conjugate: bool) -> Tensor:
+def _to_real(name: str, x: Tensor, dims: Ints, sizes: Sequence[int | None], norm: Norm, conjugate: bool) -> Tensor:
     """Half-complex to real: the last size is that of the result."""
     if not dims:
         raise RuntimeError(f"{name} must transform at least one axis")

@@ -46,12 +46,12 @@ def _meta_cat(*tensors: Tensor, dim: int) -> Meta:
                     f"tensor number {position} in the list."
                 )
         total += t._shape[dim]
-    d = _joined_dtype(tensors)
+    kind = _joined_dtype(tensors)
     shape = (*first[:dim], total, *first[dim + 1 :])
     strides = None
     if len(shape) == 4 and all(is_channels_last(t._shape, t._strides) for t in whole):
         strides = channels_last_strides(shape)
-    return Meta(shape, d, strides, d)
+    return Meta(shape, kind, strides, kind)
 
 
 def _cat(*arrays: np.ndarray, dim: int) -> np.ndarray:
