@@ -14,7 +14,7 @@ def keep_where(keep: np.ndarray, x: np.ndarray) -> np.ndarray:
     if x.dtype not in (np.float32, np.float64):
         return np.where(keep, x, np.zeros((), x.dtype))
     bits = np.int32 if x.dtype == np.float32 else np.int64
-    mask = keep.astype(bits)
+    mask = np.asarray(keep).astype(bits)
     np.negative(mask, out=mask)  # 1 becomes all ones
     mask &= np.ascontiguousarray(x).view(bits)
     return mask.view(x.dtype)
