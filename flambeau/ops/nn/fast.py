@@ -16,7 +16,7 @@ def keep_where(keep: np.ndarray, x: np.ndarray) -> np.ndarray:
     bits = np.int32 if x.dtype == np.float32 else np.int64
     mask = np.asarray(keep).astype(bits)
     np.negative(mask, out=mask)  # 1 becomes all ones
-    mask &= np.ascontiguousarray(x).view(bits)
+    mask &= np.asarray(x, order="C").view(bits)
     return mask.view(x.dtype)
 
 
