@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau import dtypes
 from flambeau.methods.member import Members
 from flambeau.ops.op import names
 from flambeau.tensors import Tensor, from_array
@@ -22,7 +23,7 @@ _BINARY = {
     "__ge__": "ge",
 }  # fmt: skip
 _COMPARISONS = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__")
-_UNARY = {"__neg__": "neg", "__abs__": "abs", "__invert__": "bitwise_not"}
+_UNARY = {"__neg__": "neg", "__abs__": "abs"}
 
 
 def _operand(x: Any) -> Any:
@@ -72,6 +73,13 @@ for _operator, _name in _BINARY.items():
 for _operator, _name in _UNARY.items():
     if _name in names["torch"]:
         members[_operator] = names["torch"][_name]
+
+
+@members
+def __invert__(self: Tensor) -> Tensor:
+    if self.dtype.category > dtypes.INTEGER:
+        raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
+    return names["torch"]["bitwise_not"](self)
 
 
 @members

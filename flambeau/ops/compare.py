@@ -260,7 +260,12 @@ fmin_op = _pair(
     ), "smaller of two; NaN only where both are NaN",
 )  # fmt: skip
 
-heaviside_op = op("heaviside", ref=np.heaviside, meta=elementwise(Result.SAME), samples=pairs_of(low=-1, high=1))
+heaviside_op = op(
+    "heaviside",
+    ref=lambda a, b: np.where(a == 0, b, np.greater(a, 0)),
+    meta=elementwise(Result.SAME),
+    samples=pairs_of(low=-1, high=1),
+)
 
 
 @public("torch Tensor", inplace=True, out=True)

@@ -186,7 +186,9 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         raise RuntimeError(
             "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '" + str(rounding_mode) + "'"
         )
-    return _zero_gradient((floor_divide_op if rounding_mode == "floor" else trunc_divide_op)(input, other), input, other)
+    return _zero_gradient(
+        (floor_divide_op if rounding_mode == "floor" else trunc_divide_op)(input, other), input, other
+    )
 
 
 @public("torch Tensor", inplace=True, out=True)
@@ -427,13 +429,17 @@ def _nan_to_num(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
 
 nan_to_num_op = op(
     "nan_to_num", ref=_nan_to_num, meta=elementwise(SAME),
-    samples=lambda t: [call(t(2, 3), nan=None, posinf=None, neginf=None), call(t(2, 0), nan=1.0, posinf=2.0, neginf=3.0)],
+    samples=lambda t: [
+        call(t(2, 3), nan=None, posinf=None, neginf=None), call(t(2, 0), nan=1.0, posinf=2.0, neginf=3.0)
+    ],
     vjp=lambda g, _y, x, **_: (g.masked_fill(~x.isfinite(), 0),),
 )  # fmt: skip
 
 
 @public("torch Tensor", inplace=True, out=True)
-def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+def nan_to_num(
+    input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
     """NaN and infinities replaced by numbers (0 and the dtype's limits unless given)."""
     return nan_to_num_op(input, nan=nan, posinf=posinf, neginf=neginf)
 

@@ -68,8 +68,8 @@ class Op:
 
 
 def camel(name: str) -> str:
-    """`log_softmax` as `LogSoftmax`."""
-    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+    """`log_softmax` as `LogSoftmax`, `log1p` as `Log1P`."""
+    return name.title().replace("_", "")
 
 
 ops: dict[str, Op] = {}

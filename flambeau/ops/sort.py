@@ -50,8 +50,9 @@ def _permuted_vjp(g: Any, y: Any, _x: Any, dim: int, **_: Any) -> tuple:
 
 
 sort_op = op(
-    "sort", ref=lambda x, dim, descending, stable=None: _sort(x, dim, descending), meta=_sort_meta,
-    backward_name=lambda _inputs, params: f"SortBackward{0 if params.get('stable') is None else 1}", vjp=_permuted_vjp, multiple=True, kept_outputs=(1,),
+    "sort", ref=lambda x, dim, descending, stable=None: _sort(x, dim, descending), meta=_sort_meta, vjp=_permuted_vjp,
+    multiple=True, kept_outputs=(1,),
+    backward_name=lambda _inputs, params: f"SortBackward{0 if params.get('stable') is None else 1}",
     samples=lambda t: [call(t(5), dim=0, descending=False), call(t(2, 4), dim=1, descending=True),
                        call(t(), dim=0, descending=False), call(t(0, 2), dim=0, descending=True)],
 )  # fmt: skip

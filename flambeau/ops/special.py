@@ -44,8 +44,7 @@ def real_only(kernel: str, narrowest: int = dtypes.BOOL) -> Callable[..., Meta]:
 
 def _special(name: str, ref: Callable, vjp: Any, samples: Samples = anywhere, aliases: tuple[str, ...] = ()) -> Op:
     """An op of one operand that PyTorch lists under `torch.special` only."""
-    record = op("special_" + name, ref=double(ref), meta=real_only(name + "_cpu"), vjp=vjp, samples=samples,
-                backward_name=f"Special{_NODES.get(name) or _camel(name)}Backward0")  # fmt: skip
+    record = op("special_" + name, ref=double(ref), meta=real_only(name + "_cpu"), vjp=vjp, samples=samples)
 
     def function(input: Tensor) -> Tensor:
         check_input("special_" + name, input)
@@ -54,13 +53,6 @@ def _special(name: str, ref: Callable, vjp: Any, samples: Samples = anywhere, al
     function.__name__, function.__doc__ = name, f"Elementwise {name} of `input`; same shape."
     public("special", name=name, aliases=aliases, out=True)(function)
     return record
-
-
-_NODES = {"i0e": "I0E", "i1e": "I1E", "log_ndtr": "LogNdtr"}
-
-
-def _camel(name: str) -> str:
-    return name[:1].upper() + name[1:]
 
 
 # -- error functions -------------------------------------------------------------------------------------------

@@ -26,8 +26,8 @@ CALLS = [
     (path.stem, line) for path in sorted(FOLDER.glob("*.txt")) for line in path.read_text().splitlines()
     if line.strip() and not line.startswith("#")
 ]  # fmt: skip
-TOLERANCE = {"float64": (1e-10, 1e-11), "complex128": (1e-10, 1e-11), "float32": (2e-5, 2e-6), "complex64": (2e-5, 2e-6),
-             "float16": (2e-3, 1e-3), "bfloat16": (1.6e-2, 1e-2)}  # fmt: skip
+TOLERANCE = {"float64": (1e-10, 1e-11), "complex128": (1e-10, 1e-11), "float32": (2e-5, 2e-6),
+             "complex64": (2e-5, 2e-6), "float16": (2e-3, 1e-3), "bfloat16": (1.6e-2, 1e-2)}  # fmt: skip
 
 
 @functools.cache
@@ -63,8 +63,9 @@ def operands(module: Any) -> dict[str, Any]:
     env: dict[str, Any] = {"torch": module, "T": module.tensor, "nan": float("nan"), "inf": float("inf"), "np": np}
     for name, array in arrays().items():
         plain = module.from_numpy(array.copy()) if array.ndim else module.tensor(float(array))
+        floating = plain.dtype.is_floating_point or plain.dtype.is_complex
         env[name + "0"] = plain
-        env[name] = plain.detach().clone().requires_grad_() if plain.dtype.is_floating_point or plain.dtype.is_complex else plain
+        env[name] = plain.detach().clone().requires_grad_() if floating else plain
     env["f"] = env["x0"].bfloat16()
     env["q"] = env["x0"].t()
     env["r"] = env["d0"].permute(2, 0, 1)
@@ -102,7 +103,7 @@ def compare(ours: Any, theirs: Any, skip: set[str], where: str = "result") -> No
         assert str(ours.dtype) == str(theirs.dtype), f"{where}: {ours.dtype}, PyTorch {theirs.dtype}"
         assert tuple(ours.shape) == tuple(theirs.shape), f"{where}: {ours.shape}, PyTorch {theirs.shape}"
         if "gradient" not in where:
-            assert ours.requires_grad == theirs.requires_grad, f"{where}: requires_grad is {ours.requires_grad}"
+            assert ours.requires_grad == theirs.requires_grad, f"{where} requires grad: {ours.requires_grad}"
         if "order" not in skip:
             assert tuple(ours.stride()) == tuple(theirs.stride()), f"{where}: {ours.stride()}, PyTorch {theirs.stride()}"
         if theirs.grad_fn is not None and "node" not in skip:
@@ -122,7 +123,7 @@ def compare(ours: Any, theirs: Any, skip: set[str], where: str = "result") -> No
 
 
 def compare_errors(ours: Any, theirs: Exception, skip: set[str]) -> None:
-    assert isinstance(ours, Exception), f"PyTorch raises {type(theirs).__name__}: {str(theirs)[:200]}; here {ours!r:.200}"
+    assert isinstance(ours, Exception), f"PyTorch raises {type(theirs).__name__}: {theirs!s:.200}; here {ours!r:.200}"
     builtin = next(k for k in type(theirs).__mro__ if k.__module__ == "builtins")
     assert isinstance(ours, builtin), f"{type(ours).__name__}: {ours}; PyTorch {type(theirs).__name__}: {theirs}"
     if "text" not in skip and not isinstance(theirs, TypeError):
