@@ -11,7 +11,6 @@ import importlib as _importlib
 import math as _math
 from typing import Any as _Any
 
-from flambeau import methods as _methods
 from flambeau import (
     amp,
     autograd,
@@ -32,6 +31,7 @@ from flambeau import (
     utils,
     version,
 )
+from flambeau import methods as _methods
 from flambeau._version import __version__ as flambeau_version
 from flambeau.amp import GradScaler, autocast, get_autocast_dtype, is_autocast_available, is_autocast_enabled
 from flambeau.autograd import (

@@ -11,18 +11,27 @@ from flambeau.autograd.mode import enable_grad
 from flambeau.tensors import Tensor
 
 
-def vmap(func: Callable, in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: int | None = None) -> Callable:
+def vmap(
+    func: Callable, in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: int | None = None
+) -> Callable:
     """`func` over the rows of its arguments: each row by itself, the results stacked along `out_dims`."""
 
     def mapped(*args: Any, **kwargs: Any) -> Any:
         dims = in_dims if isinstance(in_dims, (tuple, list)) else (in_dims,) * len(args)
         if len(dims) != len(args):
-            raise ValueError(f"vmap(func, in_dims={in_dims})(<inputs>): in_dims is not compatible with the structure of inputs")
+            raise ValueError(
+                f"vmap(func, in_dims={in_dims})(<inputs>): in_dims is not compatible with the structure of inputs"
+            )
         sizes = {a.shape[d] for a, d in zip(args, dims) if isinstance(a, Tensor) and d is not None}
         if len(sizes) != 1:
-            raise ValueError(f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)}")
+            raise ValueError(
+                f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)}"
+            )
         rows = [
-            func(*[a.select(d, i) if isinstance(a, Tensor) and d is not None else a for a, d in zip(args, dims)], **kwargs)
+            func(
+                *[a.select(d, i) if isinstance(a, Tensor) and d is not None else a for a, d in zip(args, dims)],
+                **kwargs,
+            )
             for i in range(sizes.pop())
         ]
         if isinstance(rows[0], (tuple, list)):
@@ -48,7 +57,9 @@ def grad_and_value(func: Callable, argnums: Any = 0, has_aux: bool = False) -> C
             if value.numel() != 1:
                 raise RuntimeError("grad_and_value(f)(*args): Expected f(*args) to return a scalar tensor")
             outer = any(leaf.grad_fn is not None for leaf in leaves)
-            grads = iter(walk.grad(value.reshape(()), leaves, create_graph=outer, allow_unused=True, materialize_grads=True))
+            grads = iter(
+                walk.grad(value.reshape(()), leaves, create_graph=outer, allow_unused=True, materialize_grads=True)
+            )
             shaped = tuple(_like(given[n], grads) for n in numbers)
         found = shaped if isinstance(argnums, tuple) else shaped[0]
         value = value if outer else value.detach()
@@ -87,7 +98,11 @@ def grad(func: Callable, argnums: Any = 0, has_aux: bool = False) -> Callable:
 
 def _jacobian_of(func: Callable, argnums: int, compute: Callable) -> Callable:
     def derived(*args: Any) -> Any:
-        return compute(lambda x: func(*args[:argnums], x, *args[argnums + 1 :]), args[argnums], create_graph=args[argnums].requires_grad)
+        return compute(
+            lambda x: func(*args[:argnums], x, *args[argnums + 1 :]),
+            args[argnums],
+            create_graph=args[argnums].requires_grad,
+        )
 
     return derived
 
@@ -105,10 +120,22 @@ def hessian(func: Callable, argnums: int = 0) -> Callable:
     return _jacobian_of(func, argnums, functional.hessian)
 
 
-def functional_call(module: Any, parameter_and_buffer_dicts: Any, args: Any = None, kwargs: Any = None, *, tie_weights: bool = True, strict: bool = False) -> Any:
+def functional_call(
+    module: Any,
+    parameter_and_buffer_dicts: Any,
+    args: Any = None,
+    kwargs: Any = None,
+    *,
+    tie_weights: bool = True,
+    strict: bool = False,
+) -> Any:
     """Call a module with other tensors in the place of its parameters and buffers."""
     given: dict[str, Tensor] = {}
-    dicts = parameter_and_buffer_dicts if isinstance(parameter_and_buffer_dicts, (tuple, list)) else (parameter_and_buffer_dicts,)
+    dicts = (
+        parameter_and_buffer_dicts
+        if isinstance(parameter_and_buffer_dicts, (tuple, list))
+        else (parameter_and_buffer_dicts,)
+    )
     for d in dicts:
         given.update(d)
     args = () if args is None else args if isinstance(args, tuple) else (args,)
@@ -132,7 +159,10 @@ def functional_call(module: Any, parameter_and_buffer_dicts: Any, args: Any = No
 def stack_module_state(models: Any) -> tuple[dict, dict]:
     """Parameters and buffers of several modules of one kind, stacked by name."""
     stacked = [
-        {name: ops.stack([dict(getattr(m, kind)())[name].detach() for m in models]) for name in dict(getattr(models[0], kind)())}
+        {
+            name: ops.stack([dict(getattr(m, kind)())[name].detach() for m in models])
+            for name in dict(getattr(models[0], kind)())
+        }
         for kind in ("named_parameters", "named_buffers")
     ]
     return {name: t.requires_grad_() for name, t in stacked[0].items()}, stacked[1]

@@ -92,7 +92,11 @@ def _check(cond: Any, message: Any = None) -> None:
 
 def _check_with(error: type[Exception], cond: Any, message: Any) -> None:
     if not cond:
-        raise error("Expected cond to be True, but got False" if message is None else str(message() if callable(message) else message))
+        raise error(
+            "Expected cond to be True, but got False"
+            if message is None
+            else str(message() if callable(message) else message)
+        )
 
 
 def _check_value(cond: Any, message: Any = None) -> None:
@@ -112,7 +116,9 @@ def _check_index(cond: Any, message: Any = None) -> None:
 
 def sparse_coo_tensor(*args: Any, **kwargs: Any) -> NoReturn:
     """Sparse tensors are not built."""
-    raise NotSupportedError("sparse tensors are not in this release of Flambeau (see docs/differences.md): use dense ones")
+    raise NotSupportedError(
+        "sparse tensors are not in this release of Flambeau (see docs/differences.md): use dense ones"
+    )
 
 
 sparse_csr_tensor = sparse_tensor = sparse_coo_tensor

@@ -9,7 +9,9 @@ from flambeau.errors import NotSupportedError
 
 def _absent(name: str) -> Any:
     def function(*args: Any, **kwargs: Any) -> NoReturn:
-        raise NotSupportedError(f"torch.onnx.{name}: writing ONNX files is not in this release of Flambeau (see docs/differences.md)")
+        raise NotSupportedError(
+            f"torch.onnx.{name}: writing ONNX files is not in this release of Flambeau (see docs/differences.md)"
+        )
 
     function.__name__, function.__doc__ = name, "Not in this release."
     return function

@@ -22,7 +22,9 @@ class ProfilerAction(Enum):
     NONE, WARMUP, RECORD, RECORD_AND_SAVE = range(4)
 
 
-def schedule(*, wait: int, warmup: int, active: int, repeat: int = 0, skip_first: int = 0) -> Callable[[int], ProfilerAction]:
+def schedule(
+    *, wait: int, warmup: int, active: int, repeat: int = 0, skip_first: int = 0
+) -> Callable[[int], ProfilerAction]:
     """Which steps a profiler records."""
 
     def action(step: int) -> ProfilerAction:
@@ -57,4 +59,6 @@ class profile:
     """Not in this release: entering it raises, rather than showing an empty table."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise NotSupportedError("torch.profiler.profile is not in this release of Flambeau (see docs/differences.md): use cProfile")
+        raise NotSupportedError(
+            "torch.profiler.profile is not in this release of Flambeau (see docs/differences.md): use cProfile"
+        )

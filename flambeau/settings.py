@@ -23,7 +23,9 @@ _settings = _Settings()
 
 def get_num_threads() -> int:
     """Threads that ops may use (NumPy's BLAS decides for matrix products)."""
-    return _settings.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        _settings.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
 
 
 def set_num_threads(num: int) -> None:

@@ -184,12 +184,15 @@ class Tensor(metaclass=TensorMeta):
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
             if not isinstance(value, Tensor):
-                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}")
+                raise TypeError(
+                    f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}"
+                )
             if value is self:
                 raise RuntimeError("can't assign Variable as its own grad")
             if value._shape != self._shape:
                 raise RuntimeError(
-                    f"assigned grad has data of a different size: expected {list(self._shape)}, got {list(value._shape)}"
+                    f"assigned grad has data of a different size: expected {list(self._shape)}, got "
+                    f"{list(value._shape)}"
                 )
             if value.dtype is not self.dtype:
                 raise RuntimeError(

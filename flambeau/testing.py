@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import dtypes
-from flambeau import ops
+from flambeau import dtypes, ops
 from flambeau.dtypes import dtype
 from flambeau.tensors import Tensor
 
@@ -29,10 +28,17 @@ def assert_close(
     """
     if (rtol is None) ^ (atol is None):
         raise ValueError(
-            f"Both 'rtol' and 'atol' must be either specified or unspecified, but got no {'rtol' if rtol is None else 'atol'} "
+            "Both 'rtol' and 'atol' must be either specified or unspecified, but got no "
+            f"{'rtol' if rtol is None else 'atol'} "
             f"and {'atol' if rtol is None else 'rtol'}={atol if rtol is None else rtol} instead."
         )
-    settings = {"rtol": rtol, "atol": atol, "equal_nan": equal_nan, "check_dtype": check_dtype, "check_stride": check_stride}
+    settings = {
+        "rtol": rtol,
+        "atol": atol,
+        "equal_nan": equal_nan,
+        "check_dtype": check_dtype,
+        "check_stride": check_stride,
+    }
     problem = _compare(actual, expected, "", settings)
     if problem:
         raise AssertionError(msg(problem) if callable(msg) else msg or problem)
@@ -63,8 +69,16 @@ def _compare_leaves(actual: Any, expected: Any, at: str, settings: dict[str, Any
     numbers = not isinstance(actual, Tensor) and not isinstance(expected, Tensor)
     if not numbers and isinstance(actual, Tensor) != isinstance(expected, Tensor) and not _arrays(actual, expected):
         raise TypeError(f"No comparison pair was able to handle inputs of type {type(actual)} and {type(expected)}.")
-    a = actual if isinstance(actual, Tensor) else ops.as_tensor(actual, dtype=dtypes.float64 if _is_float(actual, expected) else None)
-    e = expected if isinstance(expected, Tensor) else ops.as_tensor(expected, dtype=dtypes.float64 if _is_float(actual, expected) else None)
+    a = (
+        actual
+        if isinstance(actual, Tensor)
+        else ops.as_tensor(actual, dtype=dtypes.float64 if _is_float(actual, expected) else None)
+    )
+    e = (
+        expected
+        if isinstance(expected, Tensor)
+        else ops.as_tensor(expected, dtype=dtypes.float64 if _is_float(actual, expected) else None)
+    )
     if a.shape != e.shape:
         return f"The values for attribute 'shape' do not match: {a.shape} != {e.shape}.{where}"
     if settings["check_dtype"] and a.dtype is not e.dtype:
@@ -102,19 +116,42 @@ def _mismatch(a: Tensor, e: Tensor, rtol: float, atol: float, equal_nan: bool, w
         allowed = "" if exact else f" (up to {atol} allowed)"
         share = "" if exact else f" (up to {rtol} allowed)"
         expected = f"Expected {e.item()} but got {a.item()}.\n"
-        return f"{head}\n\n{expected}Absolute difference: {float(distance)}{allowed}\nRelative difference: {float(relative)}{share}{where}"
-    greatest, largest = np.unravel_index(distance.argmax(), x.shape), np.unravel_index(np.nan_to_num(relative).argmax(), x.shape)
+        return (
+            f"{head}\n\n{expected}Absolute difference: {float(distance)}{allowed}\n"
+            f"Relative difference: {float(relative)}{share}{where}"
+        )
+    greatest, largest = (
+        np.unravel_index(distance.argmax(), x.shape),
+        np.unravel_index(np.nan_to_num(relative).argmax(), x.shape),
+    )
     shown = [tuple(int(i) for i in index) for index in (greatest, largest)]
     return (
         f"{head}\n\nMismatched elements: {off.sum()} / {off.size} ({off.mean():.1%})\n"
-        f"Greatest absolute difference: {distance[greatest]} at index {shown[0]}{'' if exact else f' (up to {atol} allowed)'}\n"
-        f"Greatest relative difference: {relative[largest]} at index {shown[1]}{'' if exact else f' (up to {rtol} allowed)'}{where}"
+        f"Greatest absolute difference: {distance[greatest]} at index "
+        f"{shown[0]}{'' if exact else f' (up to {atol} allowed)'}\n"
+        f"Greatest relative difference: {relative[largest]} at index "
+        f"{shown[1]}{'' if exact else f' (up to {rtol} allowed)'}{where}"
     )
 
 
-def assert_allclose(actual: Any, expected: Any, rtol: float | None = None, atol: float | None = None, equal_nan: bool = True, msg: str = "") -> None:
+def assert_allclose(
+    actual: Any,
+    expected: Any,
+    rtol: float | None = None,
+    atol: float | None = None,
+    equal_nan: bool = True,
+    msg: str = "",
+) -> None:
     """The deprecated spelling of `assert_close`, which does not compare dtypes."""
-    assert_close(ops.as_tensor(actual), ops.as_tensor(expected), rtol=rtol, atol=atol, equal_nan=equal_nan, check_dtype=False, msg=msg or None)
+    assert_close(
+        ops.as_tensor(actual),
+        ops.as_tensor(expected),
+        rtol=rtol,
+        atol=atol,
+        equal_nan=equal_nan,
+        check_dtype=False,
+        msg=msg or None,
+    )
 
 
 def make_tensor(

@@ -30,7 +30,8 @@ class autocast:
             raise RuntimeError(f"User specified an unsupported autocast device_type '{device_type}'")
         if enabled and self.dtype not in (bfloat16, float16):
             warnings.warn(
-                f"In CPU autocast, but the target dtype is not supported. Disabling autocast.\nCPU Autocast only supports "
+                "In CPU autocast, but the target dtype is not supported. Disabling autocast.\nCPU Autocast only "
+                "supports "
                 f"dtype of torch.bfloat16, torch.float16 currently, got {self.dtype}.",
                 stacklevel=2,
             )

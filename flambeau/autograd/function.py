@@ -51,7 +51,9 @@ class FunctionNode(Node):
     """History of one call of a Function; also the `ctx` that its backward gets."""
 
     def __init__(self, function: type, ctx: FunctionCtx, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
-        super().__init__([edge_of(x) if isinstance(x, Tensor) else None for x in inputs], [Like(out) for out in outputs])
+        super().__init__(
+            [edge_of(x) if isinstance(x, Tensor) else None for x in inputs], [Like(out) for out in outputs]
+        )
         self.function, self.ctx = function, ctx
         self.likes = [Like(x) if isinstance(x, Tensor) else None for x in inputs]
         self.saved: list[SavedTensor | None] | None = []
@@ -60,7 +62,9 @@ class FunctionNode(Node):
         assert self.saved is not None
         for t in to_save:
             if t is not None and not isinstance(t, Tensor):
-                raise TypeError(f"save_for_backward can only save variables, but argument is of type {type(t).__name__}")
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument is of type {type(t).__name__}"
+                )
             self.saved.append(None if t is None else SavedTensor(t, any(t is out for out in outputs)))
         self.output_numbers = [next((i for i, out in enumerate(outputs) if out is t), 0) for t in to_save]
 
@@ -94,7 +98,8 @@ class FunctionNode(Node):
             results = results[:count]
         if len(results) != count:
             raise RuntimeError(
-                f"function {self.name()} returned an incorrect number of gradients (expected {count}, got {len(results)})"
+                f"function {self.name()} returned an incorrect number of gradients (expected {count}, got "
+                f"{len(results)})"
             )
         return [self._checked(i, r) for i, r in enumerate(results)]
 

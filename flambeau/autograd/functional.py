@@ -16,7 +16,9 @@ def _as_tuple(x: Any, what: str) -> tuple[bool, tuple[Tensor, ...]]:
     if isinstance(x, Tensor):
         return False, (x,)
     if not isinstance(x, (tuple, list)) or not all(isinstance(t, Tensor) for t in x):
-        raise TypeError(f"The {what} given to the function must be either a Tensor or a tuple of Tensors but got {type(x)}.")
+        raise TypeError(
+            f"The {what} given to the function must be either a Tensor or a tuple of Tensors but got {type(x)}."
+        )
     return True, tuple(x)
 
 
@@ -59,7 +61,10 @@ def _rows(out: Tensor, given: tuple[Tensor, ...], create_graph: bool, strict: bo
     """One gradient an element of `out`, stacked for each input."""
     if not out.requires_grad:
         if strict:
-            raise RuntimeError("Output 0 of the user-provided function is independent of the input. This is not allowed in strict mode.")
+            raise RuntimeError(
+                "Output 0 of the user-provided function is independent of the input. This is not allowed in strict "
+                "mode."
+            )
         return [_zeros((*out._shape, *x._shape), x) for x in given]
     flat = out.reshape(-1)
     per_input: list[list[Tensor]] = [[] for _ in given]
@@ -68,7 +73,8 @@ def _rows(out: Tensor, given: tuple[Tensor, ...], create_graph: bool, strict: bo
         for j, (g, x) in enumerate(zip(found, given)):
             if g is None and strict:
                 raise RuntimeError(
-                    f"Output 0 of the user-provided function is independent of input {j}. This is not allowed in strict mode."
+                    f"Output 0 of the user-provided function is independent of input {j}. This is not allowed in "
+                    "strict mode."
                 )
             per_input[j].append(_zeros(x._shape, x) if g is None else g)
     return [
@@ -107,21 +113,28 @@ def hessian(
     return jacobian(gradient, inputs, create_graph, strict)
 
 
-def vjp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vjp(
+    func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """The outputs, and the product of `v` with the Jacobian."""
     with enable_grad():
         many_in, given = _inputs(inputs, create_graph)
         many_out, outputs = _as_tuple(func(*given), "outputs")
         weights = None if v is None else _as_tuple(v, "v")[1]
         if weights is None and any(out.numel() != 1 for out in outputs):
-            raise RuntimeError("The vector v can only be None if the user-provided function returns a single Tensor with a single element.")
+            raise RuntimeError(
+                "The vector v can only be None if the user-provided function returns a single Tensor with a single "
+                "element."
+            )
         found = walk.grad(outputs, given, weights, create_graph=create_graph, allow_unused=True)
         grads = tuple(_zeros(x._shape, x) if g is None else _result(g, create_graph) for g, x in zip(found, given))
     shown = tuple(_result(out, create_graph) for out in outputs)
     return (shown if many_out else shown[0]), (grads if many_in else grads[0])
 
 
-def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def jvp(
+    func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """The outputs, and the product of the Jacobian with `v` (by two reverse passes)."""
     with enable_grad():
         _, given = _inputs(inputs, create_graph)
@@ -129,12 +142,17 @@ def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, 
         vectors = _as_tuple(v, "v")[1] if v is not None else None
         if vectors is None:
             if len(given) != 1 or given[0].numel() != 1:
-                raise RuntimeError("The vector v can only be None if the input to the user-provided function is a single Tensor with a single element.")
+                raise RuntimeError(
+                    "The vector v can only be None if the input to the user-provided function is a single Tensor "
+                    "with a single element."
+                )
             vectors = (given[0].new_ones(given[0]._shape),)
         dummies = tuple(_zeros(out._shape, out).requires_grad_() for out in outputs)
         inner = walk.grad(outputs, given, dummies, create_graph=True, allow_unused=True)
         used = [(g, u) for g, u in zip(inner, vectors) if g is not None]
-        found = walk.grad([g for g, _ in used], dummies, [u for _, u in used], create_graph=create_graph, allow_unused=True)
+        found = walk.grad(
+            [g for g, _ in used], dummies, [u for _, u in used], create_graph=create_graph, allow_unused=True
+        )
         tangents = tuple(_zeros(o._shape, o) if t is None else _result(t, create_graph) for t, o in zip(found, outputs))
     shown = tuple(_result(out, create_graph) for out in outputs)
     return (shown, tangents) if many_out else (shown[0], tangents[0])
@@ -149,14 +167,18 @@ def _gradient_of(func: Callable, many: bool) -> Callable:
     return gradient
 
 
-def vhp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vhp(
+    func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """The value, and the product of `v` with the Hessian of a scalar function."""
     many, given = _as_tuple(inputs, "inputs")
     value = func(*given)
     return _result(value, create_graph), vjp(_gradient_of(func, many), inputs, v, create_graph, strict)[1]
 
 
-def hvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def hvp(
+    func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """The value, and the product of the Hessian of a scalar function with `v`."""
     many, given = _as_tuple(inputs, "inputs")
     value = func(*given)

@@ -41,9 +41,15 @@ def gradcheck(
 def _check(func: Callable, inputs: tuple, eps: float, atol: float, rtol: float, nondet_tol: float) -> None:
     wanted = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
     if not wanted:
-        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True.")
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, but none of the them have "
+            "requires_grad=True."
+        )
     if any(x.dtype not in (dtypes.float64, dtypes.complex128) for x in wanted):
-        warn_once("Input #0 requires gradient and is not a double precision floating point or complex. This check will likely fail.")
+        warn_once(
+            "Input #0 requires gradient and is not a double precision floating point or complex. This check will "
+            "likely fail."
+        )
     outputs = _outputs(func, inputs)
     if not outputs:
         raise GradcheckError("Numerical gradient for function expected to be zero: no output requires grad")
@@ -53,7 +59,10 @@ def _check(func: Callable, inputs: tuple, eps: float, atol: float, rtol: float, 
         for i, x in enumerate(wanted):
             numeric = _numeric(func, inputs, x, o, eps)
             if not np.allclose(analytic[i], again[i], atol=nondet_tol, rtol=0):
-                raise GradcheckError("Backward is not reentrant, i.e., running backward with same input and grad_output multiple times gives different values")
+                raise GradcheckError(
+                    "Backward is not reentrant, i.e., running backward with same input and grad_output multiple "
+                    "times gives different values"
+                )
             if not np.allclose(analytic[i], numeric, atol=atol, rtol=rtol):
                 raise GradcheckError(
                     f"Jacobian mismatch for output {o} with respect to input {i},\n"

@@ -123,7 +123,9 @@ class OpNode(Node):
             return self._unpacked()[0][0]
         if name == "_saved_result":
             return self._unpacked()[1][0]
-        raise AttributeError(f"'{self.name() if 'label' in self.__dict__ else 'OpNode'}' object has no attribute '{name}'")
+        raise AttributeError(
+            f"'{self.name() if 'label' in self.__dict__ else 'OpNode'}' object has no attribute '{name}'"
+        )
 
 
 def fit(grad: Any, like: Like | None) -> Any:

@@ -66,7 +66,9 @@ def grad(
     roots = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
     wanted = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     if allow_unused is False and materialize_grads:
-        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
     if is_grads_batched:
         return _batched_grad(roots, wanted, grad_outputs, retain_graph, create_graph, allow_unused)
     if not wanted:
@@ -96,9 +98,7 @@ def _batched_grad(roots: Any, wanted: Any, grad_outputs: Any, keep: Any, create_
     columns = list(zip(*rows))
     if stack is not None:
         return tuple(None if c[0] is None else stack(c) for c in columns)
-    return tuple(
-        None if c[0] is None else tensors.from_array(np.stack([g._array() for g in c])) for c in columns
-    )
+    return tuple(None if c[0] is None else tensors.from_array(np.stack([g._array() for g in c])) for c in columns)
 
 
 def _root_grads(roots: Sequence[Tensor], given: Any, create_graph: bool) -> list[Tensor]:

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 from flambeau.cuda import amp, nvtx
 from flambeau.cuda.streams import Event, Stream, StreamContext
 from flambeau.devices import require_cpu
-from flambeau.methods.legacy import cuda_typed as _typed
 from flambeau.methods.legacy import cuda_typed
+from flambeau.methods.legacy import cuda_typed as _typed
 
 _MESSAGE = "Torch not compiled with CUDA enabled"
 
@@ -70,16 +70,25 @@ def _nothing(name: str, result: Any = None) -> Any:
     return function
 
 
-manual_seed, manual_seed_all, seed, seed_all = (_nothing(n) for n in ("manual_seed", "manual_seed_all", "seed", "seed_all"))
+manual_seed, manual_seed_all, seed, seed_all = (
+    _nothing(n) for n in ("manual_seed", "manual_seed_all", "seed", "seed_all")
+)
 empty_cache, ipc_collect = _nothing("empty_cache"), _nothing("ipc_collect")
-reset_peak_memory_stats, reset_max_memory_allocated = _nothing("reset_peak_memory_stats"), _nothing("reset_max_memory_allocated")
+reset_peak_memory_stats, reset_max_memory_allocated = (
+    _nothing("reset_peak_memory_stats"),
+    _nothing("reset_max_memory_allocated"),
+)
 set_per_process_memory_fraction = _nothing("set_per_process_memory_fraction")
 memory_allocated, max_memory_allocated = _nothing("memory_allocated", 0), _nothing("max_memory_allocated", 0)
 memory_reserved, max_memory_reserved = _nothing("memory_reserved", 0), _nothing("max_memory_reserved", 0)
 memory_cached, max_memory_cached = _nothing("memory_cached", 0), _nothing("max_memory_cached", 0)
 memory_summary, get_arch_list = _nothing("memory_summary", ""), _nothing("get_arch_list", [])
 get_rng_state_all, initial_seed = _nothing("get_rng_state_all", []), _absent("initial_seed")
-set_rng_state_all, get_rng_state, set_rng_state = _nothing("set_rng_state_all"), _absent("get_rng_state"), _absent("set_rng_state")
+set_rng_state_all, get_rng_state, set_rng_state = (
+    _nothing("set_rng_state_all"),
+    _absent("get_rng_state"),
+    _absent("set_rng_state"),
+)
 memory_stats = _nothing("memory_stats", {})
 
 

@@ -75,7 +75,11 @@ def _needs_group(name: str) -> Any:
     return function
 
 
-get_rank, get_world_size, get_backend = _needs_group("get_rank"), _needs_group("get_world_size"), _needs_group("get_backend")
+get_rank, get_world_size, get_backend = (
+    _needs_group("get_rank"),
+    _needs_group("get_world_size"),
+    _needs_group("get_backend"),
+)
 barrier, all_reduce, all_gather = _needs_group("barrier"), _needs_group("all_reduce"), _needs_group("all_gather")
 broadcast, reduce, scatter, gather = (_needs_group(n) for n in ("broadcast", "reduce", "scatter", "gather"))
 send, recv, isend, irecv = (_needs_group(n) for n in ("send", "recv", "isend", "irecv"))

@@ -129,7 +129,17 @@ def dim_order(self: Tensor) -> tuple[int, ...]:
     return tuple(sorted(range(self.ndim), key=lambda d: (-self._strides[d], d)))
 
 
-for _flag in ("is_cuda", "is_sparse", "is_quantized", "is_meta", "is_mps", "is_mkldnn", "is_nested", "is_xpu", "is_sparse_csr"):
+for _flag in (
+    "is_cuda",
+    "is_sparse",
+    "is_quantized",
+    "is_meta",
+    "is_mps",
+    "is_mkldnn",
+    "is_nested",
+    "is_xpu",
+    "is_sparse_csr",
+):
     members[_flag] = property(lambda self: False)
 members["is_cpu"] = property(lambda self: True)
 members["itemsize"] = property(lambda self: self.dtype.itemsize)

@@ -64,7 +64,8 @@ def trunc_normal_(
     """Fill from the normal distribution cut off outside [a, b]."""
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
-            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be incorrect.",
+            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be "
+            "incorrect.",
             stacklevel=2,
         )
     inside = _normal_cdf((b - mean) / std) - _normal_cdf((a - mean) / std)
@@ -242,8 +243,16 @@ def _deprecated(name: str, function: Callable) -> Callable:
     return old
 
 
-uniform, normal, constant = (_deprecated(n, f) for n, f in (("uniform", uniform_), ("normal", normal_), ("constant", constant_)))
+uniform, normal, constant = (
+    _deprecated(n, f) for n, f in (("uniform", uniform_), ("normal", normal_), ("constant", constant_))
+)
 eye, dirac, orthogonal = (_deprecated(n, f) for n, f in (("eye", eye_), ("dirac", dirac_), ("orthogonal", orthogonal_)))
-xavier_uniform, xavier_normal = _deprecated("xavier_uniform", xavier_uniform_), _deprecated("xavier_normal", xavier_normal_)
-kaiming_uniform, kaiming_normal = _deprecated("kaiming_uniform", kaiming_uniform_), _deprecated("kaiming_normal", kaiming_normal_)
+xavier_uniform, xavier_normal = (
+    _deprecated("xavier_uniform", xavier_uniform_),
+    _deprecated("xavier_normal", xavier_normal_),
+)
+kaiming_uniform, kaiming_normal = (
+    _deprecated("kaiming_uniform", kaiming_uniform_),
+    _deprecated("kaiming_normal", kaiming_normal_),
+)
 sparse = _deprecated("sparse", sparse_)

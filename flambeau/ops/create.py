@@ -63,8 +63,10 @@ def _nested(data: Any, dtype: DType | None) -> np.ndarray:
         inferred = dtype or dtypes.of_number(data)
         return _number(data, inferred)
     if isinstance(data, str) or not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
-        raise TypeError(f"new(): invalid data type '{type(data).__name__}'") if isinstance(data, str) else RuntimeError(
-            f"Could not infer dtype of {type(data).__name__}"
+        raise (
+            TypeError(f"new(): invalid data type '{type(data).__name__}'")
+            if isinstance(data, str)
+            else RuntimeError(f"Could not infer dtype of {type(data).__name__}")
         )
     shape = _shape_of(data)
     leaves: list[Any] = []
@@ -84,7 +86,11 @@ def _number(value: Any, d: DType) -> np.ndarray:
                 "value cannot be converted to type " + d.name + " without overflow" if abs(value) < 1 << 63
                 else "Overflow when unpacking long long"
             )  # fmt: skip
-    return np.array(value).astype(d.np) if not isinstance(value, int) or abs(value) < 1 << 63 else np.array(float(value), d.np)
+    return (
+        np.array(value).astype(d.np)
+        if not isinstance(value, int) or abs(value) < 1 << 63
+        else np.array(float(value), d.np)
+    )
 
 
 def _numbers(plain: list[Any], d: DType) -> np.ndarray:
@@ -96,7 +102,9 @@ def _numbers(plain: list[Any], d: DType) -> np.ndarray:
                 return np.array([_number(v, d) for v in plain], d.np)
         return np.array(plain, d.np)
     if d.category == dtypes.FLOAT:
-        return np.array([float(v) if not isinstance(v, complex) else float(v.real) for v in plain], np.float64).astype(d.np)
+        return np.array([float(v) if not isinstance(v, complex) else float(v.real) for v in plain], np.float64).astype(
+            d.np
+        )
     return np.array(plain).astype(d.np)
 
 
@@ -176,10 +184,14 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
     if any(s < 0 for s in ndarray.strides):
         raise ValueError(
             "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
-            "currently supported. (You can probably work around this by making a copy of your array with array.copy().) "
+            "currently supported. (You can probably work around this by making a copy of your array with "
+            "array.copy().) "
         )
     if not ndarray.dtype.isnative:
-        raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte orders is currently not supported.")
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. Conversion between byte orders "
+            "is currently not supported."
+        )
     dtypes.of(ndarray.dtype)
     if not ndarray.flags.writeable:
         warn_once(
@@ -198,10 +210,14 @@ def frombuffer(buffer: Any, *, dtype: DType, count: int = -1, offset: int = 0, r
     if len(view) == 0:
         raise ValueError(f"both buffer length ({len(view)}) and count ({count}) must not be 0")
     if not 0 <= offset < len(view):
-        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({len(view)} bytes) minus 1")
+        raise ValueError(
+            f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({len(view)} bytes) "
+            "minus 1"
+        )
     if count < 0 and available % dtype.itemsize:
         raise ValueError(
-            f"buffer length ({available} bytes) after offset ({offset} bytes) must be a multiple of element size ({dtype.itemsize})"
+            f"buffer length ({available} bytes) after offset ({offset} bytes) must be a multiple of element size "
+            f"({dtype.itemsize})"
         )
     n = available // dtype.itemsize if count < 0 else count
     if n * dtype.itemsize > available:
@@ -473,7 +489,9 @@ def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: Any
 def complex_(real: Tensor, imag: Tensor) -> Tensor:
     """A complex tensor from its parts."""
     if real.dtype is not imag.dtype:
-        raise RuntimeError(f"Expected object of scalar type {real.dtype} but got scalar type {imag.dtype} for second argument")
+        raise RuntimeError(
+            f"Expected object of scalar type {real.dtype} but got scalar type {imag.dtype} for second argument"
+        )
     return (real + imag * 1j).to(real.dtype.to_complex())
 
 
@@ -513,4 +531,3 @@ fill_op = op(
 def zero_(self: Tensor) -> Tensor:
     """Every element as zero, in place."""
     return self.fill_(0)
-

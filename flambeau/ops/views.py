@@ -92,7 +92,6 @@ select_op = dropping("select", select_layout, samples=lambda t: [call(t(3, 4), d
 slice_op = dropping("slice", slice_layout, samples=lambda t: [call(t(5, 4), dim=0, start=1, length=2, step=2)])
 
 
-
 @public("torch Tensor")
 def select(input: Tensor, dim: int, index: int) -> Tensor:
     """The slice of `input` at `index` of `dim`, as a view without that dimension."""
@@ -504,7 +503,8 @@ def view_dtype(x: Tensor, dtype: DType) -> Tensor:
         raise RuntimeError(f"self.dim() cannot be 0 to view {x.dtype} as {dtype} (different element sizes)")
     if x._strides[-1] != 1:
         raise RuntimeError(
-            f"self.stride(-1) must be 1 to view {x.dtype} as {dtype} (different element sizes), but got {x._strides[-1]}"
+            f"self.stride(-1) must be 1 to view {x.dtype} as {dtype} (different element sizes), but got "
+            f"{x._strides[-1]}"
         )
     if new < old:
         times = old // new
@@ -550,7 +550,9 @@ def view_as_real(input: Tensor) -> Tensor:
 def view_as_complex(input: Tensor) -> Tensor:
     """Pairs of real numbers in the last dimension as a complex tensor."""
     if not input.dtype.is_floating_point:
-        raise RuntimeError(f"view_as_complex is only supported for floating point tensors, but got a tensor of {input.dtype}")
+        raise RuntimeError(
+            f"view_as_complex is only supported for floating point tensors, but got a tensor of {input.dtype}"
+        )
     if not input._shape or input._shape[-1] != 2:
         raise RuntimeError("Tensor must have a last dimension of size 2")
     if input.requires_grad:

@@ -65,7 +65,9 @@ def checkpoint(
         return run(*args)  # gradients flow to parameters only: keep the graph
 
 
-def checkpoint_sequential(functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any) -> Any:
+def checkpoint_sequential(
+    functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any
+) -> Any:
     """A Sequential in `segments` checkpointed pieces."""
     layers: Sequence[Callable] = list(functions.children()) if hasattr(functions, "children") else list(functions)
     size = len(layers) // segments

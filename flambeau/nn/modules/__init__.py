@@ -47,10 +47,13 @@ def _layers() -> dict[str, type]:
         name: member
         for file in _FILES
         for name, member in vars(file).items()
-        if isinstance(member, type) and issubclass(member, Module) and not name.startswith("_") and name not in _INTERNAL
+        if isinstance(member, type)
+        and issubclass(member, Module)
+        and not name.startswith("_")
+        and name not in _INTERNAL
     }
 
 
 layers = _layers()
 globals().update(layers)
-__all__ = ["Module", *layers]
+__all__ = ["Module", "lazy", "module", "utils", *layers]

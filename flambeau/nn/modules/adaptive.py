@@ -49,7 +49,9 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         for i, (low, high) in enumerate(pairwise(self.cutoffs)):
             width = int(in_features // (div_value ** (i + 1)))
             self.tail.append(
-                Sequential(Linear(in_features, width, bias=False, **made), Linear(width, high - low, bias=False, **made))
+                Sequential(
+                    Linear(in_features, width, bias=False, **made), Linear(width, high - low, bias=False, **made)
+                )
             )
 
     def reset_parameters(self) -> None:
@@ -94,7 +96,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             raise RuntimeError("Input and target should have the same size in the batch dimension.")
         if input.ndim != target.ndim + 1:
             raise RuntimeError(
-                f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs with size {input.size()}"
+                f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs with "
+                f"size {input.size()}"
             )
 
     def _full_log_prob(self, input: Tensor, head_output: Tensor) -> Tensor:

@@ -39,7 +39,9 @@ class _ConvNd(Module):
         self._check_padding()
         channels = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)
         self.weight = Parameter(ops.empty((*channels, *self.kernel_size), device=device, dtype=dtype))
-        self.register_parameter("bias", Parameter(ops.empty(out_channels, device=device, dtype=dtype)) if bias else None)
+        self.register_parameter(
+            "bias", Parameter(ops.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        )
         self.reset_parameters()
 
     def _check_padding(self) -> None:
@@ -169,7 +171,8 @@ class _ConvTransposeNd(_ConvNd):
             output_size = output_size[-n:]
         if len(output_size) != n:
             raise ValueError(
-                f"ConvTranspose{n}D: for {input.ndim}D input, output_size must have {n} or {n + 2} elements (got {len(output_size)})"
+                f"ConvTranspose{n}D: for {input.ndim}D input, output_size must have {n} or {n + 2} elements (got "
+                f"{len(output_size)})"
             )
         least = [
             (input.size(d - n) - 1) * s - 2 * p + dil * (k - 1) + 1

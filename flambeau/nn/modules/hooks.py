@@ -42,7 +42,9 @@ class _Global:
 GLOBAL = _Global()
 
 
-def register_module_forward_hook(hook: Callable, *, with_kwargs: bool = False, always_call: bool = False) -> RemovableHandle:
+def register_module_forward_hook(
+    hook: Callable, *, with_kwargs: bool = False, always_call: bool = False
+) -> RemovableHandle:
     """Call `hook(module, input, output)` after every module's forward."""
     return GLOBAL.register(GLOBAL.forward, hook)
 
@@ -125,7 +127,8 @@ class HookMethods:
         """Call `hook(module, grad_input, grad_output)` when they are known; it may return a new grad_input."""
         if self._is_full_backward_hook is False:
             raise RuntimeError(
-                "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only one of them."
+                "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use "
+                "only one of them."
             )
         self._is_full_backward_hook = True
         return self._register("_backward_hooks", hook, prepend)
@@ -188,7 +191,9 @@ def call_with_hooks(module: Any, args: tuple, kwargs: dict) -> Any:
                     extra = (kwargs,) if key in module._forward_hooks_with_kwargs else ()
                     hook(module, args, *extra, result)
                 except Exception as error:
-                    warnings.warn(f"module forward hook with ``always_call=True`` raised an exception: {error}", stacklevel=2)
+                    warnings.warn(
+                        f"module forward hook with ``always_call=True`` raised an exception: {error}", stacklevel=2
+                    )
         raise
 
 
@@ -201,7 +206,9 @@ def _before(module: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
             continue
         if with_kwargs:
             if not (isinstance(out, tuple) and len(out) == 2):
-                raise RuntimeError(f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {out}.")
+                raise RuntimeError(
+                    f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {out}."
+                )
             args, kwargs = out
         else:
             args = out if isinstance(out, tuple) else (out,)

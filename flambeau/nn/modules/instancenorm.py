@@ -34,7 +34,8 @@ class _InstanceNorm(_NormBase):
             return
         if self.affine:
             raise ValueError(
-                f"expected input's size at dim={dim} to match num_features ({self.num_features}), but got: {input.size(dim)}."
+                f"expected input's size at dim={dim} to match num_features ({self.num_features}), but got: "
+                f"{input.size(dim)}."
             )
         warnings.warn(
             f"input's size at dim={dim} does not match num_features. You can silence this warning by not passing in "

@@ -56,7 +56,8 @@ def layer(name: str, function: Callable, doc: str = "", shown: Callable | None =
     __init__.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     module = sys._getframe(1).f_globals["__name__"]
     namespace = {
-        "__init__": __init__, "__module__": module, "__doc__": doc or f"`nn.functional.{function.__name__}` as a layer.",
+        "__init__": __init__, "__module__": module,
+        "__doc__": doc or f"`nn.functional.{function.__name__}` as a layer.",
         "function": staticmethod(function), "settings": settings,
     }  # fmt: skip
     if shown is not None:

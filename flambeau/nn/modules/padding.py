@@ -50,7 +50,8 @@ class _ZeroPadNd(_ConstantPadNd):
 def _family(name: str, base: type, doc: str, **fields: Any) -> Any:
     """The 1d, 2d and 3d classes of a kind of padding."""
     return tuple(
-        type(base)(f"{name}{n}d", (base,), {"dims": n, "__doc__": doc, "__module__": __name__, **fields}) for n in (1, 2, 3)
+        type(base)(f"{name}{n}d", (base,), {"dims": n, "__doc__": doc, "__module__": __name__, **fields})
+        for n in (1, 2, 3)
     )
 
 

@@ -51,12 +51,17 @@ class RNNBase(Module):
         self.reset_parameters()
 
     @staticmethod
-    def _check_arguments(input_size: int, hidden_size: int, num_layers: int, dropout: Any, proj_size: int, mode: str) -> None:
+    def _check_arguments(
+        input_size: int, hidden_size: int, num_layers: int, dropout: Any, proj_size: int, mode: str
+    ) -> None:
         if not isinstance(dropout, (int, float)) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
-            raise ValueError("dropout should be a number in range [0, 1] representing the probability of an element being zeroed")
+            raise ValueError(
+                "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
+            )
         if dropout > 0 and num_layers == 1:
             warnings.warn(
-                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers "
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
+                "num_layers "
                 f"greater than 1, but got dropout={dropout} and num_layers={num_layers}",
                 stacklevel=4,
             )
@@ -106,7 +111,9 @@ class RNNBase(Module):
         if not packed and data.ndim not in (2, 3):
             raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {data.ndim}D instead")
         if data.shape[-1] != self.input_size:
-            raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {data.shape[-1]}")
+            raise RuntimeError(
+                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {data.shape[-1]}"
+            )
         batched = packed or data.ndim == 3
         first = self.batch_first and batched and not packed
         if not batched:
@@ -135,7 +142,10 @@ class RNNBase(Module):
         for state, size, name in zip(given, sizes, names):
             if state.ndim != (3 if batched else 2):
                 kind = "3-D" if batched else "2-D"
-                raise RuntimeError(f"For {'batched' if batched else 'unbatched'} {data.ndim}-D input, hx should also be {kind} but got {state.ndim}-D tensor")
+                raise RuntimeError(
+                    f"For {'batched' if batched else 'unbatched'} {data.ndim}-D input, hx should also be {kind} "
+                    f"but got {state.ndim}-D tensor"
+                )
             state = state if batched else state.unsqueeze(1)
             self._check(data, state, size, name, batch)
             prepared.append(state if order is None else state.index_select(1, order))
@@ -147,7 +157,9 @@ class RNNBase(Module):
         return state if batched else state.squeeze(1)
 
     def _run(self, data: Tensor, sizes: Tensor | None, hidden: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        function = {"LSTM": nn_ops.lstm, "GRU": nn_ops.gru, "RNN_TANH": nn_ops.rnn_tanh, "RNN_RELU": nn_ops.rnn_relu}[self.mode]
+        function = {"LSTM": nn_ops.lstm, "GRU": nn_ops.gru, "RNN_TANH": nn_ops.rnn_tanh, "RNN_RELU": nn_ops.rnn_relu}[
+            self.mode
+        ]
         state = tuple(hidden) if self.mode == "LSTM" else hidden[0]
         rest = (self._flat_weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
         out, *new = function(data, state, *rest, False) if sizes is None else function(data, sizes, state, *rest)
@@ -172,7 +184,8 @@ class RNNBase(Module):
 class RNN(RNNBase):
     """Elman network: `h' = tanh(W_ih x + b_ih + W_hh h + b_hh)` (or relu). Input (L, N, H_in)."""
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh",
+                 bias: bool = True,
                  batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, device: Any = None,
                  dtype: Any = None) -> None:  # fmt: skip
         if nonlinearity not in ("tanh", "relu"):
@@ -184,7 +197,10 @@ class RNN(RNNBase):
 
 
 class LSTM(RNNBase):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997). Input (L, N, H_in), state (h, c) of (D*layers, N, H)."""
+    """Long short-term memory (Hochreiter and Schmidhuber 1997).
+
+    Input (L, N, H_in), state (h, c) of (D*layers, N, H).
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__("LSTM", *args, **kwargs)
@@ -202,7 +218,9 @@ class GRU(RNNBase):
 class RNNCellBase(Module):
     """One step of a recurrent layer."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool, num_chunks: int, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool, num_chunks: int, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         rows = num_chunks * hidden_size
@@ -238,7 +256,8 @@ class RNNCellBase(Module):
 class RNNCell(RNNCellBase):
     """One step of an Elman network: (N, H_in), (N, H) to (N, H)."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", device: Any = None,
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh",
+                 device: Any = None,
                  dtype: Any = None) -> None:  # fmt: skip
         super().__init__(input_size, hidden_size, bias, 1, device, dtype)
         self.nonlinearity = nonlinearity
@@ -253,7 +272,9 @@ class RNNCell(RNNCellBase):
 class LSTMCell(RNNCellBase):
     """One step of an LSTM: (N, H_in), ((N, H), (N, H)) to ((N, H), (N, H))."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__(input_size, hidden_size, bias, 4, device, dtype)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -264,7 +285,9 @@ class LSTMCell(RNNCellBase):
 class GRUCell(RNNCellBase):
     """One step of a GRU: (N, H_in), (N, H) to (N, H)."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__(input_size, hidden_size, bias, 3, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:

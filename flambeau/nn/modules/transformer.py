@@ -58,7 +58,9 @@ class _Block(Module):
 
     sublayers = 2
 
-    def _attend(self, attention: Module, query: Tensor, memory: Tensor, mask: Any, padding: Any, causal: bool) -> Tensor:
+    def _attend(
+        self, attention: Module, query: Tensor, memory: Tensor, mask: Any, padding: Any, causal: bool
+    ) -> Tensor:
         return attention(
             query, memory, memory, attn_mask=mask, key_padding_mask=padding, is_causal=causal, need_weights=False
         )[0]
@@ -101,7 +103,9 @@ class TransformerDecoderLayer(_Block):
         )
         x = self._residual(
             x, 2,
-            lambda q: self._attend(self.multihead_attn, q, memory, memory_mask, memory_key_padding_mask, memory_is_causal),
+            lambda q: self._attend(
+                self.multihead_attn, q, memory, memory_mask, memory_key_padding_mask, memory_is_causal
+            ),
         )  # fmt: skip
         return self._residual(x, 3, self._feed_forward)
 
@@ -142,7 +146,8 @@ class TransformerDecoder(Module):
         for block in self.layers:
             tgt = block(
                 tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask, tgt_key_padding_mask=tgt_key_padding_mask,
-                memory_key_padding_mask=memory_key_padding_mask, tgt_is_causal=bool(tgt_is_causal) and tgt_mask is not None,
+                memory_key_padding_mask=memory_key_padding_mask,
+                tgt_is_causal=bool(tgt_is_causal) and tgt_mask is not None,
                 memory_is_causal=memory_is_causal,
             )  # fmt: skip
         return tgt if self.norm is None else self.norm(tgt)

@@ -21,7 +21,8 @@ class DataParallel(Module):
 
 
 def data_parallel(
-    module: Module, inputs: Any, device_ids: Any = None, output_device: Any = None, dim: int = 0, module_kwargs: Any = None
+    module: Module, inputs: Any, device_ids: Any = None, output_device: Any = None, dim: int = 0,
+    module_kwargs: Any = None,
 ) -> Any:  # fmt: skip
     """Call a module on its inputs: there is one device."""
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)

@@ -73,7 +73,8 @@ class ParametrizationList(ModuleList):
         source = self._invert(original)
         if not isinstance(source, (Tensor, Sequence)):
             raise ValueError(
-                f"'right_inverse' must return a Tensor or a Sequence of tensors (list, tuple...). Got {type(source).__name__}"
+                "'right_inverse' must return a Tensor or a Sequence of tensors (list, tuple...). Got "
+                f"{type(source).__name__}"
             )
         self.is_tensor = isinstance(source, Tensor)
         self.ntensors = 1 if self.is_tensor else len(source)
@@ -130,7 +131,8 @@ class ParametrizationList(ModuleList):
                 raise ValueError(f"`right_inverse` should return a tensor. Got {type(value).__name__}")
             if value.dtype != self.original.dtype:
                 raise ValueError(
-                    f"The tensor returned by `right_inverse` has dtype {value.dtype} while `original` has dtype {self.original.dtype}"
+                    f"The tensor returned by `right_inverse` has dtype {value.dtype} while `original` has dtype "
+                    f"{self.original.dtype}"
                 )
             self.original.set_(value)
             return
@@ -138,19 +140,25 @@ class ParametrizationList(ModuleList):
             raise ValueError(f"'right_inverse' must return a sequence of tensors. Got {type(value).__name__}.")
         if len(value) != self.ntensors:
             raise ValueError(
-                f"'right_inverse' must return a sequence of tensors of length {self.ntensors}. Got a sequence of length {len(value)}."
+                f"'right_inverse' must return a sequence of tensors of length {self.ntensors}. Got a sequence of "
+                f"length {len(value)}."
             )
         for i, tensor in enumerate(value):
             held = getattr(self, f"original{i}")
             if held.dtype != tensor.dtype:
                 raise ValueError(
-                    f"Tensor {i} returned by `right_inverse` has dtype {tensor.dtype} while `original{i}` has dtype {held.dtype}"
+                    f"Tensor {i} returned by `right_inverse` has dtype {tensor.dtype} while `original{i}` has "
+                    f"dtype {held.dtype}"
                 )
             held.set_(tensor)
 
     def forward(self) -> Tensor:
         first, *others = self
-        x = first(self.original) if self.is_tensor else first(*(getattr(self, f"original{i}") for i in range(self.ntensors)))
+        x = (
+            first(self.original)
+            if self.is_tensor
+            else first(*(getattr(self, f"original{i}") for i in range(self.ntensors)))
+        )
         for module in others:
             x = module(x)
         return x
@@ -200,7 +208,9 @@ def _inject_property(module: Module, tensor_name: str) -> None:
     setattr(type(module), tensor_name, property(get, put))
 
 
-def register_parametrization(module: Module, tensor_name: str, parametrization: Module, *, unsafe: bool = False) -> Module:
+def register_parametrization(
+    module: Module, tensor_name: str, parametrization: Module, *, unsafe: bool = False
+) -> Module:
     """Let `module.<tensor_name>` be computed by `parametrization` from what it was.
 
     The module's class becomes `Parametrized<its name>`; the originals are in
@@ -226,7 +236,8 @@ def register_parametrization(module: Module, tensor_name: str, parametrization: 
         module.parametrizations[tensor_name] = chain
     else:
         raise ValueError(
-            f"Module '{module}' does not have a parameter, a buffer, or a parametrized element with name '{tensor_name}'"
+            f"Module '{module}' does not have a parameter, a buffer, or a parametrized element with name "
+            f"'{tensor_name}'"
         )
     return module
 
@@ -293,7 +304,9 @@ def type_before_parametrizations(module: Module) -> type:
     return type(module).__bases__[0] if is_parametrized(module) else type(module)
 
 
-def transfer_parametrizations_and_params(from_module: Module, to_module: Module, tensor_name: str | None = None) -> Module:
+def transfer_parametrizations_and_params(
+    from_module: Module, to_module: Module, tensor_name: str | None = None
+) -> Module:
     """Register on one module the parametrizations of another, over the same originals."""
     if not is_parametrized(from_module):
         return to_module
