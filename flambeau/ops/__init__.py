@@ -21,6 +21,7 @@ from flambeau.ops import (  # noqa: F401
     grids,
     index,
     join,
+    lowrank,
     masking,
     matrices,
     matrix_functions,

@@ -256,6 +256,32 @@ def argwhere(input: Tensor) -> Tensor:
     return nonzero(input)
 
 
+@public("torch Tensor")
+def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
+    """The first `size` rows of `nonzero`, filled up with `fill_value`: a shape that does not depend on the data."""
+    found = nonzero(input)._array()[:size]
+    rows = np.full((size, found.shape[1]), fill_value, np.int64)
+    rows[: len(found)] = found
+    return from_array(rows)
+
+
+@public("torch")
+def unravel_index(indices: Tensor, shape: int | Sequence[int]) -> tuple[Tensor, ...]:
+    """Flat indices as one index tensor for each dimension of `shape`.
+
+    >>> unravel_index(tensor([5, 7]), (3, 4))
+    (tensor([1, 1]), tensor([1, 3]))
+    """
+    if indices.dtype.category > dtypes.INTEGER or indices.dtype is dtypes.bool_:
+        raise TypeError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    left, places = indices._array(), []
+    for n in reversed(sizes):
+        places.append(from_array(np.asarray(left % n)))
+        left = left // n
+    return tuple(reversed(places))
+
+
 @public("torch Tensor", out=True)
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where `mask` is true, in one dimension; both broadcast together."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,6 +16,7 @@ from flambeau.ops.apply import type_name
 from flambeau.ops.copies import cast, clone
 from flambeau.ops.create import eye
 from flambeau.ops.decompose import eigvalsh, svdvals
+from flambeau.ops.elementwise import conj
 from flambeau.ops.join import cat
 from flambeau.ops.matrices import require_float, require_matrix, require_square
 from flambeau.ops.norms import vector_norm
@@ -337,15 +339,41 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
 def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     """The first columns of the product of Householder reflections, as QR keeps them."""
     m, n = A._shape[-2:]
-    Q = eye(m, n, dtype=A.dtype)
-    for i in reversed(range(tau._shape[-1])):
-        v = cat([A.new_zeros((*A._shape[:-2], i)), A.new_ones((*A._shape[:-2], 1)), A[..., i + 1 :, i]], -1)
-        column = unsqueeze(v, -1)
-        Q = Q - unsqueeze(unsqueeze(tau[..., i], -1), -1) * (column @ (adjoint(column) @ Q))
-    return Q
+    return _reflected(A, eye(m, n, dtype=A.dtype), reversed(range(tau._shape[-1])), tau)
 
 
 public("torch Tensor", name="orgqr", out=True)(householder_product)
+
+
+def _reflected(A: Tensor, X: Tensor, order: Iterable[int], scale: Tensor) -> Tensor:
+    """X after reflections by the columns under A's diagonal, one after the other."""
+    for i in order:
+        v = cat([A.new_zeros((*A._shape[:-2], i)), A.new_ones((*A._shape[:-2], 1)), A[..., i + 1 :, i]], -1)
+        column = unsqueeze(v, -1)
+        X = X - unsqueeze(unsqueeze(scale[..., i], -1), -1) * (column @ (adjoint(column) @ X))
+    return X
+
+
+@public("torch Tensor")
+def geqrf(input: Tensor) -> Any:
+    """The QR decomposition as LAPACK packs it: R with Householder vectors below it, and their factors."""
+    require_matrix("geqrf", input, "input")
+    require_float("geqrf", input, "geqrf_cpu")
+    array = input.detach()._array()
+    flat = [np.linalg.qr(matrix, "raw") for matrix in array.reshape(-1, *array.shape[-2:])]
+    k = min(array.shape[-2:])
+    packed = np.array([h.T for h, _ in flat], array.dtype).reshape(array.shape)
+    factors = np.array([tau for _, tau in flat], array.dtype).reshape(*array.shape[:-2], k)
+    return return_types.geqrf((from_array(packed), from_array(factors)))
+
+
+@public("torch Tensor", out=True)
+def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
+    """`other` multiplied by the Q that `geqrf` packs (its adjoint if `transpose`), from the left or the right."""
+    if not left:
+        return adjoint(ormqr(input, tau, adjoint(other), True, not transpose))
+    forward = range(tau._shape[-1])
+    return _reflected(input, other, forward if transpose else reversed(forward), conj(tau) if transpose else tau)
 
 # -- names that PyTorch has removed ----------------------------------------------------------------------------
 

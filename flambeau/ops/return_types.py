@@ -53,6 +53,7 @@ aminmax = _type("aminmax", "min", "max")
 histogram = _type("histogram", "hist", "bin_edges")
 frexp = _type("frexp", "mantissa", "exponent")
 
+geqrf = _type("geqrf", "a", "tau")
 linalg_cholesky_ex = _type("linalg_cholesky_ex", "L", "info")
 linalg_eig = _type("linalg_eig", "eigenvalues", "eigenvectors")
 linalg_eigh = _type("linalg_eigh", "eigenvalues", "eigenvectors")

@@ -15,7 +15,7 @@ from flambeau.ops.gathering import index_select_op
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
-from flambeau.ops.views import diagonal, diagonal_op, embed_op, expand, reshape, unsqueeze
+from flambeau.ops.views import as_strided, diagonal, diagonal_op, embed_op, expand, reshape, unsqueeze
 from flambeau.shape import (
     Ints,
     channels_last_strides,
@@ -350,6 +350,24 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """All elements on the diagonal of a matrix."""
     return diag_embed(reshape(input, (-1,)), offset)
+
+
+@public("Tensor", name="fill_diagonal_")
+def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """One value on the main diagonal, in place; `wrap` starts again below a tall matrix's last row."""
+    if self.ndim < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    shape = self._shape
+    if self.ndim > 2 and len(set(shape)) != 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    step = sum(self._strides)
+    as_strided(self, (min(shape),), (step,), self._offset).fill_(fill_value)
+    if wrap and self.ndim == 2 and shape[0] > shape[1] + 1:
+        rows, columns = shape
+        for top in range(columns + 1, rows, columns + 1):
+            start = self._offset + top * self._strides[0]
+            as_strided(self, (min(rows - top, columns),), (step,), start).fill_(fill_value)
+    return self
 
 
 def _meta_trace(x: Tensor) -> Meta:

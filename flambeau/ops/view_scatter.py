@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from flambeau.engine.execute import Meta
 from flambeau.ops.op import Op, camel, op, public
 from flambeau.ops.samples import call
-from flambeau.ops.views import diagonal_op, select_op, slice_op
+from flambeau.ops.views import as_strided_op, diagonal_op, select_op, slice_op
 from flambeau.shape import contiguous_strides, wrap_dim
 from flambeau.tensors import Tensor
 
@@ -76,3 +77,12 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
     """A copy of `input` with `src` on a diagonal."""
     params = {"k": offset, "dim1": wrap_dim(dim1, input.ndim), "dim2": wrap_dim(dim2, input.ndim)}
     return view_scatter_op(input, src, of=diagonal_op, params=params)
+
+
+@public("torch Tensor")
+def as_strided_scatter(
+    input: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
+) -> Tensor:
+    """A copy of `input` with `src` in the place of `input.as_strided(size, stride, storage_offset)`."""
+    params = {"size": tuple(size), "stride": tuple(stride), "start": storage_offset or 0}
+    return view_scatter_op(input, src, of=as_strided_op, params=params)

@@ -1,7 +1,12 @@
 """Images: data sets, transforms, models and tools, with torchvision's API."""
 
 from flambeau.vision import datasets, io, models, ops, transforms, utils
-from flambeau.vision.io import get_image_backend, get_video_backend, set_image_backend, set_video_backend
+from flambeau.vision.backends import (
+    get_image_backend,
+    get_video_backend,
+    set_image_backend,
+    set_video_backend,
+)
 
 __version__ = "0.28.0"  # of the torchvision whose API this is
 

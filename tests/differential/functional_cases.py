@@ -371,6 +371,23 @@ CELLS = """
 ~torch.rnn_tanh(t(6, 3, 4), t(2, 3, 5), [t(5, 4), t(5, 5), t(5, 4), t(5, 5)], False, 1, 0.0, False, True, False)
 """
 
+TORCH_FORMS = """
+~torch.margin_ranking_loss(t(4), t(4), i(4, high=2) * 2 - 1, 0.3, 2)
+~torch.hinge_embedding_loss(t(4), i(4, high=2) * 2 - 1, 0.3)
+~torch.cosine_embedding_loss(t(4, 3), t(4, 3), i(4, high=2) * 2 - 1, reduction=0)
+~torch.triplet_margin_loss(t(4, 3), t(4, 3), t(4, 3), 1.0, 2.0, 1e-6, True, 2)
+~torch.binary_cross_entropy_with_logits(t(3, 4), p(3, 4), None, p(4).detach(), 1)
+~torch.poisson_nll_loss(t(3, 4), p(3, 4).detach(), True, False, 1e-8, 1)
+~torch.kl_div(t(3, 4), p(3, 4), 2)
+~torch.ctc_loss(F.log_softmax(t(6, 2, 5), 2), v([[1, 2], [2, 3]]), (6, 6), (2, 1), 0, 2)
+~torch.grid_sampler(t(2, 3, 4, 5), t(2, 3, 3, 2), 0, 1, False)
+~torch.affine_grid_generator(t(2, 2, 3), (2, 3, 4, 5), True)
+~torch.convolution(t(2, 3, 8, 8), t(4, 3, 3, 3), t(4), (1, 1), (1, 1), (1, 1), False, (0, 0), 1)
+~torch.convolution(t(2, 3, 8), t(3, 4, 3), None, (2,), (1,), (1,), True, (1,), 1)
+~F.conv_tbc(t(6, 2, 3), t(3, 3, 4), t(4), 1)
+~F.linear_cross_entropy(t(4, 5), t(7, 5), i(4, high=7), linear_bias=t(7))
+"""
+
 # What is drawn at random is the same for the same seed.
 RANDOM = """
 F.dropout(t(5, 6), 0.3)
@@ -385,6 +402,9 @@ F.dropout3d(t(5, 6, 2, 2, 2), 0.4)
 ~F.dropout1d(t(6, 2), 0.4)
 ~F.rrelu(t(5, 6), training=True)
 ~F.gumbel_softmax(t(5, 6), tau=0.7)
+F.fractional_max_pool2d(t(2, 3, 8, 9), 3, output_size=(4, 5))
+F.fractional_max_pool2d(t(2, 3, 8, 9), 2, output_ratio=(0.5, 0.7), return_indices=True)
+F.fractional_max_pool3d(t(2, 3, 6, 6, 7), 2, output_size=(3, 4, 3))
 ~F.gumbel_softmax(t(5, 6), hard=True)
 ~F.scaled_dot_product_attention(t(2, 4, 5, 8), t(2, 4, 5, 8), t(2, 4, 5, 8), dropout_p=0.3)
 """

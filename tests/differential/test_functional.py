@@ -24,13 +24,13 @@ def calls(*tables: str) -> list[str]:
 
 CALLS = calls(
     cases.ACTIVATIONS, cases.CONVOLUTIONS, cases.POOLS, cases.NORMALISATION, cases.LOSSES, cases.TABLES,
-    cases.ATTENTION, cases.IMAGES, cases.CELLS, cases.RANDOM,
+    cases.ATTENTION, cases.IMAGES, cases.CELLS, cases.TORCH_FORMS, cases.RANDOM,
 )  # fmt: skip
 # PyTorch has no second derivative of these, or none that is worth comparing (drawn numbers, integers).
 NO_SECOND = (
     "grid_sample", "embedding_bag", "ctc_loss", "adaptive_max_pool", "antialias", "max_unpool", "one_hot", "F.lp_pool",
     "cosine_similarity", "pdist", "multilabel_margin", "multi_margin", "F.scaled_dot", "hardsigmoid",
-    "high=5) * 0 - 100", "scale_grad_by_freq",
+    "high=5) * 0 - 100", "scale_grad_by_freq", "grid_sampler", "conv_tbc",
 )  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def compare(ours: Any, theirs: Any, skip: set[str], where: str = "result") -> No
         if "gradient" not in where:
             assert ours.requires_grad == theirs.requires_grad, f"{where} requires grad: {ours.requires_grad}"
         if "order" not in skip:
-            assert tuple(ours.stride()) == tuple(theirs.stride()), f"{where}: {ours.stride()}, PyTorch {theirs.stride()}"
+            assert tuple(ours.stride()) == tuple(theirs.stride()), f"strides of {where}"
         if theirs.grad_fn is not None and "node" not in skip:
             assert ours.grad_fn.name() == theirs.grad_fn.name(), f"{where}: {ours.grad_fn.name()}"
         rtol, atol = TOLERANCE.get(str(theirs.dtype).removeprefix("torch."), (0, 0))

@@ -205,50 +205,78 @@ def _close(found: Tensor | None, expected: np.ndarray, what: str) -> None:
     np.testing.assert_allclose(array, expected, rtol=2e-5, atol=2e-6, err_msg=what)
 
 
+def _check_first(op: Op, call: Call, rng: np.random.Generator, what: str) -> None:
+    inputs = list(call.inputs)
+    weights = _weights_for(op, op(*inputs, **call.params), rng)
+    which, _, found = _gradients(op, inputs, call.params, weights)
+    assert any(g is not None for g in found)
+    for i, g in zip(which, found):
+        if not _has_rule(op, i, g):
+            continue
+        assert g is None or (g._shape == inputs[i]._shape and g.dtype is inputs[i].dtype)
+        expected = _numeric(lambda xs: _weighted_sum(op, op(*xs, **call.params), weights), inputs, i, 1e-6)
+        _close(g, expected, f"{what}, input {i}")
+
+
+def _check_second(op: Op, call: Call, rng: np.random.Generator, what: str) -> None:
+    inputs = list(call.inputs)
+    weights = _weights_for(op, op(*inputs, **call.params), rng)
+    which, leaves, first = _gradients(op, inputs, call.params, weights, create_graph=True)
+    seconds = [None if g is None else rng.uniform(0.5, 1.5, g._shape) for g in first]
+    pairs = [
+        (g, from_array(np.asarray(s).astype(g.dtype.np)))
+        for g, s in zip(first, seconds) if g is not None and g.requires_grad
+    ]  # fmt: skip
+    found: list[Any] = [None] * len(which)
+    if pairs:
+        found = list(grad([g for g, _ in pairs], leaves, [s for _, s in pairs], allow_unused=True))
+
+    def slope(xs: list[Any]) -> float:
+        _, _, gs = _gradients(op, xs, call.params, weights)
+        return sum(float(np.sum((s * g._array()).real)) for g, s in zip(gs, seconds) if g is not None)
+
+    for i, g, claimed in zip(which, found, first):
+        if _has_rule(op, i, claimed):
+            _close(g, _numeric(slope, inputs, i, 1e-6), f"{what}, input {i}")
+
+
 @pytest.mark.parametrize("name", filter(_differentiable, NAMES))
 def test_derivative(name: str) -> None:
-    op = ops[name]
     rng = np.random.default_rng(1)
-    for k, call in enumerate(samples_of(op)):
-        inputs = list(call.inputs)
-        weights = _weights_for(op, op(*inputs, **call.params), rng)
-        which, _, found = _gradients(op, inputs, call.params, weights)
-        assert any(g is not None for g in found)
-        for i, g in zip(which, found):
-            if not _has_rule(op, i, g):
-                continue
-            expected = _numeric(
-                lambda xs, call=call, weights=weights: _weighted_sum(op, op(*xs, **call.params), weights),
-                inputs, i, 1e-6,
-            )  # fmt: skip
-            assert g is None or (g._shape == inputs[i]._shape and g.dtype is inputs[i].dtype)
-            _close(g, expected, f"{name}, sample {k}, input {i}")
+    for k, call in enumerate(samples_of(ops[name])):
+        _check_first(ops[name], call, rng, f"{name}, sample {k}")
 
 
 @pytest.mark.parametrize("name", filter(_differentiable, NAMES))
 def test_second_derivative(name: str) -> None:
-    op = ops[name]
     rng = np.random.default_rng(2)
-    for k, call in enumerate(samples_of(op)):
-        inputs = list(call.inputs)
-        weights = _weights_for(op, op(*inputs, **call.params), rng)
-        which, leaves, first = _gradients(op, inputs, call.params, weights, create_graph=True)
-        seconds = [None if g is None else rng.uniform(0.5, 1.5, g._shape) for g in first]
-        pairs = [
-            (g, from_array(np.asarray(s).astype(g.dtype.np)))
-            for g, s in zip(first, seconds) if g is not None and g.requires_grad
-        ]  # fmt: skip
-        found: list[Any] = [None] * len(which)
-        if pairs:
-            found = list(grad([g for g, _ in pairs], leaves, [s for _, s in pairs], allow_unused=True))
+    for k, call in enumerate(samples_of(ops[name])):
+        _check_second(ops[name], call, rng, f"{name}, sample {k}")
 
-        def slope(xs: list[Any], call: Call = call, weights: Any = weights, seconds: Any = seconds) -> float:
-            _, _, gs = _gradients(op, xs, call.params, weights)
-            return sum(float(np.sum((s * g._array()).real)) for g, s in zip(gs, seconds) if g is not None)
 
-        for i, g, claimed in zip(which, found, first):
-            if _has_rule(op, i, claimed):
-                _close(g, _numeric(slope, inputs, i, 1e-6), f"{name}, sample {k}, input {i}")
+# ops that PyTorch differentiates for complex operands
+COMPLEX = """
+    abs acos acosh add addmm angle asin asinh atan atanh bmm cat conj_physical cos cosh cumprod cumsum diagonal div dot
+    exp exp2 expand expm1 flip gather index_select linalg_vector_norm log log10 log1p log2 logsumexp masked_fill matmul
+    mean mm mul mv neg permute pow prod reciprocal roll rsqrt select sgn sigmoid sin sinh slice sqrt square stack std
+    sub sum tan tanh transpose var view where
+""".split()
+
+
+def _as_complex(call: Call, rng: np.random.Generator) -> Call:
+    inputs = rebuilt(call, lambda x: from_array(x + 1j * rng.uniform(0.2, 0.9, x.shape) if x.dtype.kind == "f" else x))
+    return Call(tuple(inputs), call.params)
+
+
+@pytest.mark.parametrize("name", [n for n in COMPLEX if n in ops])
+def test_derivatives_of_complex_operands(name: str) -> None:
+    rng = np.random.default_rng(3)
+    for k, call in enumerate(samples_of(ops[name])):
+        if name == "linalg_vector_norm" and abs(call.params["ord"]) == np.inf:
+            continue  # which element is the largest may change between the samples' differences
+        call = _as_complex(call, rng)
+        _check_first(ops[name], call, rng, f"{name}, sample {k}")
+        _check_second(ops[name], call, rng, f"{name}, sample {k}")
 
 
 # -- elementwise ops -------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from flambeau.ops.nn import (  # noqa: F401
     ctc,
     dropout,
     embedding,
+    fractional,
     grid,
     linear,
     loss,
@@ -17,6 +18,7 @@ from flambeau.ops.nn import (  # noqa: F401
     pool,
     resize,
     softmax,
+    torch_forms,
     vision,
 )
 from flambeau.ops.nn.rnn import gru, gru_cell, lstm, lstm_cell, rnn_relu, rnn_relu_cell, rnn_tanh, rnn_tanh_cell

@@ -11,6 +11,7 @@ from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn.checks import check_reduction, legacy_reduction, require_floating, tensor_shape
 from flambeau.ops.nn.derive import grads_through, wants_history
+from flambeau.ops.nn.linear import linear
 from flambeau.ops.nn.softmax import _log_softmax, log_softmax_of
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
@@ -317,3 +318,15 @@ def _with_probabilities(input: Tensor, target: Tensor, weight: Tensor | None, re
     if reduction == "sum":
         return -product.sum()
     return -product.sum() / max(input.numel() // max(classes, 1), 1)
+
+
+@public("F")
+def linear_cross_entropy(input: Tensor, linear_weight: Tensor, target: Tensor, *, linear_bias: Tensor | None = None,
+                         weight: Tensor | None = None, reduction: str = "mean", ignore_index: int | None = None,
+                         label_smoothing: float = 0.0, options: Any = None) -> Tensor:  # fmt: skip
+    """`cross_entropy(linear(input, linear_weight, linear_bias), target)`; `options` about memory change nothing."""
+    logits = linear(input, linear_weight, linear_bias)
+    ignored = -100 if ignore_index is None else ignore_index
+    return cross_entropy(
+        logits, target, weight, ignore_index=ignored, reduction=reduction, label_smoothing=label_smoothing
+    )

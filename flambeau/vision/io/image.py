@@ -154,27 +154,3 @@ def write_png(input: Tensor, filename: str | Path, compression_level: int = 6) -
 def write_jpeg(input: Tensor, filename: str | Path, quality: int = 75) -> None:
     """Write a uint8 image of shape (1 or 3, H, W) to a JPEG file."""
     write_file(filename, encode_jpeg(input, quality))
-
-
-# -- backends: there is one for images, and none for videos ----------------------------------------------------
-
-
-def get_image_backend() -> str:
-    """The package that loads images: "PIL"."""
-    return "PIL"
-
-
-def set_image_backend(backend: str) -> None:
-    """Accepts "PIL"; nothing else is there to choose."""
-    if backend != "PIL":
-        raise ValueError(f"Invalid backend '{backend}'. Options are 'PIL'")
-
-
-def get_video_backend() -> str:
-    """The name that torchvision gives its default; videos cannot be read here."""
-    return "pyav"
-
-
-def set_video_backend(backend: str) -> None:
-    """Raises an error: there is no reader of videos."""
-    raise ValueError(f"Invalid video backend '{backend}': Flambeau reads no videos")
