@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
+import sys
 import types
 
 import numpy as np
@@ -43,9 +45,10 @@ def twin(name: str) -> types.ModuleType:
     for ours, theirs in REPLACED.items():
         source = source.replace(ours, theirs)
     module = types.ModuleType(f"twin_{name.rpartition('.')[2]}")
-    if "flambeau.vision.ops.misc" in source:
-        source = source.replace("from flambeau.vision.ops.misc import Conv2dNormActivation", "")
-        module.Conv2dNormActivation = twin("ops.misc").Conv2dNormActivation
+    if "from flambeau.vision.ops.misc import " in source:
+        source = re.sub(r"from flambeau.vision.ops.misc import .*", "", source)
+        vars(module).update({k: v for k, v in vars(twin("ops.misc")).items() if not k.startswith("_")})
+    sys.modules[module.__name__] = module  # dataclasses look their module up
     exec(compile(source, module.__name__, "exec"), module.__dict__)
     return module
 
@@ -70,6 +73,13 @@ MODELS = [
     ),
     ("mobilenetv2", lambda m: m.MobileNetV2(num_classes=5, width_mult=0.35, dropout=0.0), (2, 3, 32, 32)),
     ("densenet", lambda m: m.DenseNet(8, (2, 3), 16, num_classes=4), (2, 3, 40, 40)),
+    ("squeezenet", lambda m: m.SqueezeNet("1_1", num_classes=4, dropout=0.0), (2, 3, 48, 48)),
+    ("mobilenetv3", lambda m: m.MobileNetV3(m._blocks(m.SMALL[:5], 0.5, False, False), 24, 4, dropout=0.0), (2, 3, 40, 40)),
+    (
+        "vision_transformer",
+        lambda m: m.VisionTransformer(32, 8, 2, 4, 32, 48, num_classes=4, representation_size=8),
+        (2, 3, 32, 32),
+    ),
     ("vgg", lambda m: initialized_layers(m), (2, 3, 16, 16)),
     ("alexnet", lambda m: m.AlexNet(num_classes=4).features, (2, 3, 64, 64)),
 ]

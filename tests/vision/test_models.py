@@ -13,6 +13,7 @@ import flambeau as torch
 from flambeau.vision import models
 from flambeau.vision.models import _download, resnet
 from flambeau.vision.models._api import Weights, WeightsEnum, register_model
+from flambeau.vision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 
 def count(model) -> int:
@@ -40,6 +41,16 @@ def no_init(monkeypatch):
         ("wide_resnet50_2", 68_883_240),
         ("wide_resnet101_2", 126_886_696),
         ("mobilenet_v2", 3_504_872),
+        ("mobilenet_v3_large", 5_483_032),
+        ("mobilenet_v3_small", 2_542_856),
+        ("squeezenet1_0", 1_248_424),
+        ("squeezenet1_1", 1_235_496),
+        ("densenet121", 7_978_856),
+        ("densenet161", 28_681_000),
+        ("densenet169", 14_149_480),
+        ("densenet201", 20_013_928),
+        ("vit_b_16", 86_567_656),
+        ("vit_b_32", 88_224_232),
         ("alexnet", 61_100_840),
         ("vgg11", 132_863_336),
         ("vgg13", 133_047_848),
@@ -118,6 +129,78 @@ def test_mobilenet_forward():
     model = models.mobilenet_v2(num_classes=4, width_mult=0.25).eval()
     with torch.no_grad():
         assert model(torch.randn(1, 3, 32, 32)).shape == (1, 4)
+
+
+def test_vision_transformer():
+    vit = models.VisionTransformer(32, 8, num_layers=2, num_heads=4, hidden_dim=32, mlp_dim=48, num_classes=5)
+    image = torch.rand(2, 3, 32, 32)
+    assert vit(image).shape == (2, 5) and vit.seq_length == 17
+    assert vit(image).abs().sum() == 0  # the head starts at zero
+    names = list(vit.state_dict())
+    assert names[:4] == ["class_token", "conv_proj.weight", "conv_proj.bias", "encoder.pos_embedding"]
+    assert "encoder.layers.encoder_layer_1.mlp.3.weight" in names and names[-1] == "heads.head.bias"
+    published = {
+        name.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): value + 1
+        for name, value in vit.state_dict().items()
+    }
+    vit.load_state_dict(published)
+    name = "encoder.layers.encoder_layer_0.mlp.linear_1.bias"
+    assert torch.equal(vit.encoder.layers[0].mlp[0].bias, published[name])
+    with pytest.raises(RuntimeError, match="Wrong image height! Expected 32 but got 16!"):
+        vit(image[:, :, :16])
+
+
+def test_small_networks_forward():
+    with torch.no_grad():
+        for model in (
+            models.mobilenet_v3_small(num_classes=3, width_mult=0.5),
+            models.mobilenet_v3_large(num_classes=3, width_mult=0.25, dilated=True, reduced_tail=True),
+            models.squeezenet1_1(num_classes=3),
+            models.DenseNet(4, (2, 2), 8, num_classes=3, drop_rate=0.2),
+        ):
+            assert model.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 3)
+
+
+def test_old_densenet_names(no_init):
+    model = models.DenseNet(4, (2, 2), 8, num_classes=3)
+    state = model.state_dict()
+    old = {name.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value + 1 for name, value in state.items()}
+    assert "features.denseblock1.denselayer2.norm.1.weight" in old
+    model.load_state_dict(old)
+    assert model.features.denseblock1.denselayer2.norm1.weight.min() == 2
+
+
+# -- feature extraction ----------------------------------------------------------------------------------------
+
+
+def test_feature_extractor():
+    model = models.resnet18(num_classes=4).eval()
+    image = torch.rand(1, 3, 32, 32)
+    extractor = create_feature_extractor(model, ["layer2", "layer1.0.relu", "layer1.0.relu_1", "fc"])
+    features = extractor(image)
+    assert torch.equal(features["fc"], model(image)) and features["layer2"].shape == (1, 128, 4, 4)
+    stem = model.maxpool(model.relu(model.bn1(model.conv1(image))))
+    block = model.layer1[0]
+    assert torch.equal(features["layer1.0.relu"], block.relu(block.bn1(block.conv1(stem))))
+    assert torch.equal(features["layer1.0.relu_1"], block(stem))
+    assert list(extractor.state_dict()) == list(model.state_dict())
+    assert not any(module._forward_hooks for module in model.modules())
+    assert torch.is_tensor(model(image))
+
+
+def test_feature_extractor_stops_early_and_has_modes():
+    model = models.LeNet()
+    seen = []
+    model.fc1.register_forward_hook(lambda *args: seen.append("fc1"))
+    assert list(create_feature_extractor(model, {"conv1": "a"})(torch.zeros(1, 3, 32, 32))) == ["a"] and seen == []
+    both = create_feature_extractor(model, train_return_nodes=["conv1"], eval_return_nodes=["fc3"])
+    assert list(both(torch.zeros(1, 3, 32, 32))) == ["conv1"]
+    assert list(both.eval()(torch.zeros(1, 3, 32, 32))) == ["fc3"]
+    assert get_graph_node_names(model)[0] == ["conv1", "conv2", "fc1", "fc2", "fc3"]
+    with pytest.raises(ValueError, match="node: 'layer9' is not present in model."):
+        create_feature_extractor(model, ["layer9"])
+    with pytest.raises(ValueError, match="Either `return_nodes` or"):
+        create_feature_extractor(model)
 
 
 def test_resnet_options():

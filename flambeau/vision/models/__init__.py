@@ -1,5 +1,6 @@
 """Image models with torchvision's names, parameters and initialisation (torchvision.models)."""
 
+from flambeau.vision.models import feature_extraction
 from flambeau.vision.models._api import (
     Weights,
     WeightsEnum,
@@ -23,6 +24,13 @@ from flambeau.vision.models.densenet import (
 )
 from flambeau.vision.models.lenet import LeNet, lenet, mlp
 from flambeau.vision.models.mobilenetv2 import MobileNet_V2_Weights, MobileNetV2, mobilenet_v2
+from flambeau.vision.models.mobilenetv3 import (
+    MobileNet_V3_Large_Weights,
+    MobileNet_V3_Small_Weights,
+    MobileNetV3,
+    mobilenet_v3_large,
+    mobilenet_v3_small,
+)
 from flambeau.vision.models.resnet import (
     ResNet,
     ResNet18_Weights,
@@ -46,6 +54,13 @@ from flambeau.vision.models.resnet import (
     wide_resnet50_2,
     wide_resnet101_2,
 )
+from flambeau.vision.models.squeezenet import (
+    SqueezeNet,
+    SqueezeNet1_0_Weights,
+    SqueezeNet1_1_Weights,
+    squeezenet1_0,
+    squeezenet1_1,
+)
 from flambeau.vision.models.vgg import (
     VGG,
     VGG11_BN_Weights,
@@ -65,6 +80,17 @@ from flambeau.vision.models.vgg import (
     vgg19,
     vgg19_bn,
 )
+from flambeau.vision.models.vision_transformer import (
+    VisionTransformer,
+    ViT_B_16_Weights,
+    ViT_B_32_Weights,
+    ViT_L_16_Weights,
+    ViT_L_32_Weights,
+    vit_b_16,
+    vit_b_32,
+    vit_l_16,
+    vit_l_32,
+)
 
 __all__ = [
     "AlexNet",
@@ -76,7 +102,10 @@ __all__ = [
     "DenseNet201_Weights",
     "LeNet",
     "MobileNetV2",
+    "MobileNetV3",
     "MobileNet_V2_Weights",
+    "MobileNet_V3_Large_Weights",
+    "MobileNet_V3_Small_Weights",
     "ResNeXt101_32X8D_Weights",
     "ResNeXt101_64X4D_Weights",
     "ResNeXt50_32X4D_Weights",
@@ -86,6 +115,9 @@ __all__ = [
     "ResNet18_Weights",
     "ResNet34_Weights",
     "ResNet50_Weights",
+    "SqueezeNet",
+    "SqueezeNet1_0_Weights",
+    "SqueezeNet1_1_Weights",
     "VGG",
     "VGG11_BN_Weights",
     "VGG11_Weights",
@@ -95,6 +127,11 @@ __all__ = [
     "VGG16_Weights",
     "VGG19_BN_Weights",
     "VGG19_Weights",
+    "ViT_B_16_Weights",
+    "ViT_B_32_Weights",
+    "ViT_L_16_Weights",
+    "ViT_L_32_Weights",
+    "VisionTransformer",
     "Weights",
     "WeightsEnum",
     "Wide_ResNet101_2_Weights",
@@ -104,6 +141,7 @@ __all__ = [
     "densenet161",
     "densenet169",
     "densenet201",
+    "feature_extraction",
     "get_model",
     "get_model_builder",
     "get_model_weights",
@@ -112,6 +150,8 @@ __all__ = [
     "list_models",
     "mlp",
     "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
     "resnet101",
     "resnet152",
     "resnet18",
@@ -120,6 +160,8 @@ __all__ = [
     "resnext101_32x8d",
     "resnext101_64x4d",
     "resnext50_32x4d",
+    "squeezenet1_0",
+    "squeezenet1_1",
     "vgg11",
     "vgg11_bn",
     "vgg13",
@@ -128,6 +170,10 @@ __all__ = [
     "vgg16_bn",
     "vgg19",
     "vgg19_bn",
+    "vit_b_16",
+    "vit_b_32",
+    "vit_l_16",
+    "vit_l_32",
     "wide_resnet101_2",
     "wide_resnet50_2",
 ]
