@@ -38,13 +38,7 @@ class Version:
 
 
 class TensorMeta(type):
-    """Lets `isinstance(x, FloatTensor)` ask for the dtype, as the typed spellings do in PyTorch."""
-
-    def __instancecheck__(cls, instance: Any) -> bool:
-        if not type.__instancecheck__(Tensor, instance):
-            return False
-        check = cls.__dict__.get("_accepts")
-        return check(instance) if check is not None else type.__instancecheck__(cls, instance)
+    """The class of Tensor and its subclasses, whose own rules for `isinstance` it lets them add."""
 
 
 class Tensor(metaclass=TensorMeta):

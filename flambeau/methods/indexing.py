@@ -28,6 +28,7 @@ from flambeau.tensors import Tensor, from_array, write_array
 members = Members()
 
 _ALL = slice(None)
+_PLAIN = frozenset((int, slice, bool, type(None), type(Ellipsis)))
 _DEPRECATED = (
     "Using a non-tuple sequence for multidimensional indexing is deprecated and will be changed in pytorch 2.9; use "
     "x[tuple(seq)] instead of x[seq]. In pytorch 2.9 this will be interpreted as tensor index, x[torch.tensor(seq)], "
@@ -55,11 +56,12 @@ def _as_parts(index: Any) -> tuple:
 
 def _consumed(part: Any) -> int:
     """The number of dimensions that a part of an index uses up."""
-    if part is None or part is Ellipsis or isinstance(part, bool):
+    kind = type(part)
+    if kind is int or kind is slice:
+        return 1
+    if kind in _PLAIN:
         return 0
-    if isinstance(part, Tensor) and part.dtype in (dtypes.bool_, dtypes.uint8):
-        return part.ndim
-    return 1
+    return part.ndim if part.dtype is dtypes.bool_ or part.dtype is dtypes.uint8 else 1
 
 
 def _select(x: Tensor, dim: int, position: int, real_dim: int) -> Tensor:
@@ -94,8 +96,13 @@ def _index_tensor(part: Any) -> Tensor:
 
 
 def _prepared(part: Any) -> Any:
-    if part is None or part is Ellipsis or isinstance(part, (bool, int, slice, Tensor)):
+    """A part of an index as an int, a bool, a slice, None, Ellipsis or a tensor with dimensions."""
+    if type(part) in _PLAIN:
         return part
+    if isinstance(part, Tensor):
+        if part._shape or part.dtype.category > dtypes.INTEGER:
+            return part
+        return bool(part) if part.dtype is dtypes.uint8 or part.dtype is dtypes.bool_ else int(part)
     if isinstance(part, np.ndarray) or (_is_sequence(part) and not isinstance(part, np.generic)):
         return _index_tensor(part)
     if hasattr(part, "__index__") and not isinstance(part, np.bool_):
@@ -120,30 +127,27 @@ def _apply_basic(x: Tensor, index: Any) -> tuple[Tensor, list[Tensor | None]]:
     view, dim, real_dim = x, 0, 0
     found: list[tuple[int, Tensor]] = []
     for part in parts:
-        if isinstance(part, Tensor) and not part._shape and part.dtype.category == dtypes.INTEGER:
-            part = bool(part) if part.dtype is dtypes.uint8 else int(part)
-        elif isinstance(part, Tensor) and not part._shape and part.dtype is dtypes.bool_:
-            part = bool(part)
-        if part is Ellipsis:
-            dim, real_dim = dim + x.ndim - used, real_dim + x.ndim - used
-        elif part is None:
-            view, dim = unsqueeze(view, dim), dim + 1
-        elif part is True or part is False:
-            view = unsqueeze(view, dim)
-            found.append((dim, from_array(np.zeros(int(part), np.int64))))
-            dim += 1
-        elif isinstance(part, slice):
+        kind = type(part)
+        if kind is int:
+            view, real_dim = _select(view, dim, part, real_dim), real_dim + 1
+        elif kind is slice:
             if not view._shape:
                 raise IndexError("slice() cannot be applied to a 0-dim tensor.")
             if len(parts) == 1 or part != _ALL:  # a whole dimension among others leaves no trace
                 view = _slice(view, dim, part)
             dim, real_dim = dim + 1, real_dim + 1
-        elif isinstance(part, Tensor):
+        elif part is Ellipsis:
+            dim, real_dim = dim + x.ndim - used, real_dim + x.ndim - used
+        elif part is None:
+            view, dim = unsqueeze(view, dim), dim + 1
+        elif kind is bool:
+            view = unsqueeze(view, dim)
+            found.append((dim, from_array(np.zeros(int(part), np.int64))))
+            dim += 1
+        else:
             found.append((dim, part))
             dim, real_dim = dim + _consumed(part), real_dim + _consumed(part)
-        else:
-            view, real_dim = _select(view, dim, part, real_dim), real_dim + 1
-    return view, _spaced(found)
+    return view, _spaced(found) if found else []
 
 
 def _spaced(found: list[tuple[int, Tensor]]) -> list[Tensor | None]:
