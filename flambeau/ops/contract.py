@@ -352,8 +352,13 @@ def _adding(name: str, product: Callable, meta: Callable, vjp: Any, shapes: list
     )  # fmt: skip
 
     def function(input: Tensor, *args: Any, beta: Any = 1, alpha: Any = 1, **named: Any) -> Tensor:
-        a = named.pop(first) if first in named else args[0]
-        b = named.pop(second) if second in named else args[-1]
+        operands = dict(zip((first, second), args), **named)
+        for key in (first, second):
+            if key not in operands:
+                raise TypeError(f'{name}() missing 1 required positional arguments: "{key}"')
+        if len(operands) > 2 or len(args) > 2:
+            raise TypeError(f"{name}() takes two operands besides input, got {list(named) or len(args)}")
+        a, b = operands[first], operands[second]
         for position, (key, value) in enumerate((("input", input), (first, a), (second, b)), 1):
             require_tensor(name, key, position, value)
         return record(input, a, b, beta=beta, alpha=alpha)
