@@ -7,6 +7,7 @@ from typing import Any
 
 from flambeau import dtypes
 from flambeau.devices import CPU, device, require_cpu
+from flambeau.engine.blas import set_blas_threads
 from flambeau.methods.convert import dtype_of
 
 
@@ -22,19 +23,20 @@ _settings = _Settings()
 
 
 def get_num_threads() -> int:
-    """Threads that ops may use (NumPy's BLAS decides for matrix products)."""
+    """Threads that matrix products may use."""
     return (
         _settings.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
 
 
 def set_num_threads(num: int) -> None:
-    """Set the number of threads that ops may use."""
+    """Set the number of threads that matrix products may use; the other references run on one."""
     if not isinstance(num, int) or isinstance(num, bool):
         raise TypeError(f"set_num_threads expects an int, but got {type(num).__name__}")
     if num <= 0:
         raise RuntimeError("Expected positive number of threads")
     _settings.threads = num
+    set_blas_threads(num)
 
 
 def get_num_interop_threads() -> int:
