@@ -26,7 +26,7 @@ from flambeau.nn.modules import (
     sparse,
     transformer,
     upsampling,
-    utils,
+    utils,  # noqa: F401
 )
 from flambeau.nn.modules.module import Module
 
@@ -56,4 +56,4 @@ def _layers() -> dict[str, type]:
 
 layers = _layers()
 globals().update(layers)
-__all__ = ["Module", "lazy", "module", "utils", *layers]
+__all__ = ["Module", "lazy", "module", *layers]  # not utils: a star import would hide nn.utils
