@@ -15,7 +15,7 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.ops.apply import wants_history
-from flambeau.ops.op import Op, op, public
+from flambeau.ops.op import Op, names, op, public
 from flambeau.ops.rules import Result, elementwise, promoted, require_operand, require_tensor
 from flambeau.ops.samples import Samples, anywhere, binary_on, call, positive, unary_on, unit
 from flambeau.tensors import Tensor
@@ -38,6 +38,8 @@ def unary(
 
     function.__name__, function.__doc__ = name, f"Elementwise {name} of `input`; same shape."
     public(where, name=name, aliases=aliases, inplace=inplace, out=True)(function)
+    if inplace and "torch" in where:
+        names["torch"][name + "_"] = names["Tensor"][name + "_"]
     return record
 
 
