@@ -225,40 +225,19 @@ def _check_grid_transform(img: Tensor, interpolation: str, fill: Any) -> None:
         raise ValueError(f"Interpolation mode '{interpolation}' is unsupported with Tensor input")
 
 
-def _grid_sample(batch: Tensor, grid: np.ndarray, mode: str) -> Tensor:
-    """Sample a batch at one grid of shape (H, W, 2), (x, y) in [-1, 1]; zeros outside. No gradient to the grid."""
-    height, width = batch.shape[-2:]
-    x, y = ((grid[..., 0] + 1) * width - 1) / 2, ((grid[..., 1] + 1) * height - 1) / 2
-    if mode == "nearest":
-        corners = [(np.rint(x), np.rint(y), np.ones_like(x))]
-    else:
-        left, top = np.floor(x), np.floor(y)
-        right, bottom = x - left, y - top  # the shares of the pixels to the right and below
-        corners = [
-            (left, top, (1 - right) * (1 - bottom)),
-            (left + 1, top, right * (1 - bottom)),
-            (left, top + 1, (1 - right) * bottom),
-            (left + 1, top + 1, right * bottom),
-        ]
-    flat = batch.reshape(*batch.shape[:2], -1)
-    total = None
-    for column, row, weight in corners:
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        index = np.where(inside, row * width + column, 0).astype(np.int64).ravel()
-        share = from_array((weight * inside).astype(grid.dtype).ravel()).to(batch.dtype)
-        part = flat.index_select(-1, from_array(index)) * share
-        total = part if total is None else total + part
-    return total.reshape(*batch.shape[:2], *x.shape)  # type: ignore[union-attr]
-
-
 def _sample(img: Tensor, grid: np.ndarray, mode: str, fill: Any) -> Tensor:
     """Sample the image at a grid of shape (H, W, 2), with `fill` where the grid leaves it."""
     batch, restore = _as_float_batch(img)
+    places = from_array(grid).to(batch.dtype).expand(batch.shape[0], *grid.shape)
+
+    def sampled(source: Tensor) -> Tensor:
+        return NF.grid_sample(source, places, mode=mode, padding_mode="zeros", align_corners=False)
+
     if fill is None:
-        return restore(_grid_sample(batch, grid, mode))
+        return restore(sampled(batch))
     # One more channel of ones is sampled along: it says how much of each pixel came from inside.
     covered = ops.ones(batch.shape[0], 1, *batch.shape[-2:], dtype=batch.dtype)
-    both = _grid_sample(ops.cat([batch, covered], 1), grid, mode)
+    both = sampled(ops.cat([batch, covered], 1))
     result, inside = both[:, :-1], both[:, -1:]
     values = fill if isinstance(fill, (tuple, list)) else [fill]
     colour = ops.tensor([float(v) for v in values], dtype=batch.dtype).view(1, -1, 1, 1)
