@@ -274,6 +274,63 @@ def test_full_cifar10(full_data):
     assert dataset[0][1] == 3 and dataset.data.mean() == pytest.approx(121.5, abs=0.5)
 
 
+# -- STL10 and SVHN --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny_stl10(tmp_path, monkeypatch):
+    base = tmp_path / "stl10_binary"
+    base.mkdir()
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 3, 96, 96), np.uint8)
+    files = {
+        "train_X.bin": images[:2],
+        "train_y.bin": np.array([1, 10], np.uint8),
+        "unlabeled_X.bin": images[2:4],
+        "test_X.bin": images[4:],
+        "test_y.bin": np.array([3], np.uint8),
+    }
+    for name, array in files.items():
+        (base / name).write_bytes(array.tobytes())
+    (base / "class_names.txt").write_text("airplane\nbird\n")
+    (base / "fold_indices.txt").write_text("1\n0 1\n")
+    entries = [[n, hashlib.md5(a.tobytes(), usedforsecurity=False).hexdigest()] for n, a in files.items()]
+    monkeypatch.setattr(datasets.STL10, "train_list", entries[:3])
+    monkeypatch.setattr(datasets.STL10, "test_list", entries[3:])
+    return tmp_path, images
+
+
+def test_stl10(tiny_stl10):
+    root, images = tiny_stl10
+    both = datasets.STL10(root, split="train+unlabeled")
+    assert both.labels.tolist() == [0, 9, -1, -1] and both.classes == ["airplane", "bird"]
+    image, label = both[1]
+    assert label == 9 and np.array_equal(np.asarray(image), images[1].transpose(2, 1, 0))
+    assert datasets.STL10(root, folds=0).labels.tolist() == [9]
+    assert datasets.STL10(root, split="test")[0][1] == 2 and "Split: test" in repr(datasets.STL10(root, "test"))
+    with pytest.raises(ValueError, match=r"Value for argument folds should be in the range \[0, 10\), but got 10."):
+        datasets.STL10(root, folds=10)
+    with pytest.raises(ValueError, match="Unknown value 'all' for argument split"):
+        datasets.STL10(root, split="all")
+    (root / "stl10_binary" / "test_y.bin").write_bytes(b"x")
+    with pytest.raises(RuntimeError, match="Dataset not found or corrupted"):
+        datasets.STL10(root)
+
+
+def test_svhn(tmp_path, monkeypatch):
+    scipy_io = pytest.importorskip("scipy.io")
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    path = tmp_path / "train_32x32.mat"
+    scipy_io.savemat(path, {"X": images.transpose(1, 2, 3, 0), "y": np.array([[1], [10], [9]], np.uint8)})
+    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(datasets.SVHN, "split_list", {"train": ["http://nowhere.invalid/x", path.name, digest]})
+    dataset = datasets.SVHN(tmp_path)
+    assert dataset.labels.tolist() == [1, 0, 9] and dataset.data.shape == (3, 3, 32, 32)
+    assert np.array_equal(np.asarray(dataset[2][0]), images[2]) and dataset[1][1] == 0
+    with pytest.raises(RuntimeError, match="Dataset not found or corrupted"):
+        datasets.SVHN(tmp_path / "nowhere")
+
+
 # -- folders ---------------------------------------------------------------------------------------------------
 
 

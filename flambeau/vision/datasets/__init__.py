@@ -5,6 +5,8 @@ from flambeau.vision.datasets.digits import Digits
 from flambeau.vision.datasets.fakedata import FakeData
 from flambeau.vision.datasets.folder import DatasetFolder, ImageFolder
 from flambeau.vision.datasets.mnist import EMNIST, KMNIST, MNIST, QMNIST, FashionMNIST
+from flambeau.vision.datasets.stl10 import STL10
+from flambeau.vision.datasets.svhn import SVHN
 from flambeau.vision.datasets.vision import VisionDataset
 
 __all__ = [
@@ -19,5 +21,7 @@ __all__ = [
     "KMNIST",
     "MNIST",
     "QMNIST",
+    "STL10",
+    "SVHN",
     "VisionDataset",
 ]
