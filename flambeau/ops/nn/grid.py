@@ -77,7 +77,12 @@ def _corners(
     n, dims = positions.shape[0], len(size)
     with_axis = []
     for d in range(dims):  # positions list x first, sizes end with it
-        p = np.nan_to_num(positions[..., dims - 1 - d].reshape(n, -1), nan=-100.0, posinf=-100.0, neginf=-100.0)
+        p = np.nan_to_num(
+            positions[..., dims - 1 - d].reshape(n, prod(positions.shape[1:-1])),
+            nan=-100.0,
+            posinf=-100.0,
+            neginf=-100.0,
+        )
         taps = []
         for at, weight in _tap(p, mode, orders[d]):
             if mode == "bicubic" and padding == "border":
@@ -97,7 +102,7 @@ def _corners(
 
 def _sample(x: np.ndarray, positions: np.ndarray, orders: Ints, **how: Any) -> np.ndarray:
     n, channels, *size = x.shape
-    flat = x.reshape(n, channels, -1)
+    flat = x.reshape(n, channels, prod(size))
     total = np.zeros((n, channels, prod(positions.shape[1:-1])), x.dtype)
     for index, weight in _corners(positions, tuple(size), orders=orders, **how):
         values = np.take_along_axis(flat, index[:, None], 2)
@@ -109,7 +114,7 @@ def _splat(g: np.ndarray, positions: np.ndarray, size: Ints, orders: Ints, **how
     """The transpose of `_sample`."""
     n, channels = g.shape[:2]
     out = np.zeros((n * channels, prod(size)), g.dtype)
-    flat = g.reshape(n, channels, -1)
+    flat = g.reshape(n, channels, prod(positions.shape[1:-1]))
     planes = np.arange(n * channels).reshape(n, channels, 1) * prod(size)
     for index, weight in _corners(positions, size, orders=orders, **how):
         np.add.at(out.reshape(-1), (planes + index[:, None]).reshape(-1), (flat * weight[:, None]).reshape(-1))

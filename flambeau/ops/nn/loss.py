@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,8 @@ class _Picked:
 
     def __init__(self, shape: tuple, dtype: np.dtype, target: np.ndarray, weight: Any, ignore_index: int) -> None:
         self.classes = shape[1] if len(shape) > 1 else shape[0]
-        self.view = (shape[0], self.classes, -1) if len(shape) > 1 else (1, self.classes, 1)
-        flat = target.reshape(self.view[0], -1).astype(np.int64, copy=False)
+        self.view = (shape[0], self.classes, prod(shape[2:])) if len(shape) > 1 else (1, self.classes, 1)
+        flat = target.reshape(self.view[0], self.view[2]).astype(np.int64, copy=False)
         self.valid = flat != ignore_index
         self.all_valid = bool(self.valid.all())
         self.index = flat if self.all_valid else np.where(self.valid, flat, 0)

@@ -109,19 +109,20 @@ def scatter(g: np.ndarray, index: np.ndarray, size: Ints, overlap: bool) -> np.n
     """Elements of `g` put (or, where indices may repeat, added) at flat spatial indices of a zero array."""
     lead, area = g.shape[: g.ndim - len(size)], prod(size)
     out = np.zeros((*lead, *size), g.dtype)
-    planes = prod(lead)
-    at = index.reshape(planes, -1) + np.arange(0, planes * area, area or 1)[:planes, None]
+    planes, each = prod(lead), prod(g.shape[len(lead) :])
+    at = index.reshape(planes, each) + np.arange(planes)[:, None] * area
     if overlap:
         np.add.at(out.reshape(-1), at.reshape(-1), np.ascontiguousarray(g).reshape(-1))
     else:
-        out.reshape(-1)[at] = g.reshape(planes, -1)
+        out.reshape(-1)[at] = g.reshape(planes, each)
     return out
 
 
 def gather(x: np.ndarray, index: np.ndarray, dims: int) -> np.ndarray:
     """Elements of `x` at flat indices of its last `dims` dimensions."""
     lead = x.shape[: x.ndim - dims]
-    flat = np.take_along_axis(x.reshape(*lead, -1), index.reshape(*lead, -1), -1)
+    area, each = prod(x.shape[len(lead) :]), prod(index.shape[len(lead) :])
+    flat = np.take_along_axis(x.reshape(*lead, area), index.reshape(*lead, each), -1)
     return flat.reshape(index.shape)
 
 
