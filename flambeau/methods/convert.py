@@ -13,7 +13,7 @@ from flambeau.dtypes import dtype as DType
 from flambeau.methods.member import Members
 from flambeau.ops import copies, pieces, views
 from flambeau.ops.apply import assign, check_writable, type_name
-from flambeau.ops.copies import cast
+from flambeau.ops.copies import cast, overwritten
 from flambeau.tensors import Tensor, detached
 
 members = Members()
@@ -266,5 +266,5 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
         raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {src.__class__.__name__}")
     check_writable(self)
     since = next_sequence()
-    return assign(self, views.expand(cast(src, self.dtype), self._shape), since)
+    return assign(self, overwritten(self, views.expand(cast(src, self.dtype), self._shape)), since)
 

@@ -17,7 +17,7 @@ from flambeau.dtypes import dtype as DType
 from flambeau.errors import warn_once
 from flambeau.methods.member import Members
 from flambeau.ops.apply import assign, check_writable
-from flambeau.ops.copies import cast
+from flambeau.ops.copies import cast, overwritten
 from flambeau.ops.create import array_of
 from flambeau.ops.index import index as index_tensors
 from flambeau.ops.index import index_put
@@ -258,7 +258,7 @@ def _copy(view: Tensor, value: Tensor) -> None:
     if value._storage is view._storage:
         _refuse_overlap(view, value)
         source = source.clone()  # the write must not be seen by the read
-    assign(view, source, since)
+    assign(view, overwritten(view, source), since)
 
 
 def _refuse_overlap(view: Tensor, value: Tensor) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
+from flambeau.ops.apply import wants_history
 from flambeau.ops.op import op, public
 from flambeau.ops.samples import call
 from flambeau.shape import Ints, contiguous_strides, is_contiguous, preserved_strides
@@ -50,6 +51,18 @@ def contiguous(self: Tensor, memory_format: Any = "contiguous") -> Tensor:
     if same or (strides == contiguous_strides(self._shape) and is_contiguous(self._shape, self._strides)):
         return self
     return clone_op(self, strides=strides)
+
+
+copy_op = op(
+    "copy", ref=lambda _x, src: src.copy(), meta=lambda x, src: Meta(x._shape, x.dtype), backward_name="CopyBackwards",
+    vjp=(lambda g, _y, _x, _src: g.new_zeros(g._shape), lambda g, _y, _x, _src: g),
+    samples=lambda t: [call(t(2, 3), t(2, 3))],
+)  # fmt: skip
+
+
+def overwritten(x: Tensor, src: Tensor) -> Tensor:
+    """What is to be written over all of `x`: in the graph a function of both, as `copy_` is in PyTorch."""
+    return copy_op(x, src) if x._base is None and wants_history((x, src)) else src
 
 
 cast_op = op(

@@ -17,7 +17,7 @@ from flambeau.ops.copies import cast
 from flambeau.ops.op import names, op, public
 from flambeau.ops.samples import call
 from flambeau.ops.views import expand, reshape, unsqueeze
-from flambeau.shape import Ints, contiguous_strides, elementwise_strides, is_contiguous
+from flambeau.shape import Ints, contiguous_strides, elementwise_strides, expand_strides, is_contiguous, view_strides
 from flambeau.tensors import Tensor, from_array
 
 Indices = Sequence[Tensor | None]
@@ -88,14 +88,16 @@ def _result_layout(x: Any, indices: Indices) -> tuple[Ints, Ints]:
     kept = [x._shape[d] for d in rest]
     shape = (*kept[:front], *spread, *kept[front:])
     used = [i for i in indices if i is not None]
-    if is_contiguous(x._shape, x._strides) and all(is_contiguous(i._shape, i._strides) for i in used):
+    if x._strides == contiguous_strides(x._shape) and all(is_contiguous(i._shape, i._strides) for i in used):
         return shape, contiguous_strides(shape)
     steps = [x._strides[d] for d in rest]
     operands = [(*steps[:front], *[0] * len(spread), *steps[front:])]
+    after = len(shape) - front - len(spread)
     for i in used:
-        lead = len(spread) - i.ndim
-        own = [0] * lead + [0 if n == 1 else s for n, s in zip(i._shape, i._strides)]
-        operands.append((*[0] * front, *own, *[0] * (len(shape) - front - len(spread))))
+        own = expand_strides(i._shape, i._strides, spread)
+        among = view_strides(spread, own, (*[1] * front, *spread, *[1] * after)) or contiguous_strides(shape)
+        inside = range(front, front + len(spread))
+        operands.append(tuple([s if d in inside or shape[d] == 1 else 0 for d, s in enumerate(among)]))
     return shape, elementwise_strides(shape, [(shape, s) for s in operands])
 
 
