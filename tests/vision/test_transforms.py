@@ -387,3 +387,10 @@ def test_images_of_other_kinds_are_refused():
     with pytest.raises(TypeError, match="img should be PIL Image"):
         T.RandomHorizontalFlip(p=1.0)(np.zeros((4, 4, 3)))
     assert isinstance(T.RandomHorizontalFlip(p=0.0)(Image.new("L", (2, 2))), Image.Image)
+
+
+def test_v2_compose_prints_as_torchvision():
+    pipeline = T.v2.Compose([T.v2.CenterCrop(4), T.v2.ToDtype(torch.float32, scale=True)])
+    assert repr(pipeline) == (
+        "Compose(\n      CenterCrop(size=(4, 4))\n      ToDtype(dtype=torch.float32, scale=True)\n)"
+    )

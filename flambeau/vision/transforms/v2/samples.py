@@ -121,7 +121,7 @@ class Compose(Module):
         return outputs
 
     def extra_repr(self) -> str:
-        return "\n".join(f"      {transform}" for transform in self.transforms)
+        return "\n".join(f"    {transform}" for transform in self.transforms)
 
 
 class Lambda(Module):
