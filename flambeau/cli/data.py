@@ -97,9 +97,7 @@ def load_splits(settings: TrainSettings, preprocessing: Preprocessing) -> Splits
     )
 
 
-def load_test(
-    settings: TrainSettings, preprocessing: Preprocessing, classes: list[str], whole: bool
-) -> Dataset:
+def load_test(settings: TrainSettings, preprocessing: Preprocessing, classes: list[str], whole: bool) -> Dataset:
     """Open the test part for a trained model; its classes must be among the model's.
 
     `whole` says that the model was trained on something else, so that all images of a folder may test it.
@@ -149,9 +147,7 @@ def _open_folder(path: Path) -> Any:
         raise UserError(f"{path}: {reason(error)}") from error
 
 
-def _folder_parts(
-    settings: TrainSettings, whole: bool = False
-) -> tuple[Dataset, Dataset | None, Dataset, list[str]]:
+def _folder_parts(settings: TrainSettings, whole: bool = False) -> tuple[Dataset, Dataset | None, Dataset, list[str]]:
     """Return train, validation, test and the classes of a folder.
 
     A folder may hold `train`, `val` and `test`, or the classes themselves. `whole` makes all of the latter the

@@ -37,9 +37,7 @@ def main(args: argparse.Namespace) -> int:
         with no_grad():
             shares = ops.softmax(model(transform(image).unsqueeze(0)), 1)[0]
         values, numbers = shares.topk(top)
-        found = [
-            (checkpoint.classes[i], p) for i, p in zip(numbers.tolist(), values.tolist(), strict=True)
-        ]
+        found = [(checkpoint.classes[i], p) for i, p in zip(numbers.tolist(), values.tolist(), strict=True)]
         if args.json:
             predictions = [{"class": name, "probability": p} for name, p in found]
             print(json.dumps({"image": path, "predictions": predictions}))

@@ -72,6 +72,7 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
             if f"{part}_{name}" in history[0]:
                 axes.plot(epochs, [row[f"{part}_{name}"] for row in history], marker=".", label=label)
         axes.set(xlabel="epoch", title=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path, dpi=120)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from flambeau.cli import randomness, report
 from flambeau.cli.checkpoint import Checkpoint, read_checkpoint
 from flambeau.cli.data import Splits, data_format, load_splits
-from flambeau.cli.errors import UserError, as_user_error
+from flambeau.cli.errors import Interrupted, UserError, as_user_error, reason
+from flambeau.cli.folder import LOG, append_metrics, log_to_terminal, log_traceback, open_folder, read_metrics
 from flambeau.cli.models import build_model, choose_preprocessing
 from flambeau.cli.settings import TrainSettings, add_train_arguments, settings_from
-from flambeau.cli.trainer import Trainer, append_json_line, evaluate
+from flambeau.cli.trainer import Trainer, evaluate
 from flambeau.nn import CrossEntropyLoss
 from flambeau.random import Generator
 from flambeau.utils.data import DataLoader, Dataset
@@ -37,20 +34,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    checkpoint, settings = _settled(args)
-    folder = settings.folder
-    with as_user_error(f"cannot use {folder}", OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        start_log(folder / "train.log")
-    if checkpoint is None:
-        _refuse_to_overwrite(folder)
+    source, settings = _settled(args)
+    log_to_terminal()
+    checkpoint = None if source is None else read_checkpoint(source)
     trainer, splits = prepare(settings, checkpoint)
-    trainer.run()
-    test_best(settings, splits)
+    with as_user_error(f"cannot use {settings.folder}", OSError):
+        open_folder(settings.folder, trainer.progress.epoch, source)
+    announce(trainer, splits)
+    try:
+        trainer.run()
+        test_best(settings, splits)
+    except (UserError, Interrupted):
+        raise
+    except Exception as error:  # in the user's network, out of memory, a worker that died
+        log_traceback()
+        log = settings.folder / LOG
+        raise UserError(f"{type(error).__name__}: {reason(error)} (the traceback is in {log})") from error
     return 0
 
 
-def _settled(args: argparse.Namespace) -> tuple[Checkpoint | None, TrainSettings]:
+def _settled(args: argparse.Namespace) -> tuple[Path | None, TrainSettings]:
     """Return the checkpoint to continue from, if any, and the settings of the run."""
     given = dict(vars(args))
     resume = given.pop("resume")
@@ -59,16 +62,8 @@ def _settled(args: argparse.Namespace) -> tuple[Checkpoint | None, TrainSettings
     path = Path(resume) if resume else settings_from(given).folder / "last.pt"
     if path.is_dir():
         path = path / "last.pt"
-    checkpoint = read_checkpoint(path)
     given.setdefault("out", str(path.parent))
-    return checkpoint, settings_from(given, checkpoint.settings)
-
-
-def _refuse_to_overwrite(folder: Path) -> None:
-    if (folder / "last.pt").exists():
-        log.info(f"{folder} holds an earlier run, which this one replaces (--resume would continue it)")
-    for name in ("last.pt", "best.pt", "metrics.jsonl", "test.json", "curves.png", "confusion.png"):
-        (folder / name).unlink(missing_ok=True)
+    return path, settings_from(given, read_checkpoint(path).settings)
 
 
 def prepare(settings: TrainSettings, checkpoint: Checkpoint | None) -> tuple[Trainer, Splits]:
@@ -79,58 +74,48 @@ def prepare(settings: TrainSettings, checkpoint: Checkpoint | None) -> tuple[Tra
         raise UserError(f"cannot resume: the classes of {settings.data} are no longer those of the run")
     randomness.seed_everything(settings.seed)
     model = build_model(settings.model, len(splits.classes), preprocessing)
+    validation = None if splits.validation is None else evaluation_loader(splits.validation, settings)
     trainer = Trainer(
-        settings,
-        model,
-        splits.classes,
-        preprocessing,
-        DataLoader(
-            splits.train,
-            settings.batch_size,
-            shuffle=True,
-            num_workers=settings.workers,
-            persistent_workers=False,
-        ),
-        None if splits.validation is None else evaluation_loader(splits.validation, settings),
+        settings, model, splits.classes, preprocessing, training_loader(splits.train, settings), validation
     )
-    parameters = sum(p.numel() for p in model.parameters())
-    log.info(
-        f"{settings.data}: {len(splits.train)} images to train, "  # type: ignore[arg-type]
-        f"{len(splits.validation) if splits.validation else 0} to validate, "  # type: ignore[arg-type]
-        f"{len(splits.test)} to test, {len(splits.classes)} classes"  # type: ignore[arg-type]
-    )
-    log.info(f"{settings.model}: {parameters:,} parameters, images of shape {preprocessing.shape}")
     if checkpoint is not None:
         trainer.restore(checkpoint)
-        _forget_later_metrics(settings.folder / "metrics.jsonl", trainer.progress.epoch)
-        log.info(f"resuming after epoch {trainer.progress.epoch}, step {trainer.progress.steps}")
     return trainer, splits
+
+
+def announce(trainer: Trainer, splits: Splits) -> None:
+    """Say what is trained on what."""
+    counts = [0 if part is None else len(part) for part in (splits.train, splits.validation, splits.test)]  # type: ignore[arg-type]
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    log.info(
+        f"{trainer.settings.data}: {counts[0]} images to train, {counts[1]} to validate, {counts[2]} to test, "
+        f"{len(splits.classes)} classes"
+    )
+    log.info(f"{trainer.settings.model}: {parameters:,} parameters, images of shape {trainer.preprocessing.shape}")
+    progress = trainer.progress
+    if progress.epoch or progress.steps:
+        log.info(f"resuming after epoch {progress.epoch}, step {progress.steps}")
+
+
+def training_loader(dataset: Dataset, settings: TrainSettings) -> DataLoader:
+    size = settings.batch_size
+    # A single image at the end has no variance, which batch normalisation would refuse.
+    alone = 1 < size < len(dataset) and len(dataset) % size == 1  # type: ignore[arg-type]
+    return DataLoader(dataset, size, shuffle=True, num_workers=settings.workers, drop_last=alone)
 
 
 def evaluation_loader(dataset: Dataset, settings: TrainSettings) -> DataLoader:
     # A generator of its own, so that validation takes nothing from the random stream that training uses.
     return DataLoader(
-        dataset, max(settings.batch_size, 256), num_workers=settings.workers, generator=Generator().manual_seed(0)
+        dataset, 2 * settings.batch_size, num_workers=settings.workers, generator=Generator().manual_seed(0)
     )
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    with as_user_error(f"{path} is damaged", ValueError):
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def _forget_later_metrics(path: Path, epochs: int) -> None:
-    """Drop what was written after the checkpoint that a run continues from: it will be written again."""
-    kept = [row for row in read_metrics(path) if row.get("epoch", epochs + 1) <= epochs]
-    path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
 
 
 def test_best(settings: TrainSettings, splits: Splits) -> None:
     """Test the best network; print the table, write test.json, the last line of metrics.jsonl and the pictures."""
     folder = settings.folder
-    checkpoint = read_checkpoint(folder / "best.pt")
+    best = folder / "best.pt"
+    checkpoint = read_checkpoint(best if best.exists() else folder / "last.pt")
     result = evaluate(checkpoint.build_model(), evaluation_loader(splits.test, settings), CrossEntropyLoss())
     matrix = report.confusion_matrix(result.labels, result.predictions, len(splits.classes))
     rows = report.class_table(matrix, splits.classes)
@@ -138,29 +123,13 @@ def test_best(settings: TrainSettings, splits: Splits) -> None:
     print(report.format_table(rows, matrix))
     summary = {"test_loss": result.loss, "test_accuracy": result.accuracy, "classes": rows}
     (folder / "test.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    append_json_line(folder / "metrics.jsonl", summary)
+    append_metrics(folder, summary)
     if not settings.plots:
         return
     if not report.can_plot():
         log.warning(report.PLOT_HINT)
         return
-    history = [row for row in read_metrics(folder / "metrics.jsonl") if "epoch" in row]
+    history = [row for row in read_metrics(folder) if "epoch" in row]
     report.plot_curves(history, folder / "curves.png")
     report.plot_confusion(matrix, splits.classes, folder / "confusion.png")
     print(f"\nPictures: {folder / 'curves.png'}, {folder / 'confusion.png'}")
-
-
-class _TerminalHandler(logging.StreamHandler):
-    """Writes log lines above the progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
-
-
-def start_log(path: Path) -> None:
-    """Send log lines to the terminal and, with the time, to a file."""
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    terminal, file = _TerminalHandler(), logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.handlers[:] = [terminal, file]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import signal
@@ -10,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,8 @@ from flambeau import optim
 from flambeau.autograd import no_grad
 from flambeau.cli import randomness
 from flambeau.cli.checkpoint import Checkpoint
-from flambeau.cli.errors import Interrupted
+from flambeau.cli.errors import Interrupted, UserError
+from flambeau.cli.folder import append_metrics
 from flambeau.cli.images import Preprocessing
 from flambeau.cli.settings import TrainSettings
 from flambeau.nn import CrossEntropyLoss, Module
@@ -40,7 +39,8 @@ class Progress:
     loss_sum: float = 0.0  # over the images seen in the current epoch
     correct: int = 0
     seen: int = 0
-    best: float = -math.inf  # the best score so far, and when it was reached
+    best: float = -math.inf  # the best accuracy so far, the loss that came with it, and when it was reached
+    best_loss: float = math.inf
     best_epoch: int = 0
 
 
@@ -149,10 +149,13 @@ class Trainer:
         self.optimizer.step()
         if isinstance(self.schedule, lr_scheduler.OneCycleLR):
             self.schedule.step()
-        progress = self.progress
+        progress, value = self.progress, loss.item()
+        if not math.isfinite(value):
+            where = f"epoch {progress.epoch + 1}, step {progress.steps + 1}"
+            raise UserError(f"the loss is {value} in {where}; a smaller --lr or --clip-grad may help")
         progress.steps += 1
         progress.seen += len(labels)
-        progress.loss_sum += loss.item() * len(labels)
+        progress.loss_sum += value * len(labels)
         progress.correct += int((outputs.argmax(1) == labels).sum().item())
 
     def batches_to_do(self) -> Iterator:
@@ -180,20 +183,23 @@ class Trainer:
             "train_loss": progress.loss_sum / progress.seen,
             "train_accuracy": progress.correct / progress.seen,
         }
-        score = metrics["train_accuracy"]
+        part = "train"
         if self.val_loader is not None:
             bar = self.bar("validating", 0, self.val_loader)
             result = evaluate(self.model, self.val_loader, self.loss, bar, self.stop)
             metrics |= {"val_loss": result.loss, "val_accuracy": result.accuracy}
-            score = result.accuracy
+            part = "val"
         if not isinstance(self.schedule, lr_scheduler.OneCycleLR):
             self.schedule.step()
-        improved = score > progress.best
+        accuracy, loss = metrics[f"{part}_accuracy"], metrics[f"{part}_loss"]
+        # Few validation images give equal accuracies often; the loss then decides.
+        improved = (accuracy, -loss) > (progress.best, -progress.best_loss)
         if improved:
-            progress.best, progress.best_epoch = score, progress.epoch + 1
-        self.progress = Progress(progress.epoch + 1, best=progress.best, best_epoch=progress.best_epoch)
+            progress.best, progress.best_loss, progress.best_epoch = accuracy, loss, progress.epoch + 1
+        best = {"best": progress.best, "best_loss": progress.best_loss, "best_epoch": progress.best_epoch}
+        self.progress = Progress(progress.epoch + 1, **best)
         metrics["seconds"] = round(time.perf_counter() - started, 3)
-        append_json_line(self.folder / "metrics.jsonl", metrics)
+        append_metrics(self.folder, metrics)
         if improved:
             self.save("best.pt")
         self.save("last.pt")
@@ -214,9 +220,9 @@ class Trainer:
             "random_at_start": self.random_at_start,
             "random_now": self.random_now,
         }
-        Checkpoint(
-            self.settings.to_dict(), self.classes, self.preprocessing, self.model.state_dict(), training
-        ).write(self.folder / name)
+        Checkpoint(self.settings.to_dict(), self.classes, self.preprocessing, self.model.state_dict(), training).write(
+            self.folder / name
+        )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue where a checkpoint was written."""
@@ -293,8 +299,3 @@ def describe(metrics: dict[str, Any], epochs: int, improved: bool) -> str:
     if "val_loss" in metrics:
         text += f"  val loss {metrics['val_loss']:.4f}  val accuracy {metrics['val_accuracy']:.2%}"
     return f"{text}  {metrics['seconds']:.1f} s" + ("  (best)" if improved else "")
-
-
-def append_json_line(path: Path, record: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")

@@ -124,9 +124,7 @@ class ProcessContext:
         self._join_all(_GRACE if grace_period is None else grace_period)
         for process in self.processes:
             if process.is_alive():
-                log.warning(
-                    "Unable to shutdown process %s via SIGTERM , forcefully exiting via SIGKILL", process.pid
-                )
+                log.warning("Unable to shutdown process %s via SIGTERM , forcefully exiting via SIGKILL", process.pid)
                 process.kill()
             process.join()
 

@@ -53,6 +53,28 @@ def test_bad_models(run, tmp_path, spec):
     assert expected in run.fails("train", "--model", spec)
 
 
+def test_a_network_that_fails_in_training_leaves_its_traceback_in_the_log(run, tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from flambeau import nn\n\nclass Net(nn.Sequential):\n    def __init__(self, num_classes):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(64, num_classes), nn.BatchNorm1d(num_classes))\n"
+    )
+    options = ["--model", "net.py:Net", "--limit", 20, "--epochs", 1, "--out", "run"]
+    text = run.fails("train", *options, "--batch-size", 1)
+    assert "Expected more than 1 value per channel when training" in text and "run/train.log" in text
+    assert "Traceback" in (tmp_path / "run/train.log").read_text()
+    run.ok("train", *options, "--batch-size", 19, "--no-plots")  # one image is left over
+
+
+def test_divergence_is_reported(run):
+    text = run.fails("train", *QUICK, "--lr", "1e30")
+    assert "the loss is" in text and "a smaller --lr or --clip-grad may help" in text
+
+
+def test_bad_input_leaves_no_folder_behind(run, tmp_path):
+    run.fails("train", "--model", "resnet19")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bad_folders(run, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "empty: Couldn't find any class folder" in run.fails("train", "--data", "empty")

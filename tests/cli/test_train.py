@@ -123,6 +123,13 @@ def test_resuming_finds_the_run_by_its_options(run, tmp_path):
     assert [row.get("epoch") for row in metrics(tmp_path / "runs/digits-mlp")] == [1, 2, 3, None]
 
 
+def test_resuming_into_another_folder_takes_the_best_network_along(run, tmp_path):
+    run.ok("train", *QUICK, "--out", "one")
+    run.ok("train", "--resume", "one", "--out", "two")
+    assert metrics(tmp_path / "one") == metrics(tmp_path / "two")
+    assert (tmp_path / "two/best.pt").exists()
+
+
 def test_resuming_refuses_what_would_change_the_numbers(run, tmp_path):
     run.ok("train", *QUICK, "--out", "run")
     text = run.fails("train", "--resume", "run", "--lr", "0.3")

@@ -35,9 +35,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 THREAD = "thread"
 
-_FIXED_ATTRIBUTES = frozenset(
-    ["batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"]
-)
+_FIXED_ATTRIBUTES = frozenset(["batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"])
 
 
 class _DatasetKind:
@@ -176,9 +174,7 @@ class DataLoader(Generic[T_co]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if self.__initialized and name in _FIXED_ATTRIBUTES:
-            raise ValueError(
-                f"{name} attribute should not be set after {self.__class__.__name__} is initialized"
-            )
+            raise ValueError(f"{name} attribute should not be set after {self.__class__.__name__} is initialized")
         super().__setattr__(name, value)
 
     def _get_iterator(self) -> _BaseDataLoaderIter:
@@ -241,9 +237,7 @@ def _check_worker_options(
     num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool
 ) -> None:
     if num_workers < 0:
-        raise ValueError(
-            "num_workers option should be non-negative; use num_workers=0 to disable multiprocessing."
-        )
+        raise ValueError("num_workers option should be non-negative; use num_workers=0 to disable multiprocessing.")
     if timeout < 0:
         raise ValueError("timeout option should be non-negative")
     if num_workers == 0 and prefetch_factor is not None:
@@ -266,8 +260,7 @@ def _check_iterable_options(shuffle: bool | None, sampler: Any, batch_sampler: A
     for name, value in (("sampler", sampler), ("batch_sampler", batch_sampler)):
         if value is not None:
             raise ValueError(
-                "DataLoader with IterableDataset: expected unspecified "
-                f"{name} option, but got {name}={value}"
+                f"DataLoader with IterableDataset: expected unspecified {name} option, but got {name}={value}"
             )
 
 
@@ -282,9 +275,7 @@ def _check_batch_options(
                 "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last"
             )
     elif batch_size is None and drop_last:
-        raise ValueError(
-            "batch_size=None option disables auto-batching and is mutually exclusive with drop_last"
-        )
+        raise ValueError("batch_size=None option disables auto-batching and is mutually exclusive with drop_last")
 
 
 def _checked_context(context: BaseContext | str, num_workers: int) -> BaseContext | str:
@@ -374,8 +365,7 @@ def _warn_about_pinning(loader: DataLoader) -> None:
             stacklevel=5,
         )
     warnings.warn(
-        "'pin_memory' argument is set as true but no accelerator is found, "
-        "then device pinned memory won't be used.",
+        "'pin_memory' argument is set as true but no accelerator is found, then device pinned memory won't be used.",
         stacklevel=5,
     )
 

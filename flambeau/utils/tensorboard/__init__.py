@@ -91,9 +91,7 @@ class SummaryWriter:
             step = None if global_step is None else int(global_step)
             self._open(folder).write(messages.scalar(main_tag, value), step, walltime)
 
-    def add_tensor(
-        self, tag: str, tensor: Any, global_step: int | None = None, walltime: float | None = None
-    ) -> None:
+    def add_tensor(self, tag: str, tensor: Any, global_step: int | None = None, walltime: float | None = None) -> None:
         """Log a whole tensor of floats."""
         self._write(messages.any_tensor(tag, tensor), global_step, walltime)
 

@@ -195,9 +195,7 @@ def pr_curve(tag: str, labels: Any, predictions: Any, thresholds: int, weights: 
     return pr_curve_raw(tag, tp, fp, fp[0] - fp, tp[0] - tp, None, None, thresholds)
 
 
-def pr_curve_raw(
-    tag: str, tp: Any, fp: Any, tn: Any, fn: Any, precision: Any, recall: Any, thresholds: int
-) -> bytes:
+def pr_curve_raw(tag: str, tp: Any, fp: Any, tn: Any, fn: Any, precision: Any, recall: Any, thresholds: int) -> bytes:
     tp, fp, tn, fn = (as_array(counts) for counts in (tp, fp, tn, fn))
     if precision is None:
         precision = tp / np.maximum(1e-7, tp + fp)

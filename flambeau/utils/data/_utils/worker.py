@@ -164,9 +164,7 @@ def serve(job: WorkerJob, link: Link, where: str) -> None:
         del task
 
 
-def _start_fetching(
-    job: WorkerJob, where: str, init_fn: Callable[[int], Any] | None = None
-) -> Callable[[Any], Any]:
+def _start_fetching(job: WorkerJob, where: str, init_fn: Callable[[int], Any] | None = None) -> Callable[[Any], Any]:
     """Return a function from an index to a batch, or to what is to be said instead of one."""
     try:
         if init_fn is not None:
