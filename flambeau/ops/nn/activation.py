@@ -24,7 +24,7 @@ from flambeau.ops.nn.fast import in_blocks, keep_where
 from flambeau.ops.op import Op, names, op, public
 from flambeau.ops.rules import elementwise, require_tensor
 from flambeau.ops.samples import Samples, call, unary_on
-from flambeau.shape import wrap_dim
+from flambeau.shape import elementwise_strides, wrap_dim
 from flambeau.tensors import Tensor
 
 _away_from_kinks = unary_on(0.1, 0.4)
@@ -33,7 +33,7 @@ _wide = unary_on(-4.0, 4.0)
 
 def activation(
     name: str, ref: Callable, derivative: Callable, fused: Callable | None = None, kernel: str | None = None,
-    from_result: bool = False, samples: Samples = _wide, backward_name: Any = None,
+    from_result: bool = False, row_major: bool = False, samples: Samples = _wide, backward_name: Any = None,
 ) -> Op:  # fmt: skip
     """Describe an activation.
 
@@ -41,6 +41,7 @@ def activation(
         ref: `ref(x, **params)` in NumPy.
         derivative: `derivative(g, x, **params)` in differentiable ops; `fused` is the same in NumPy.
         kernel: how PyTorch names the kernel when it refuses integers; None if it takes them.
+        row_major: the result's memory is in order whatever that of `x`.
         from_result: derivatives get the result instead of `x`, so that in-place use copies nothing.
     """
     rule = elementwise()
@@ -48,7 +49,7 @@ def activation(
     def meta(x: Tensor, **params: Any) -> Meta:
         if kernel is not None:
             require_floating(kernel, x.dtype)
-        return rule(x)
+        return rule(x)._replace(strides=None) if row_major else rule(x)
 
     backward = fused and op(name + "_backward", ref=fused, meta=lambda g, x, **_: rule(g, x))
 
@@ -306,7 +307,7 @@ softplus_op = activation(
 )  # fmt: skip
 mish_op = activation("mish", lambda x: x * np.tanh(_softplus(x)), _mish_derivative, kernel="mish_cpu")
 log_sigmoid_op = activation(
-    "log_sigmoid", _log_sigmoid, lambda g, x: g * (-x).sigmoid(), kernel="log_sigmoid_cpu"
+    "log_sigmoid", _log_sigmoid, lambda g, x: g * (-x).sigmoid(), kernel="log_sigmoid_cpu", row_major=True
 )  # fmt: skip
 
 
@@ -469,7 +470,8 @@ def _glu_meta(x: Tensor, dim: int) -> Meta:
     require_floating("glu_cpu", x.dtype)
     if x._shape[dim] % 2:
         raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {x._shape[dim]}")
-    return Meta((*x._shape[:dim], x._shape[dim] // 2, *x._shape[dim + 1 :]), x.dtype)
+    shape = (*x._shape[:dim], x._shape[dim] // 2, *x._shape[dim + 1 :])
+    return Meta(shape, x.dtype, elementwise_strides(shape, [(shape, x._strides)]))
 
 
 def _glu(x: np.ndarray, dim: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from flambeau import dtypes
 from flambeau.dtypes import dtype
 from flambeau.errors import warn_once
 from flambeau.ops.apply import type_name
-from flambeau.shape import Ints
+from flambeau.shape import Ints, channels_last_strides, is_channels_last, is_contiguous
 from flambeau.tensors import Tensor
 
 
@@ -56,3 +56,13 @@ def check_reduction(reduction: str) -> None:
 def tensor_shape(t: Tensor | Sequence[int]) -> str:
     """A shape as PyTorch's messages show it."""
     return f"[{', '.join(map(str, t._shape if isinstance(t, Tensor) else t))}]"
+
+
+def image_layout(shape: Ints, *operands: Tensor) -> Ints | None:
+    """Channels-last strides if an operand has them, as PyTorch's kernels propagate them; None is row-major."""
+    for x in operands:
+        if len(x._shape) not in (4, 5) or is_contiguous(x._shape, x._strides):
+            continue
+        if is_channels_last(x._shape, x._strides):
+            return channels_last_strides(shape)
+    return None

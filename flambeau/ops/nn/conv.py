@@ -15,27 +15,15 @@ from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
 from flambeau.ops.elementwise import conj
 from flambeau.ops.nn import conv_kernels as kernels
-from flambeau.ops.nn.checks import expanded, tensor_shape
+from flambeau.ops.nn.checks import expanded, image_layout, tensor_shape
 from flambeau.ops.nn.conv_kernels import Window
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
-from flambeau.shape import Ints, channels_last_strides, is_channels_last, is_contiguous
+from flambeau.shape import Ints
 from flambeau.tensors import Tensor
 
 # -- shape rules -----------------------------------------------------------------------------------------------
-
-
-def _layout(shape: Ints, *operands: Tensor) -> Ints | None:
-    """Channels-last strides if an operand has them, as PyTorch's kernels propagate them."""
-    for x in operands:
-        if (
-            len(x._shape) in (4, 5)
-            and is_channels_last(x._shape, x._strides)
-            and not is_contiguous(x._shape, x._strides)
-        ):
-            return channels_last_strides(shape)
-    return None
 
 
 def _check_types(x: Tensor, w: Tensor, b: Tensor | None) -> None:
@@ -92,7 +80,7 @@ def _meta(x: Tensor, w: Tensor, b: Tensor | None, window: Window) -> Meta:
         )
     _check_fits(x._shape[2:], shape[2:], window)
     out = (x._shape[0], shape[0], *window.out_size(x._shape[2:], shape[2:]))
-    return Meta(out, x.dtype, _layout(out, x, w))
+    return Meta(out, x.dtype, image_layout(out, x, w))
 
 
 def _check_fits(size: Ints, kernel: Ints, window: Window) -> None:
@@ -120,7 +108,7 @@ def _transposed_meta(x: Tensor, w: Tensor, b: Tensor | None, window: Window, out
             f"elements, but got bias of size {tensor_shape(b)} instead"
         )
     shape = (x._shape[0], channels, *_transposed_size(x._shape[2:], w._shape[2:], window, output_padding))
-    return Meta(shape, x.dtype, _layout(shape, x, w))
+    return Meta(shape, x.dtype, image_layout(shape, x, w))
 
 
 def _transposed_size(size: Ints, kernel: Ints, window: Window, output_padding: Ints) -> Ints:
@@ -212,7 +200,7 @@ weight_gradient_op = op(
 input_gradient_op = op(
     "conv_input_gradient",
     ref=lambda g, w, shape, window: kernels.input_gradient(_enlarged(g, shape, w.shape, window), w, shape, window),
-    meta=lambda g, w, shape, window: Meta(tuple(shape), g.dtype, _layout(shape, g, w)),
+    meta=lambda g, w, shape, window: Meta(tuple(shape), g.dtype, image_layout(shape, g, w)),
     vjp=(
         lambda h, _y, _g, w, shape, window: _conv_of(h, conj(w), _g.shape, window),
         lambda h, _y, g, _w, shape, window: weight_gradient_op(conj(g), h, shape=_w.shape, window=window),

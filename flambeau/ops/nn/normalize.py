@@ -15,14 +15,14 @@ import numpy as np
 from flambeau.autograd.mode import no_grad
 from flambeau.dtypes import finfo, float32
 from flambeau.engine.execute import Meta
-from flambeau.ops.nn.checks import require_floating, tensor_shape
+from flambeau.ops.nn.checks import image_layout, require_floating, tensor_shape
 from flambeau.ops.nn.derive import grads_through, wants_history
 from flambeau.ops.nn.pad import pad
 from flambeau.ops.nn.pool import avg_pool2d
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
-from flambeau.shape import Ints, contiguous_strides, preserved_strides
+from flambeau.shape import Ints
 from flambeau.tensors import Tensor, write_array
 
 
@@ -70,9 +70,7 @@ def _standardize(
 
 def _standardize_meta(x: Tensor, w: Any, b: Any, mean: Any, variance: Any, form: Form, eps: float) -> tuple[Meta, ...]:
     statistics = Meta(form.statistics(), x.dtype if x.dtype.itemsize >= 4 else float32)  # halves are too coarse
-    strides = (
-        preserved_strides(x._shape, x._strides) if form.name == "NativeBatchNorm" else contiguous_strides(x._shape)
-    )
+    strides = image_layout(x._shape, x) if form.name == "NativeBatchNorm" else None
     return Meta(x._shape, x.dtype, strides), statistics, statistics, statistics
 
 

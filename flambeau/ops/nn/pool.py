@@ -12,23 +12,17 @@ from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn import pool_kernels as kernels
-from flambeau.ops.nn.checks import tensor_shape
+from flambeau.ops.nn.checks import image_layout, tensor_shape
 from flambeau.ops.nn.pool_kernels import Pool
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
-from flambeau.shape import Ints, channels_last_strides, is_channels_last, is_contiguous
+from flambeau.shape import Ints
 from flambeau.tensors import Tensor
 
 _WORDS = {1: "one int", 2: "two ints", 3: "three ints"}
 
 # -- shape rules -----------------------------------------------------------------------------------------------
-
-
-def _layout(x: Tensor, shape: Ints) -> Ints | None:
-    if len(x._shape) in (4, 5) and is_channels_last(x._shape, x._strides) and not is_contiguous(x._shape, x._strides):
-        return channels_last_strides(shape)
-    return None
 
 
 def _pooled_shape(x: Tensor, pool: Pool) -> Ints:
@@ -42,13 +36,13 @@ def _pooled_shape(x: Tensor, pool: Pool) -> Ints:
 
 def _max_meta(x: Tensor, pool: Pool) -> tuple[Meta, Meta]:
     shape = _pooled_shape(x, pool)
-    strides = _layout(x, shape)
+    strides = image_layout(shape, x)
     return Meta(shape, x.dtype, strides), Meta(shape, dtypes.int64, strides)
 
 
 def _average_meta(x: Tensor, pool: Pool, **_: Any) -> Meta:
     shape = _pooled_shape(x, pool)
-    return Meta(shape, x.dtype, _layout(x, shape))
+    return Meta(shape, x.dtype, image_layout(shape, x))
 
 
 # -- records ---------------------------------------------------------------------------------------------------
@@ -128,7 +122,7 @@ avg_pool_backward_op = op(
 
 def _adaptive_meta(x: Tensor, size: Ints) -> Meta:
     shape = (*x._shape[: x.ndim - len(size)], *size)
-    return Meta(shape, x.dtype, _layout(x, shape))
+    return Meta(shape, x.dtype, image_layout(shape, x))
 
 
 adaptive_avg_pool_op = op(

@@ -16,7 +16,8 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.errors import warn_once
-from flambeau.ops.nn.pool import _layout, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+from flambeau.ops.nn.checks import image_layout
+from flambeau.ops.nn.pool import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
@@ -161,7 +162,7 @@ def _backward(g: np.ndarray, size: Ints, how: Resampling, scales: Scales) -> np.
 
 def _meta(x: Tensor, size: Ints, **_: Any) -> Meta:
     shape = (*x._shape[:2], *size)
-    return Meta(shape, x.dtype, _layout(x, shape))
+    return Meta(shape, x.dtype, image_layout(shape, x))
 
 
 _STEMS = {"nearest": "Nearest", "nearest-exact": "NearestExact", "cubic": "Bicubic"}
