@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from flambeau import dtypes
-from flambeau.ops.apply import wants_history
+from flambeau.engine.execute import Meta
+from flambeau.ops.apply import type_name
 from flambeau.ops.op import Op, names, op, public
 from flambeau.ops.rules import Result, elementwise, promoted, require_operand, require_tensor
 from flambeau.ops.samples import Samples, anywhere, binary_on, call, positive, unary_on, unit
@@ -26,10 +27,11 @@ SAME, FLOAT, REAL = Result.SAME, Result.FLOAT, Result.REAL
 def unary(
     name: str, ref: Callable, vjp: Any = None, result: Result = FLOAT, samples: Samples = anywhere,
     where: str = "torch Tensor", aliases: tuple[str, ...] = (), inplace: bool = True, smooth: bool = True,
-    meta: Callable[..., Any] | None = None,
+    meta: Callable[..., Any] | None = None, backward_name: Any = None,
 ) -> Op:  # fmt: skip
     """Describe an op of one operand and list it as function, method and in-place method."""
-    record = op(name, ref=ref, meta=meta or elementwise(result), vjp=vjp, samples=samples, smooth=smooth)
+    record = op(name, ref=ref, meta=meta or elementwise(result), vjp=vjp, samples=samples, smooth=smooth,
+                backward_name=backward_name)  # fmt: skip
 
     def function(input: Tensor) -> Tensor:
         if not isinstance(input, Tensor):
@@ -46,9 +48,11 @@ def unary(
 def binary(
     name: str, ref: Callable, vjp: Any = None, result: Result = SAME, samples: Samples | None = None,
     where: str = "torch Tensor", aliases: tuple[str, ...] = (), inplace: bool = True, smooth: bool = True,
+    backward_name: Any = None,
 ) -> Op:  # fmt: skip
     """Describe an op of two operands that broadcast; the second may be a number."""
-    record = op(name, ref=ref, meta=elementwise(result), vjp=vjp, samples=samples or binary_on(), smooth=smooth)
+    record = op(name, ref=ref, meta=elementwise(result), vjp=vjp, samples=samples or binary_on(), smooth=smooth,
+                backward_name=backward_name)  # fmt: skip
 
     def function(input: Tensor, other: Any) -> Tensor:
         require_tensor(name, "input", 1, input)
@@ -58,6 +62,11 @@ def binary(
     function.__name__, function.__doc__ = name, f"Elementwise {name} of `input` and `other`, broadcast together."
     public(where, name=name, aliases=aliases, inplace=inplace, out=True)(function)
     return record
+
+
+def with_number(name: str, tensor: int = 1, number: int = 0) -> Callable[[Any, dict], str]:
+    """PyTorch's node names of an op with a form whose second operand is a number."""
+    return lambda inputs, _: f"{name}Backward{tensor if isinstance(inputs[1], Tensor) else number}"
 
 
 # -- arithmetic ------------------------------------------------------------------------------------------------
@@ -80,6 +89,14 @@ sub_op = op(
     meta=elementwise(SAME),
     vjp=(lambda g, _y, _a, _b, alpha=1: g, lambda g, _y, _a, _b, alpha=1: g * -_conj_number(alpha)),
     samples=binary_on(),
+)
+rsub_op = op(
+    "rsub",
+    ref=lambda a, b, alpha=1: np.subtract(b, _scaled(alpha, a)),
+    meta=elementwise(SAME),
+    vjp=(lambda g, _y, _a, _b, alpha=1: g * -_conj_number(alpha), lambda g, _y, _a, _b, alpha=1: g),
+    samples=binary_on(),
+    backward_name=with_number("Rsub", 0, 1),
 )
 mul_op = op(
     "mul",
@@ -130,6 +147,16 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """`input - alpha * other`, broadcast together; bool tensors are refused."""
     require_operand("sub", "other", 2, other)
+    _refuse_bools(input, other)
+    if not isinstance(input, Tensor):
+        return rsub(other, input, alpha=alpha)
+    if alpha == 1 and type(alpha) is int:
+        return sub_op(input, other)
+    _check_alpha(alpha, input, other)
+    return sub_op(input, other, alpha=alpha)
+
+
+def _refuse_bools(input: Any, other: Any) -> None:
     if any(isinstance(x, Tensor) and x.dtype is dtypes.bool_ for x in (input, other)):
         both = all(isinstance(x, Tensor) and x.dtype is dtypes.bool_ for x in (input, other))
         raise RuntimeError(
@@ -138,10 +165,6 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
                "a bool tensor is not supported. If you are trying to invert a mask, use the `~` or `logical_not()` "
                "operator instead.")
         )  # fmt: skip
-    if alpha == 1 and type(alpha) is int:
-        return sub_op(input, other)
-    _check_alpha(alpha, input, other)
-    return sub_op(input, other, alpha=alpha)
 
 
 @public("torch Tensor", aliases=("multiply",), inplace=True, out=True)
@@ -154,7 +177,11 @@ def mul(input: Any, other: Any) -> Tensor:
 @public("torch Tensor", inplace=True, out=True)
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """`other - alpha * input`."""
-    return sub(other, input, alpha=alpha)
+    _refuse_bools(input, other)
+    if alpha == 1 and type(alpha) is int:
+        return rsub_op(input, other)
+    _check_alpha(alpha, input, other)
+    return rsub_op(input, other, alpha=alpha)
 
 
 def _floor_divide(a: Any, b: Any) -> Any:
@@ -173,9 +200,13 @@ def _trunc_divide(a: Any, b: Any) -> Any:
 
 
 floor_divide_op = binary("floor_divide", _floor_divide, samples=binary_on(second=(0.5, 2.0)), smooth=False)
-trunc_divide_op = op(
-    "trunc_divide", ref=_trunc_divide, meta=elementwise(SAME), samples=binary_on(second=(0.5, 2.0)), smooth=False
-)
+rounded_divide_op = op(
+    "rounded_divide", ref=lambda a, b, mode: (_floor_divide if mode == "floor" else _trunc_divide)(a, b),
+    meta=elementwise(SAME), smooth=False, backward_name="DivBackward2",
+    vjp=(lambda g, _y, _a, _b, mode: g * 0, lambda g, _y, _a, _b, mode: g * 0),
+    samples=lambda t: [call(*c.inputs, mode=mode) for mode in ("floor", "trunc")
+                       for c in binary_on(second=(0.5, 2.0))(t)],
+)  # fmt: skip
 
 
 @public("torch Tensor", aliases=("divide",), inplace=True, out=True)
@@ -183,28 +214,20 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """`input / other`; `rounding_mode` "trunc" or "floor" rounds the quotient and keeps integers integers."""
     require_operand("div", "other", 2, other)
     if rounding_mode is None:
+        if not isinstance(input, Tensor):  # as PyTorch's reflected operator does, to the same bits
+            return mul_op(reciprocal_op(other), input)
         return true_divide_op(input, other)
     if rounding_mode not in ("trunc", "floor"):
         raise RuntimeError(
             "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '" + str(rounding_mode) + "'"
         )
-    return _zero_gradient(
-        (floor_divide_op if rounding_mode == "floor" else trunc_divide_op)(input, other), input, other
-    )
+    return rounded_divide_op(input, other, mode=rounding_mode)
 
 
 @public("torch Tensor", inplace=True, out=True)
 def true_divide(input: Any, other: Any) -> Tensor:
     """`input / other` in floating point."""
     return true_divide_op(input, other)
-
-
-def _zero_gradient(result: Tensor, *operands: Any) -> Tensor:
-    """A piecewise constant result that still belongs to the graph, as PyTorch's rounding division does."""
-    for x in operands:
-        if isinstance(x, Tensor) and wants_history((x,)) and result.dtype.category >= dtypes.FLOAT:
-            result = result + x * 0
-    return result
 
 
 def _remainder(a: Any, b: Any) -> Any:
@@ -222,9 +245,10 @@ def _fmod(a: Any, b: Any) -> Any:
 remainder_op = op(
     "remainder", ref=_remainder, meta=elementwise(SAME), samples=binary_on(second=(0.7, 2.0)), smooth=False,
     vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * floor_divide_op(a, b)),
+    backward_name=with_number("Remainder"),
 )  # fmt: skip
 fmod_op = binary(
-    "fmod", _fmod, samples=binary_on(second=(0.7, 2.0)), smooth=False,
+    "fmod", _fmod, samples=binary_on(second=(0.7, 2.0)), smooth=False, backward_name=with_number("Fmod"),
     vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * trunc_op(a / b)),
 )  # fmt: skip
 
@@ -270,7 +294,8 @@ def where_nonzero(b: Tensor, value: Tensor) -> Tensor:
 pow_op = op(
     "pow", ref=_power, meta=elementwise(SAME), vjp=(_pow_base_vjp, _pow_exponent_vjp),
     samples=binary_on(0.3, 2.0, second=(-2.0, 2.0)),
-    backward_name=lambda inputs, _: "PowBackward0" if not isinstance(inputs[1], Tensor) else "PowBackward1",
+    backward_name=lambda inputs, _: "PowBackward2" if not isinstance(inputs[0], Tensor) else (
+        "PowBackward1" if isinstance(inputs[1], Tensor) else "PowBackward0"),
 )  # fmt: skip
 
 
@@ -291,7 +316,7 @@ def float_power(input: Any, exponent: Any) -> Tensor:
 
 unary("sqrt", np.sqrt, lambda g, y, _x: (g / (2 * conj(y)),), samples=positive)
 unary("rsqrt", lambda x: 1 / np.sqrt(x), lambda g, y, _x: (g * conj(y * y * y) * -0.5,), samples=positive)
-unary("square", np.square, lambda g, _y, x: (g * (conj(x) * 2),), SAME)
+unary("square", np.square, lambda g, _y, x: (g * (conj(x) * 2),), SAME, backward_name="PowBackward0")
 exp_op = unary("exp", np.exp, lambda g, y, _x: (g * conj(y),))
 unary("exp2", np.exp2, lambda g, y, _x: (g * conj(y) * math.log(2),))
 unary("expm1", np.expm1, lambda g, y, _x: (g * conj(y + 1),))
@@ -299,7 +324,7 @@ log_op = unary("log", np.log, lambda g, _y, x: (g / conj(x),), samples=positive)
 unary("log2", np.log2, lambda g, _y, x: (g / (conj(x) * math.log(2)),), samples=positive)
 unary("log10", np.log10, lambda g, _y, x: (g / (conj(x) * math.log(10)),), samples=positive)
 unary("log1p", np.log1p, lambda g, _y, x: (g / conj(x + 1),), samples=positive)
-unary("reciprocal", np.reciprocal, lambda g, y, _x: (-g * conj(y * y),), samples=positive)
+reciprocal_op = unary("reciprocal", np.reciprocal, lambda g, y, _x: (-g * conj(y * y),), samples=positive)
 logaddexp_op = binary(
     "logaddexp", np.logaddexp, result=FLOAT, inplace=False,
     vjp=(lambda g, y, a, _b: g * exp_op(a - y), lambda g, y, _a, b: g * exp_op(b - y)),
@@ -332,7 +357,7 @@ binary(
     "hypot", np.hypot, samples=binary_on(0.3, 2.0),
     vjp=(lambda g, y, a, _b: g * (a / y), lambda g, y, _a, b: g * (b / y)),
 )  # fmt: skip
-binary("copysign", np.copysign, result=FLOAT, smooth=False,
+binary("copysign", np.copysign, result=FLOAT, smooth=False, backward_name=with_number("Copysign", 0, 1),
        vjp=(lambda g, y, a, _b: (g * (y / a)).masked_fill(a == 0, 0), lambda g, _y, _a, _b: g * 0))  # fmt: skip
 binary("nextafter", np.nextafter, smooth=False)
 unary("sinc", np.sinc, samples=positive, where="torch Tensor special",
@@ -353,22 +378,30 @@ def _neg(x: Any) -> Any:
     return np.negative(x)
 
 
+def _frac_meta(x: Tensor) -> Meta:
+    if x.dtype.category < dtypes.FLOAT:
+        raise NotImplementedError(f"\"frac_cpu\" not implemented for '{type_name(x.dtype)}'")
+    return elementwise(SAME)(x)
+
+
 def _sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
 neg_op = unary("neg", _neg, lambda g, _y, _x: (-g,), SAME, aliases=("negative",))
-unary("positive", lambda x: np.positive(x), lambda g, _y, _x: (g,), SAME, inplace=False)
 unary("abs", np.abs, lambda g, _y, x: (g * x.sgn(),), REAL, samples=positive, aliases=("absolute",))
-sign_op = unary("sign", lambda x: np.sign(x).astype(x.dtype), lambda g, _y, _x: (g * 0,), SAME, samples=positive)
+sign_op = unary(
+    "sign", lambda x: x.copy() if x.dtype == bool else np.sign(x), lambda g, _y, _x: (g * 0,), SAME, samples=positive
+)
 sgn_op = unary("sgn", np.sign, lambda g, y, x: (_sgn_vjp(g, y, x),), SAME, samples=positive)
 trunc_op = unary("trunc", np.trunc, lambda g, _y, _x: (g * 0,), SAME, aliases=("fix",), smooth=False)
 unary("floor", np.floor, lambda g, _y, _x: (g * 0,), SAME, smooth=False)
 unary("ceil", np.ceil, lambda g, _y, _x: (g * 0,), SAME, smooth=False)
-unary("frac", lambda x: x - np.trunc(x), lambda g, _y, _x: (g,), SAME, smooth=False)
+unary("frac", lambda x: x - np.trunc(x), lambda g, _y, _x: (g,), SAME, smooth=False, meta=_frac_meta)
 round_op = op(
     "round", ref=lambda x, decimals=0: _round(x, decimals), meta=elementwise(SAME),
     vjp=lambda g, _y, _x, decimals=0: (g * 0,), samples=anywhere, smooth=False,
+    backward_name=lambda _, params: f"RoundBackward{1 if params else 0}",
 )  # fmt: skip
 unary("sigmoid", _sigmoid, lambda g, y, _x: (g * conj((1 - y) * y),), where="torch Tensor F")
 
@@ -393,9 +426,21 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     return round_op(input, decimals=decimals) if decimals else round_op(input)
 
 
+@public("torch Tensor")
+def positive(input: Tensor) -> Tensor:
+    """`input` itself; a bool tensor is refused."""
+    require_tensor("positive", "input", 1, input)
+    if input.dtype is dtypes.bool_:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
 # -- complex parts ---------------------------------------------------------------------------------------------
 
-conj_op = op("conj_physical", ref=np.conj, meta=elementwise(SAME), vjp=lambda g, _y, _x: (conj(g),), samples=anywhere)
+conj_op = op(
+    "conj_physical", ref=np.conj, meta=elementwise(SAME), vjp=lambda g, _y, _x: (conj(g),), samples=anywhere,
+    backward_name="ConjBackward0",
+)  # fmt: skip
 angle_op = unary(
     "angle", np.angle, result=REAL, inplace=False, smooth=False, where="torch Tensor",
     vjp=lambda g, _y, x: (_angle_vjp(g, x),),
@@ -418,119 +463,3 @@ def conj_(input: Tensor) -> Tensor:
 def resolve_conj(input: Tensor) -> Tensor:
     """`input` itself: conjugates and negatives are always computed."""
     return input
-
-
-# -- nan, infinity, clamping -----------------------------------------------------------------------------------
-
-
-def _nan_to_num(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
-    if x.dtype.kind not in "fc":
-        return x.copy()
-    return np.nan_to_num(x, nan=nan or 0.0, posinf=posinf, neginf=neginf)
-
-
-nan_to_num_op = op(
-    "nan_to_num", ref=_nan_to_num, meta=elementwise(SAME),
-    samples=lambda t: [
-        call(t(2, 3), nan=None, posinf=None, neginf=None), call(t(2, 0), nan=1.0, posinf=2.0, neginf=3.0)
-    ],
-    vjp=lambda g, _y, x, **_: (g.masked_fill(~x.isfinite(), 0),),
-)  # fmt: skip
-
-
-@public("torch Tensor", inplace=True, out=True)
-def nan_to_num(
-    input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
-) -> Tensor:
-    """NaN and infinities replaced by numbers (0 and the dtype's limits unless given)."""
-    return nan_to_num_op(input, nan=nan, posinf=posinf, neginf=neginf)
-
-
-def _clamp(x: Any, low: Any, high: Any) -> Any:
-    if low is not None:
-        x = np.maximum(x, low)
-    return np.minimum(x, high) if high is not None else np.array(x)
-
-
-def _clamp_mask(x: Tensor, low: Any, high: Any) -> Tensor:
-    inside = x >= low if low is not None else None
-    below = x <= high if high is not None else None
-    if inside is None:
-        return below  # type: ignore[return-value]
-    return inside if below is None else inside & below
-
-
-def _clamp_samples(t: Any) -> list[Any]:
-    """Bounds on both sides of some elements, below all and above all of them."""
-    return [
-        call(t(2, 3, low=-2, high=-0.6), -0.5, 0.5),
-        call(t(2, 3, low=-0.4, high=0.4), -0.5, t(3, low=0.5, high=1)),
-        call(t(4, low=0.6, high=2), t(4, low=-1, high=0.4), None),
-        call(t(4, low=0.6, high=2), None, t(1, low=-1, high=0.4)),
-        call(t(2, 0), 0.0, 1.0),
-    ]
-
-
-clamp_op = op(
-    "clamp", ref=_clamp, meta=elementwise(SAME), samples=_clamp_samples,
-    vjp=(
-        lambda g, _y, x, low, high: g.masked_fill(~_clamp_mask(x, low, high), 0),
-        lambda g, _y, x, low, high: g.masked_fill(~((x < low) if high is None else (x < low) & (low < high)), 0),
-        lambda g, _y, x, low, high: g.masked_fill(~((x > high) if low is None else (x > high) | (high < low)), 0),
-    ),
-)  # fmt: skip
-
-
-@public("torch Tensor", aliases=("clip",), inplace=True, out=True)
-def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """Elements limited to [min, max]; bounds are numbers or tensors, one may be left out."""
-    require_tensor("clamp", "input", 1, input)
-    if min is None and max is None:
-        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    return clamp_op(input, min, max)
-
-
-@public("torch Tensor", inplace=True, out=True)
-def clamp_min(input: Tensor, min: Any) -> Tensor:
-    """Elements at least `min`."""
-    return clamp_op(input, min, None)
-
-
-@public("torch Tensor", inplace=True, out=True)
-def clamp_max(input: Tensor, max: Any) -> Tensor:
-    """Elements at most `max`."""
-    return clamp_op(input, None, max)
-
-
-# -- fused forms -----------------------------------------------------------------------------------------------
-
-
-@public("torch Tensor", inplace=True, out=True)
-def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
-    """`input + value * tensor1 * tensor2`."""
-    return add(input, mul(tensor1, tensor2), alpha=value)
-
-
-@public("torch Tensor", inplace=True, out=True)
-def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
-    """`input + value * tensor1 / tensor2`."""
-    return add(input, true_divide_op(tensor1, tensor2), alpha=value)
-
-
-def _lerp(a: Any, b: Any, w: Any) -> Any:
-    return np.where(np.abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w))
-
-
-lerp_op = op(
-    "lerp", ref=_lerp, meta=elementwise(SAME),
-    samples=lambda t: [call(t(2, 3), t(3), 0.3), call(t(3), t(3), t(3, low=0.6, high=0.9)), call(t(0), t(0), 0.5)],
-    vjp=(lambda g, _y, _a, _b, w: g * (1 - w), lambda g, _y, _a, _b, w: g * w, lambda g, _y, a, b, _w: g * (b - a)),
-)  # fmt: skip
-
-
-@public("torch Tensor", inplace=True, out=True)
-def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """`input + weight * (end - input)`."""
-    if end.dtype is not input.dtype:
-        raise RuntimeError(f"expected dtype {input.dtype} for `end` but got dtype {end.dtype}")
-    return lerp_op(input, end, weight)

@@ -13,7 +13,8 @@ from flambeau.engine.execute import Meta
 from flambeau.ops import sort
 from flambeau.ops.arguments import check_input, invalid, numpy_names, one_dim, some_dims
 from flambeau.ops.create import tensor
-from flambeau.ops.elementwise import conj, lerp_op
+from flambeau.ops.elementwise import conj
+from flambeau.ops.fused import lerp_op
 from flambeau.ops.op import Op, op, public
 from flambeau.ops.reduce import add_up, count_of, keeping, restore
 from flambeau.ops.samples import Call, Maker, call

@@ -94,7 +94,7 @@ def as_array(t: Any) -> np.ndarray:
     t = t.detach()
     if str(t.dtype) == "torch.bfloat16":
         t = t.float()
-    return t.resolve_conj().numpy() if hasattr(t, "resolve_conj") else t.numpy()
+    return t.resolve_conj().numpy(force=True)
 
 
 def compare(ours: Any, theirs: Any, skip: set[str], where: str = "result") -> None:
