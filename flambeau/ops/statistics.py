@@ -10,7 +10,7 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
-from flambeau.ops import sort
+from flambeau.ops import sorting
 from flambeau.ops.arguments import check_input, invalid, numpy_names, one_dim, some_dims
 from flambeau.ops.create import tensor
 from flambeau.ops.elementwise import conj
@@ -180,7 +180,7 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, how: st
     ranks = q.reshape(-1) * last
     if not ignore_nan:  # NaNs sort to the end, and one of them spoils the result
         ranks = ranks.masked_fill(nans.any(-1, True), n - 1)
-    ordered = sort.sort(x, -1).values
+    ordered = sorting.sort(x, -1).values
     if how in ("lower", "higher", "nearest"):
         ranks = {"lower": ranks.floor, "higher": ranks.ceil, "nearest": ranks.round}[how]()
     below = ranks.floor()

@@ -20,6 +20,19 @@ def _at(index: Any, count: int) -> int:
     return index % count
 
 
+def _pairs(given: Any, owner: str) -> Iterator[tuple[str, Any]]:
+    """Keys and values of a mapping, of a container of ours, or of a sequence of pairs."""
+    if isinstance(given, (Mapping, ModuleDict, ParameterDict)):
+        yield from given.items()
+        return
+    for i, pair in enumerate(given):
+        if not isinstance(pair, Iterable):
+            raise TypeError(f"{owner} update sequence element #{i} should be Iterable; is{type(pair).__name__}")
+        if len(pair) != 2:
+            raise ValueError(f"{owner} update sequence element #{i} has length {len(pair)}; 2 is required")
+        yield pair[0], pair[1]
+
+
 class Sequential(Module):
     """Modules called one after the other.
 
@@ -237,14 +250,15 @@ class ModuleDict(Module):
                 "ModuleDict.update should be called with an iterable of key/value pairs, but got "
                 f"{type(modules).__name__}"
             )
-        for key, module in modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules:
+        for key, module in _pairs(modules, "ModuleDict"):
             self[key] = module
 
 
-def _describe(value: Any) -> str:
+def _describe(value: Any, element: str = "") -> str:
+    """A line about a value; `element` says what a tensor is made of."""
     if isinstance(value, Tensor):
         kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-        return f"{kind} containing: [{value.type()} of size {'x'.join(map(str, value.shape))}]"
+        return f"{kind} containing: [{element} of size {'x'.join(map(str, value.shape))}]"
     return f"Object of type: {type(value).__name__}"
 
 
@@ -393,8 +407,7 @@ class ParameterDict(Module):
                 "ParametersDict.update should be called with an iterable of key/value pairs, but got "
                 f"{type(parameters).__name__}"
             )
-        mapping = isinstance(parameters, (Mapping, ParameterDict))
-        for key, value in parameters.items() if mapping else parameters:
+        for key, value in _pairs(parameters, "ParameterDict"):
             self[key] = value
 
     def extra_repr(self) -> str:

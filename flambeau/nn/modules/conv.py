@@ -161,10 +161,10 @@ class _ConvTransposeNd(_ConvNd):
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[self.dims - 1]
-        extra = self.output_padding if output_size is None else self._output_padding(input, tuple(output_size))
+        extra = self.output_padding if output_size is None else self._output_padding(input, list(output_size))
         return convolve(input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
 
-    def _output_padding(self, input: Tensor, output_size: tuple) -> tuple:
+    def _output_padding(self, input: Tensor, output_size: list[int]) -> tuple:
         """The output padding that gives the wanted output size."""
         n = self.dims
         if len(output_size) in (n + 1, n + 2):
@@ -182,7 +182,7 @@ class _ConvTransposeNd(_ConvNd):
         if any(not low <= size <= high for low, size, high in zip(least, output_size, most)):
             raise ValueError(
                 f"requested an output size of {output_size}, but valid sizes range from {least} to {most} (for an "
-                f"input of {list(input.size()[2:])})"
+                f"input of {input.size()[2:]})"
             )
         return tuple(size - low for size, low in zip(output_size, least))
 

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from flambeau import ops
 from flambeau.autograd.node import Grads, Like, Node, RemovableHandle, edge_of
 from flambeau.tensors import Tensor, detached
 
@@ -256,6 +257,7 @@ class _BackwardWatch:
         where = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
         wanting = [i for i in where if args[i].requires_grad]
         self.input_count = len(where)
+        self.inputs = [Like(args[i]) for i in where]
         self.positions = [where.index(i) for i in wanting]
         if not wanting:
             return args
@@ -292,9 +294,10 @@ class _BackwardWatch:
         return tuple(grad_output[at] for at in self.output_positions)
 
     def _at_input(self, grads: Grads) -> Any:
-        full: list[Any] = [None] * self.input_count
+        # Inputs that nothing flows back to show zeros, as PyTorch's do.
+        full = [ops.zeros(like.shape, dtype=like.dtype) for like in self.inputs]
         for at, g in zip(self.positions, grads):
-            full[at] = g
+            full[at] = full[at] if g is None else g
         grad_input = self._call(tuple(full))
         return tuple(grad_input[at] for at in self.positions)
 

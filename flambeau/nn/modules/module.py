@@ -14,7 +14,19 @@ from flambeau.devices import require_cpu
 from flambeau.dtypes import dtype as DType
 from flambeau.errors import warn_once
 from flambeau.methods.convert import dtype_of
-from flambeau.nn.modules.hooks import GLOBAL, HookMethods, call_with_hooks
+from flambeau.nn.modules.hooks import (
+    GLOBAL,
+    HookMethods,
+    call_with_hooks,
+    register_module_backward_hook,
+    register_module_buffer_registration_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 from flambeau.nn.modules.state import StateMethods
 from flambeau.nn.parameter import Buffer, Parameter
 from flambeau.tensors import Tensor
@@ -120,7 +132,8 @@ class Module(HookMethods, StateMethods):
         if hasattr(self, name) and name not in table:
             raise KeyError(f"attribute '{name}' already exists")
         if "." in name:
-            raise KeyError(f'{kind} name can\'t contain ".", got: {name}')
+            found = f", got: {name}" if kind == "module" else ""
+            raise KeyError(f'{kind} name can\'t contain "."{found}')
         if name == "":
             raise KeyError(f'{kind} name can\'t be empty string ""')
 
@@ -489,4 +502,9 @@ def _type_string(value: Any) -> str:
     return "torch.FloatTensor" if isinstance(value, Tensor) else f"{module}{kind.__name__}"
 
 
-__all__ = ["Module", "OrderedDict"]
+__all__ = [
+    "Module", "OrderedDict", "register_module_backward_hook", "register_module_buffer_registration_hook",
+    "register_module_forward_hook", "register_module_forward_pre_hook", "register_module_full_backward_hook",
+    "register_module_full_backward_pre_hook", "register_module_module_registration_hook",
+    "register_module_parameter_registration_hook",
+]  # fmt: skip

@@ -10,7 +10,7 @@ from flambeau.nn.modules.module import Module
 from flambeau.tensors import Tensor
 
 
-class _MaxPool(FunctionLayer):
+class _MaxPoolNd(FunctionLayer):
     def check(self) -> None:
         if self.stride is None:
             self.stride = self.kernel_size
@@ -22,7 +22,7 @@ class _MaxPool(FunctionLayer):
         )
 
 
-class _AvgPool(FunctionLayer):
+class _AvgPoolNd(FunctionLayer):
     def check(self) -> None:
         if self.stride is None:
             self.stride = self.kernel_size
@@ -31,7 +31,7 @@ class _AvgPool(FunctionLayer):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class _AvgPool1d(_AvgPool):
+class _AvgPool1d(_AvgPoolNd):
     def check(self) -> None:
         first = lambda v: v if isinstance(v, tuple) else (v,)  # noqa: E731
         self.stride = first(self.kernel_size if self.stride is None else self.stride)
@@ -43,7 +43,15 @@ class _Adaptive(FunctionLayer):
         return f"output_size={self.output_size}"
 
 
-class _LPPool(FunctionLayer):
+class _AdaptiveMaxPoolNd(_Adaptive):
+    """Of maxima."""
+
+
+class _AdaptiveAvgPoolNd(_Adaptive):
+    """Of means."""
+
+
+class _LPPoolNd(FunctionLayer):
     def extra_repr(self) -> str:
         names = ("norm_type", "kernel_size", "stride", "ceil_mode")
         return ", ".join(f"{name}={getattr(self, name)}" for name in names)
@@ -61,28 +69,29 @@ _MAX_KEYS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "retur
 _AVG = {"kernel_size": REQUIRED, "stride": None, "padding": 0, "ceil_mode": False, "count_include_pad": True}
 _LP = {"norm_type": REQUIRED, "kernel_size": REQUIRED, "stride": None, "ceil_mode": False}
 
-MaxPool1d = layer("MaxPool1d", F.max_pool1d, "Maxima of windows of (N, C, L).", base=_MaxPool, **_MAX)
-MaxPool2d = layer("MaxPool2d", F.max_pool2d, "Maxima of windows of (N, C, H, W).", base=_MaxPool, **_MAX)
-MaxPool3d = layer("MaxPool3d", F.max_pool3d, "Maxima of windows of (N, C, D, H, W).", base=_MaxPool, **_MAX)
+MaxPool1d = layer("MaxPool1d", F.max_pool1d, "Maxima of windows of (N, C, L).", base=_MaxPoolNd, **_MAX)
+MaxPool2d = layer("MaxPool2d", F.max_pool2d, "Maxima of windows of (N, C, H, W).", base=_MaxPoolNd, **_MAX)
+MaxPool3d = layer("MaxPool3d", F.max_pool3d, "Maxima of windows of (N, C, D, H, W).", base=_MaxPoolNd, **_MAX)
 AvgPool1d = layer("AvgPool1d", F.avg_pool1d, "Means of windows of (N, C, L).", base=_AvgPool1d, **_AVG)
 AvgPool2d = layer(
-    "AvgPool2d", F.avg_pool2d, "Means of windows of (N, C, H, W).", base=_AvgPool, **_AVG, divisor_override=None
+    "AvgPool2d", F.avg_pool2d, "Means of windows of (N, C, H, W).", base=_AvgPoolNd, **_AVG, divisor_override=None
 )
 AvgPool3d = layer(
-    "AvgPool3d", F.avg_pool3d, "Means of windows of (N, C, D, H, W).", base=_AvgPool, **_AVG, divisor_override=None
+    "AvgPool3d", F.avg_pool3d, "Means of windows of (N, C, D, H, W).", base=_AvgPoolNd, **_AVG, divisor_override=None
 )
 AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d = (
-    layer(f"AdaptiveMaxPool{n}d", function, "Maxima over windows that give `output_size`.", base=_Adaptive,
+    layer(f"AdaptiveMaxPool{n}d", function, "Maxima over windows that give `output_size`.", base=_AdaptiveMaxPoolNd,
           output_size=REQUIRED, return_indices=False)
     for n, function in ((1, F.adaptive_max_pool1d), (2, F.adaptive_max_pool2d), (3, F.adaptive_max_pool3d))
 )  # fmt: skip
 AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d = (
-    layer(f"AdaptiveAvgPool{n}d", function, "Means over windows that give `output_size`.", base=_Adaptive,
+    layer(f"AdaptiveAvgPool{n}d", function, "Means over windows that give `output_size`.", base=_AdaptiveAvgPoolNd,
           output_size=REQUIRED)
     for n, function in ((1, F.adaptive_avg_pool1d), (2, F.adaptive_avg_pool2d), (3, F.adaptive_avg_pool3d))
 )  # fmt: skip
-LPPool1d = layer("LPPool1d", F.lp_pool1d, base=_LPPool, **_LP)
-LPPool2d = layer("LPPool2d", F.lp_pool2d, base=_LPPool, **_LP)
+LPPool1d = layer("LPPool1d", F.lp_pool1d, base=_LPPoolNd, **_LP)
+LPPool2d = layer("LPPool2d", F.lp_pool2d, base=_LPPoolNd, **_LP)
+LPPool3d = layer("LPPool3d", F.lp_pool3d, base=_LPPoolNd, **_LP)
 
 
 class _MaxUnpoolNd(Module):
