@@ -56,13 +56,13 @@ def read(view: View) -> np.ndarray:
 def record(op: Any, inputs: Sequence[Any], params: dict[str, Any], metas: Sequence[Meta]) -> list[Storage]:
     """Run `op` on tensors, numbers and Nones; one new Storage for each of `metas`, laid out as it says."""
     compute = metas[0].compute if metas else None
-    arrays = [_operand(x, compute) for x in inputs]
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # casts of operands and results included: overflow is silent in PyTorch
+        arrays = [_operand(x, compute) for x in inputs]
         results = op.ref(*arrays, **params)
-    if not op.multiple:
-        results = (results,)
-    bases = {id(a if a.base is None else a.base) for a in arrays if isinstance(a, np.ndarray)}
-    return [place(np.asarray(r), meta, bases) for r, meta in zip(results, metas, strict=True)]
+        if not op.multiple:
+            results = (results,)
+        bases = {id(a if a.base is None else a.base) for a in arrays if isinstance(a, np.ndarray)}
+        return [place(np.asarray(r), meta, bases) for r, meta in zip(results, metas, strict=True)]
 
 
 def _operand(x: Any, compute: dtype | None) -> Any:

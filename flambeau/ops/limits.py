@@ -37,6 +37,11 @@ def nan_to_num(
     input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
     """NaN and infinities replaced by numbers (0 and the dtype's limits unless given)."""
+    require_tensor("nan_to_num", "input", 1, input)
+    if input.dtype in (dtypes.float16, dtypes.bfloat16):  # they compute in float32, whose limits they do not hold
+        limits = dtypes.finfo(input.dtype)
+        posinf = limits.max if posinf is None else posinf
+        neginf = limits.min if neginf is None else neginf
     return nan_to_num_op(input, nan=nan, posinf=posinf, neginf=neginf)
 
 

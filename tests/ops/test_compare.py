@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 import flambeau as torch
@@ -106,3 +108,12 @@ def test_equality_of_whole_tensors() -> None:
     with pytest.raises(RuntimeError, match="Float did not match Long"):
         torch.isclose(torch.ones(1), torch.ones(1, dtype=torch.int64))
     assert torch.isin(torch.tensor([1, 2, 3]), torch.tensor([2]), invert=True).tolist() == [True, False, True]
+
+
+def test_overflow_in_narrow_floats_is_silent() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (torch.tensor([300.0]).half() * 300).item() == inf
+        assert torch.tensor([1e5]).half().item() == inf
+        assert torch.tensor([inf]).half().nan_to_num().item() == 65504
+        torch.tensor([nan, inf]).long()
