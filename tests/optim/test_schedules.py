@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import copy
-import doctest
-import importlib
-import pkgutil
 import warnings
-from typing import Any
 
 import pytest
 
 import flambeau as torch
-import flambeau.optim
 from tests.optim.cases import SCHEDULES, follow, golden, golden_schedule, two_groups
 
 # A schedule inside another steps before the optimizer does, in PyTorch too.
@@ -77,15 +72,3 @@ def test_plateau_follows_added_groups() -> None:
     for _ in range(2):
         schedule.step(1.0)
     assert optimizer.param_groups[2]["lr"] == pytest.approx(0.1)
-
-
-def modules() -> list[str]:
-    found = pkgutil.walk_packages(flambeau.optim.__path__, "flambeau.optim.")
-    return [m.name for m in found]
-
-
-@pytest.mark.parametrize("name", modules())
-def test_examples_in_docstrings(name: str) -> None:
-    module: Any = importlib.import_module(name)
-    result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
-    assert result.failed == 0
