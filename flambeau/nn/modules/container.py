@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -23,7 +23,9 @@ def _at(index: Any, count: int) -> int:
 def _pairs(given: Any, owner: str) -> Iterator[tuple[str, Any]]:
     """Keys and values of a mapping, of a container of ours, or of a sequence of pairs."""
     if isinstance(given, (Mapping, ModuleDict, ParameterDict)):
-        yield from given.items()
+        # PyTorch takes the parameters of a plain dict by name: it dates from dicts without an order.
+        by_name = owner == "ParameterDict" and not isinstance(given, (OrderedDict, ParameterDict))
+        yield from sorted(given.items()) if by_name else given.items()
         return
     for i, pair in enumerate(given):
         if not isinstance(pair, Iterable):
@@ -254,11 +256,11 @@ class ModuleDict(Module):
             self[key] = module
 
 
-def _describe(value: Any, element: str = "") -> str:
+def _describe(value: Any, element: Callable[[Tensor], str]) -> str:
     """A line about a value; `element` says what a tensor is made of."""
     if isinstance(value, Tensor):
         kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-        return f"{kind} containing: [{element} of size {'x'.join(map(str, value.shape))}]"
+        return f"{kind} containing: [{element(value)} of size {'x'.join(map(str, value.shape))}]"
     return f"Object of type: {type(value).__name__}"
 
 
@@ -305,7 +307,7 @@ class ParameterList(Module):
         return self
 
     def extra_repr(self) -> str:
-        return "\n".join(f"  ({i}): {_describe(value)}" for i, value in enumerate(self))
+        return "\n".join(f"  ({i}): {_describe(value, lambda t: str(t.dtype))}" for i, value in enumerate(self))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterList should not be called.")
@@ -321,8 +323,6 @@ class ParameterDict(Module):
             self.update(parameters)
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self._keys:
-            raise KeyError(key)
         return getattr(self, key)
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -411,7 +411,7 @@ class ParameterDict(Module):
             self[key] = value
 
     def extra_repr(self) -> str:
-        return "\n".join(f"  ({key}): {_describe(value)}" for key, value in self.items())
+        return "\n".join(f"  ({key}): {_describe(value, Tensor.type)}" for key, value in self.items())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")

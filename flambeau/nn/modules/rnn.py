@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from flambeau import ops
+from flambeau.autograd import mode as autograd_mode
 from flambeau.nn import init
 from flambeau.nn.modules.module import Module
 from flambeau.nn.parameter import Parameter
@@ -110,6 +111,12 @@ class RNNBase(Module):
         data, sizes, order, unsorted = input if packed else (input, None, None, None)
         if not packed and data.ndim not in (2, 3):
             raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {data.ndim}D instead")
+        if data.dtype != self._flat_weights[0].dtype and autograd_mode.state.autocast is None:
+            held = self._flat_weights[0].dtype
+            raise ValueError(
+                f"RNN input dtype ({data.dtype}) does not match weight dtype ({held}). Convert input: "
+                f"input.to({held}), or convert model: model.to({data.dtype})"
+            )
         if data.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {data.shape[-1]}"
@@ -138,18 +145,22 @@ class RNNBase(Module):
             return [self._initial(batch, data, size) for size in sizes]
         given = list(hx) if self.mode == "LSTM" else [hx]
         names = ("hidden[0]", "hidden[1]") if self.mode == "LSTM" else ("hidden",)
+        self._check_ranks(given, batched)
         prepared = []
         for state, size, name in zip(given, sizes, names):
-            if state.ndim != (3 if batched else 2):
-                kind = "3-D" if batched else "2-D"
-                raise RuntimeError(
-                    f"For {'batched' if batched else 'unbatched'} {data.ndim}-D input, hx should also be {kind} "
-                    f"but got {state.ndim}-D tensor"
-                )
             state = state if batched else state.unsqueeze(1)
             self._check(data, state, size, name, batch)
             prepared.append(state if order is None else state.index_select(1, order))
         return prepared
+
+    def _check_ranks(self, states: list[Tensor], batched: bool) -> None:
+        wanted = 3 if batched else 2
+        if all(state.ndim == wanted for state in states):
+            return
+        found = ", ".join(f"{state.ndim}-D" for state in states)
+        what, got = ("hx and cx", f"({found}) tensors") if len(states) == 2 else ("hx", f"{found} tensor")
+        kind = "batched" if batched else "unbatched"
+        raise RuntimeError(f"For {kind} {wanted}-D input, {what} should also be {wanted}-D but got {got}")
 
     def _finish(self, state: Tensor, batched: bool, unsorted: Tensor | None) -> Tensor:
         if unsorted is not None:
