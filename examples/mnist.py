@@ -29,7 +29,7 @@ class Net(nn.Module):
         return F.log_softmax(self.fc2(F.relu(self.fc1(x))), dim=1)
 
 
-def train(model, loader, optimizer, epoch, log_interval):
+def train(model, loader, optimizer, epoch, log_interval, dry_run):
     model.train()
     for i, (data, target) in enumerate(loader):
         optimizer.zero_grad()
@@ -38,6 +38,8 @@ def train(model, loader, optimizer, epoch, log_interval):
         optimizer.step()
         if i % log_interval == 0:
             print(f"epoch {epoch}  batch {i}/{len(loader)}  loss {loss.item():.4f}", flush=True)
+        if dry_run:
+            break
 
 
 @torch.no_grad()
@@ -61,6 +63,7 @@ def main():
     parser.add_argument("--gamma", type=float, default=0.7)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log-interval", type=int, default=100)
+    parser.add_argument("--dry-run", action="store_true", help="train on one batch only")
     parser.add_argument("--save", metavar="FILE")
     args = parser.parse_args()
 
@@ -75,7 +78,7 @@ def main():
     optimizer = torch.optim.Adadelta(model.parameters(), lr=args.lr)
     scheduler = StepLR(optimizer, step_size=1, gamma=args.gamma)
     for epoch in range(1, args.epochs + 1):
-        train(model, train_loader, optimizer, epoch, args.log_interval)
+        train(model, train_loader, optimizer, epoch, args.log_interval, args.dry_run)
         test(model, test_loader)
         scheduler.step()
     if args.save:

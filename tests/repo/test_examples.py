@@ -50,5 +50,8 @@ def test_old_cifar10_tutorial_with_variable_and_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not (DATA / "MNIST").is_dir(), reason="MNIST is not here")
-def test_mnist_parses_its_options(tmp_path: Path) -> None:
-    assert "--batch-size" in flambeau_run(tmp_path, "mnist.py", "--help")
+def test_mnist_trains_tests_and_saves(tmp_path: Path) -> None:
+    said = flambeau_run(tmp_path, "mnist.py", "--data", str(DATA), "--epochs", "1", "--dry-run", "--save", "net.pt")
+    assert "epoch 1  batch 0/938" in said
+    assert "/10000 (" in said
+    assert (tmp_path / "net.pt").stat().st_size > 100_000
