@@ -83,11 +83,10 @@ def is_channels_last(shape: Sequence[int], strides: Sequence[int]) -> bool:
         return False
     step = 1
     for d in [1, *range(len(shape) - 1, 1, -1), 0]:
-        if shape[d] == 0 or strides[d] < step:
-            return False
-        if shape[d] != 1 and strides[d] != step:
-            return False
-        step = strides[d] * shape[d] if shape[d] != 1 else step
+        if shape[d] != 1:
+            if strides[d] != step:
+                return False
+            step *= shape[d]
     return True
 
 
@@ -134,15 +133,25 @@ def expand_strides(shape: Sequence[int], strides: Sequence[int], to: Sequence[in
     return (0,) * lead + kept
 
 
-def elementwise_strides(shape: Ints, operands: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Ints:
-    """Strides PyTorch gives an elementwise result: those of a dense operand of that shape, else by operand order."""
-    same = [strides for s, strides in operands if tuple(s) == shape]
-    if not same or all(is_contiguous(shape, s) for s in same):
-        return contiguous_strides(shape)
-    if len(same) == len(operands) and len(set(same)) == 1 and is_dense(shape, same[0]):
-        return tuple(same[0])
-    expanded = [expand_strides(s, strides, shape) for s, strides in operands]
-    return _strides_in_order(shape, _operand_order(shape, expanded))
+def elementwise_strides(
+    shape: Ints, operands: Sequence[tuple[Sequence[int], Sequence[int]]], with_numbers: bool = False
+) -> Ints:
+    """Strides PyTorch gives an elementwise result of operands (shape, strides), and of numbers if there are any.
+
+    Operands of one shape and one dense order pass it on; else dimensions are sorted by the operands' strides.
+    """
+    canonical = contiguous_strides(shape)
+    if all(tuple(s) == shape for s, _ in operands) and not with_numbers:
+        strides = [s for _, s in operands]
+        if all(is_contiguous(shape, s) for s in strides):
+            return canonical
+        if all(is_channels_last(shape, s) for s in strides):
+            return channels_last_strides(shape)
+        if len(set(strides)) == 1 and is_dense(shape, strides[0]):
+            return tuple(strides[0])
+    elif 1 not in shape and operands and tuple(operands[0][0]) == shape and tuple(operands[0][1]) == canonical:
+        return canonical
+    return _strides_in_order(shape, _operand_order(shape, [expand_strides(s, st, shape) for s, st in operands]))
 
 
 def _operand_order(shape: Ints, expanded: Sequence[Ints]) -> list[int]:

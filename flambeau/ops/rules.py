@@ -10,7 +10,7 @@ from typing import Any
 from flambeau import dtypes
 from flambeau.dtypes import dtype, result_dtype
 from flambeau.engine.execute import Meta
-from flambeau.shape import Ints, broadcast_shapes, contiguous_strides, elementwise_strides, is_contiguous
+from flambeau.shape import Ints, broadcast_shapes, elementwise_strides
 from flambeau.tensors import Tensor
 
 
@@ -44,7 +44,8 @@ def elementwise(result: Result = Result.SAME, to_float: bool = False) -> Callabl
         compute = promoted(inputs)
         if (result is Result.FLOAT or to_float) and compute.category < dtypes.FLOAT:
             compute = dtypes.get_default_dtype()
-        shape, strides = broadcast_layout([x for x in inputs if isinstance(x, Tensor)])
+        tensors = [x for x in inputs if isinstance(x, Tensor)]
+        shape, strides = broadcast_layout(tensors, any(x is not None for x in inputs) and len(tensors) < len(inputs))
         out = compute
         if result is Result.BOOL:
             out = dtypes.bool_
@@ -55,7 +56,7 @@ def elementwise(result: Result = Result.SAME, to_float: bool = False) -> Callabl
     return meta
 
 
-def broadcast_layout(tensors: Sequence[Tensor]) -> tuple[Ints, Ints]:
+def broadcast_layout(tensors: Sequence[Tensor], with_numbers: bool = False) -> tuple[Ints, Ints]:
     """Shape and strides of an elementwise result."""
     if not tensors:
         return (), ()
@@ -65,9 +66,7 @@ def broadcast_layout(tensors: Sequence[Tensor]) -> tuple[Ints, Ints]:
         if t._shape != shape:
             shape = broadcast_shapes(*[t._shape for t in tensors])
             break
-    if all(is_contiguous(t._shape, t._strides) for t in tensors):
-        return shape, contiguous_strides(shape)
-    return shape, elementwise_strides(shape, [(t._shape, t._strides) for t in tensors])
+    return shape, elementwise_strides(shape, [(t._shape, t._strides) for t in tensors], with_numbers)
 
 
 def require_tensor(function: str, argument: str, position: int, value: Any) -> None:

@@ -365,7 +365,7 @@ def expand(self: Tensor, size: Sequence[int]) -> Tensor:
     lead = len(size) - self.ndim
     if lead < 0:
         raise RuntimeError(
-            f"expand({type(self).__name__}, size={list(size)}): the number of sizes provided ({len(size)}) must be "
+            f"expand({self.type()}{{{list(self._shape)}}}, size={list(size)}): the number of sizes provided ({len(size)}) must be "
             f"greater or equal to the number of dimensions in the tensor ({self.ndim})"
         )
     full = []
