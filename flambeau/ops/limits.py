@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import Result, elementwise, require_tensor
