@@ -23,11 +23,12 @@ Amounts = tuple[tuple[int, int], ...]  # (before, after) of every dimension; neg
 
 def _places(n: int, lo: int, hi: int, mode: str) -> np.ndarray:
     """For every place of a padded dimension, where its element comes from."""
+    if mode == "circular":  # what negative amounts cut off is gone before the rest goes round
+        kept = np.arange(max(-lo, 0), n - max(-hi, 0))
+        return kept[np.arange(-max(lo, 0), len(kept) + max(hi, 0)) % len(kept)]
     at = np.arange(-lo, n + hi)
     if mode == "replicate":
         return np.clip(at, 0, n - 1)
-    if mode == "circular":
-        return at % n
     period = max(2 * (n - 1), 1)
     at = np.abs(at) % period
     return np.where(at >= n, period - at, at)

@@ -25,23 +25,32 @@ _WORDS = {1: "one int", 2: "two ints", 3: "three ints"}
 # -- shape rules -----------------------------------------------------------------------------------------------
 
 
-def _pooled_shape(x: Tensor, pool: Pool) -> Ints:
+def _pooled_shape(x: Tensor, pool: Pool, name: str) -> Ints:
     n = len(pool.kernel)
-    out = pool.out_size(x._shape[-n:])
-    if any(size < 1 for size in out):
-        before, after = ("x".join(map(str, (x._shape[-n - 1], *sizes))) for sizes in (x._shape[-n:], out))
+    size, out = x._shape[-n:], pool.out_size(x._shape[-n:])
+    if min(out, default=1) < 1:
+        if name == "max" and n == 1:
+            raise RuntimeError(f"max_pool1d() Invalid computed output size: {out[0]}")
+        if name == "avg" and n == 3:
+            image, kernel = (
+                " ".join(f"{prefix}{axis}: {value}" for axis, value in zip("THW", values))
+                for prefix, values in (("", size), ("k", pool.kernel))
+            )
+            raise RuntimeError(f"input image ({image}) smaller than kernel size ({kernel})")
+        ones = (1,) if n == 1 else ()
+        before, after = ("x".join(map(str, (x._shape[-n - 1], *ones, *sizes))) for sizes in (size, out))
         raise RuntimeError(f"Given input size: ({before}). Calculated output size: ({after}). Output size is too small")
     return (*x._shape[:-n], *out)
 
 
 def _max_meta(x: Tensor, pool: Pool) -> tuple[Meta, Meta]:
-    shape = _pooled_shape(x, pool)
+    shape = _pooled_shape(x, pool, "max")
     strides = image_layout(shape, x)
     return Meta(shape, x.dtype, strides), Meta(shape, dtypes.int64, strides)
 
 
 def _average_meta(x: Tensor, pool: Pool, **_: Any) -> Meta:
-    shape = _pooled_shape(x, pool)
+    shape = _pooled_shape(x, pool, "avg")
     return Meta(shape, x.dtype, image_layout(shape, x))
 
 
@@ -174,14 +183,36 @@ def _pool(
     pool = Pool(
         kernel, steps, _sizes(function, "padding", padding, n), _sizes(function, "dilation", dilation, n), ceil_mode
     )
-    if any(s == 0 for s in steps):
+    (_check_max_pool1d if function == "max_pool1d" else _check_windows)(pool, function.startswith("max"))
+    return pool
+
+
+def _check_max_pool1d(pool: Pool, _is_max: bool) -> None:
+    (kernel,), (stride,), (padding,), (dilation,) = pool.kernel, pool.stride, pool.padding, pool.dilation
+    for name, value in (("kernel_size", kernel), ("stride", stride)):
+        if value <= 0:
+            raise RuntimeError(f"max_pool1d() {name} must be greater than zero, but got {value}")
+    if padding < 0:
+        raise RuntimeError(f"max_pool1d() padding must be non-negative, but got {padding}")
+    if padding > kernel // 2:
+        raise RuntimeError(
+            "max_pool1d() padding should be at most half of kernel size, but got "
+            f"padding={padding} and kernel_size={kernel}"
+        )
+    if dilation <= 0:
+        raise RuntimeError(f"max_pool1d() dilation must be greater than zero, but got {dilation}")
+
+
+def _named(prefix: str, values: Ints) -> str:
+    """Sizes as PyTorch lists them, a single one as the second of two."""
+    values = (1, *values) if len(values) == 1 else values
+    return " ".join(f"{prefix}{axis}: {value}" for axis, value in zip("THW"[3 - len(values) :], values))
+
+
+def _check_windows(pool: Pool, is_max: bool) -> None:
+    if 0 in pool.stride:
         raise RuntimeError("stride should not be zero")
-    if any(s < 0 for s in (*kernel, *steps)):
-        raise RuntimeError("kernel size and stride should be greater than zero")
-    if any(d <= 0 for d in pool.dilation):
-        shown = " ".join(f"dilation{axis}: {d}" for axis, d in zip("THW"[3 - n :], pool.dilation))
-        raise RuntimeError(f"dilation should be greater than zero, but got {shown}")
-    for k, p, d in zip(kernel, pool.padding, pool.dilation):
+    for k, p, d in zip(pool.kernel, pool.padding, pool.dilation):
         if p < 0:
             raise RuntimeError(f"pad must be non-negative, but got pad: {p}")
         if p > ((k - 1) * d + 1) // 2:
@@ -189,7 +220,23 @@ def _pool(
                 f"pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and "
                 f"dilation={d}"
             )
-    return pool
+    for what, prefix, values in (("kernel size", "k", pool.kernel), ("stride", "d", pool.stride)):
+        if min(values) <= 0:
+            raise RuntimeError(f"{what} should be greater than zero, but got {_named(prefix, values)}")
+    if min(pool.dilation) <= 0:
+        raise RuntimeError(f"dilation should be greater than zero, but got {_named('dilation', pool.dilation)}")
+    if is_max and any(p > k // 2 for k, p in zip(pool.kernel, pool.padding)):
+        raise RuntimeError(
+            "pad should be smaller than or equal to half of kernel size, but got "
+            + _unbalanced(pool.kernel, pool.padding)
+        )
+
+
+def _unbalanced(kernel: Ints, padding: Ints) -> str:
+    if len(kernel) == 2:
+        return f"padW = {padding[1]}, padH = {padding[0]}, kW = {kernel[1]}, kH = {kernel[0]}"
+    (kt, kh, kw), (pt, ph, pw) = kernel, padding
+    return f"kT: {kt} kW: {kw} kH: {kh} padT: {pt} padW: {pw} padH: {ph}"
 
 
 def _check_input(function: str, x: Tensor, n: int, one: str) -> None:
