@@ -243,7 +243,8 @@ def mT(self: Tensor) -> Tensor:
 def H(self: Tensor) -> Tensor:
     """The conjugate transpose of a matrix."""
     if self.ndim != 2:
-        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor.")
+        hint = " For batches of matrices, consider using tensor.mH" if self.ndim > 2 else ""
+        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor.{hint}")
     return views.adjoint(self)
 
 

@@ -15,7 +15,7 @@ from flambeau.tensors import Tensor
 
 SAME = Result.SAME
 
-# -- nan, infinity, clamping -----------------------------------------------------------------------------------
+# -- NaN and infinities ----------------------------------------------------------------------------------------
 
 
 def _nan_to_num(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
@@ -44,6 +44,9 @@ def nan_to_num(
         posinf = limits.max if posinf is None else posinf
         neginf = limits.min if neginf is None else neginf
     return nan_to_num_op(input, nan=nan, posinf=posinf, neginf=neginf)
+
+
+# -- bounds ----------------------------------------------------------------------------------------------------
 
 
 def _clamp(x: Any, low: Any, high: Any, name: str = "Clamp") -> Any:

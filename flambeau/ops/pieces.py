@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.ops.op import public
+from flambeau.ops.op import Op, public
 from flambeau.ops.samples import call
-from flambeau.ops.views import dropping, select_layout, slice_dim, slice_layout
+from flambeau.ops.views import dropping, select_layout, slice_dim, slice_layout, slice_op
 from flambeau.shape import wrap_dim
 from flambeau.tensors import Tensor
 
 _split_part = dropping("split", slice_layout, multi_view=True,
                         samples=lambda t: [call(t(4, 3), dim=0, start=1, length=2, step=1)])  # fmt: skip
+_sized_part = dropping(
+    "split_with_sizes", slice_layout, multi_view=True,
+    samples=lambda t: [call(t(4, 3), dim=0, start=1, length=2, step=1)],
+)  # fmt: skip
 _unbind_part = dropping("unbind", select_layout, multi_view=True, samples=lambda t: [call(t(4, 3), dim=1, index=2)])
 
 
@@ -39,6 +43,7 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
                 f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), "
                 f"but got split_sizes={sizes}"
             )
+        return _pieces(tensor, sizes, dim, _sized_part)
     else:
         size = int(split_size_or_sections)
         if size < 0:
@@ -49,10 +54,10 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
     return _pieces(tensor, sizes, dim)
 
 
-def _pieces(tensor: Tensor, sizes: Sequence[int], dim: int) -> tuple[Tensor, ...]:
+def _pieces(tensor: Tensor, sizes: Sequence[int], dim: int, part: Op = _split_part) -> tuple[Tensor, ...]:
     parts, start = [], 0
     for size in sizes:
-        parts.append(_split_part(tensor, dim=dim, start=start, length=size, step=1))
+        parts.append(part(tensor, dim=dim, start=start, length=size, step=1))
         start += size
     return tuple(parts)
 
@@ -87,7 +92,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         if indices_or_sections <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {indices_or_sections}")
         base, more = divmod(n, indices_or_sections)
-        return _pieces(input, [base + (i < more) for i in range(indices_or_sections)], dim)
+        return _pieces(input, [base + (i < more) for i in range(indices_or_sections)], dim, slice_op)
     edges = [0, *indices_or_sections, None]
     return tuple(slice_dim(input, dim, a, b) for a, b in zip(edges, edges[1:]))
 

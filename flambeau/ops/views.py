@@ -317,7 +317,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(input, (*input._shape[:dim], *inner, *input._shape[dim + 1 :]))
 
 
-def _squeeze_layout(shape: Ints, strides: Ints, offset: int, dims: Ints) -> Layout:
+def _squeeze_layout(shape: Ints, strides: Ints, offset: int, dims: Ints, form: int = 1) -> Layout:
     keep = [d for d in range(len(shape)) if d not in dims or shape[d] != 1]
     return tuple([shape[d] for d in keep]), tuple([strides[d] for d in keep]), offset
 
@@ -327,7 +327,10 @@ def _unsqueeze_layout(shape: Ints, strides: Ints, offset: int, dim: int) -> Layo
     return (*shape[:dim], 1, *shape[dim:]), (*strides[:dim], step, *strides[dim:]), offset
 
 
-squeeze_op = view("squeeze", _squeeze_layout, _reshape_back, samples=lambda t: [call(t(2, 1, 3), dims=(1,))])
+squeeze_op = view(
+    "squeeze", _squeeze_layout, _reshape_back, samples=lambda t: [call(t(2, 1, 3), dims=(1,))],
+    backward_name=lambda _, params: f"SqueezeBackward{params.get('form', 1)}",
+)  # fmt: skip
 unsqueeze_op = view("unsqueeze", _unsqueeze_layout, _reshape_back, samples=lambda t: [call(t(2, 3), dim=1)])
 
 
@@ -335,10 +338,10 @@ unsqueeze_op = view("unsqueeze", _unsqueeze_layout, _reshape_back, samples=lambd
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without the dimensions of size 1 (or only those of `dim`), as a view."""
     if dim is None:
-        dims: Ints = tuple(range(input.ndim))
-    else:
-        dims = tuple(wrap_dim(d, input.ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
-    return squeeze_op(input, dims=dims)
+        return squeeze_op(input, dims=tuple(range(input.ndim)), form=0)
+    if isinstance(dim, (tuple, list)):
+        return squeeze_op(input, dims=tuple(wrap_dim(d, input.ndim) for d in dim), form=2)
+    return squeeze_op(input, dims=(wrap_dim(dim, input.ndim),))
 
 
 @public("torch Tensor")
@@ -368,8 +371,8 @@ def expand(self: Tensor, size: Sequence[int]) -> Tensor:
             f"expand({self.type()}{{{list(self._shape)}}}, size={list(size)}): the number of sizes provided ({len(size)}) must be "
             f"greater or equal to the number of dimensions in the tensor ({self.ndim})"
         )
-    full = []
-    for i, n in enumerate(size):
+    full: list[int] = []
+    for i, n in reversed([*enumerate(size)]):
         have = self._shape[i - lead] if i >= lead else None
         if n == -1:
             if have is None:
@@ -383,7 +386,7 @@ def expand(self: Tensor, size: Sequence[int]) -> Tensor:
                 f"dimension {i}.  Target sizes: {list(size)}.  Tensor sizes: {list(self._shape)}"
             )
         full.append(n)
-    return expand_op(self, size=tuple(full))
+    return expand_op(self, size=tuple(reversed(full)))
 
 
 @public("Tensor", name="expand")
