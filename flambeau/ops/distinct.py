@@ -35,6 +35,9 @@ def _unique(input: Tensor, sort: bool, inverse: bool, counts: bool, dim: int | N
         if 0 in moved.shape[1:]:
             raise RuntimeError(f"There are 0 sized dimensions, and they aren't selected, so {name} cannot be applied")
         rows, shape = moved.reshape(moved.shape[0], -1), (moved.shape[0],)
+    if dim is None and sort and not inverse:  # the values are all there is to know: sorting them is cheaper
+        rows = np.sort(rows, axis=0)
+        moved, sort = rows[:, 0], False
     if not sort:
         order = np.arange(len(rows))
     elif rows.shape[1] == 1:

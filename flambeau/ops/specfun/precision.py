@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,10 +21,26 @@ def double(function: Callable) -> Callable:
         ]
         kind = max(floats, key=lambda d: d.itemsize) if floats else np.dtype(np.float64)
         with np.errstate(all="ignore"):
-            result = function(*[a.astype(np.float64, copy=False) for a in arrays])
-        return np.asarray(result).astype(kind, copy=False)
+            return _in_blocks(function, arrays, kind)
 
     return any_precision
+
+
+_BLOCK = 8192  # elements whose intermediate results stay in the cache together
+
+
+def _in_blocks(function: Callable, arrays: list[np.ndarray], kind: np.dtype) -> np.ndarray:
+    """`function` of the operands in double precision, a block of elements at a time where there are many."""
+    shape = np.broadcast_shapes(*[a.shape for a in arrays])
+    size = math.prod(shape)
+    if size <= _BLOCK:
+        return np.asarray(function(*[a.astype(np.float64, copy=False) for a in arrays])).astype(kind, copy=False)
+    flat = [a if a.ndim == 0 else np.broadcast_to(a, shape).reshape(-1) for a in arrays]
+    out = np.empty(size, kind)
+    for start in range(0, size, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        out[part] = function(*[(a if a.ndim == 0 else a[part]).astype(np.float64, copy=False) for a in flat])
+    return out.reshape(shape)
 
 
 def polynomial(x: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
