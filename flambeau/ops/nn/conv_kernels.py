@@ -7,7 +7,7 @@ Images are taken a few at a time, so that their columns stay in the processor's 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 from typing import NamedTuple
@@ -45,7 +45,7 @@ class Window(NamedTuple):
 
 
 class _Plan:
-    """Sizes of one convolution, worked out once."""
+    """What is known of a convolution by its sizes alone, worked out once for each."""
 
     def __init__(self, x_shape: Ints, w_shape: Ints, window: Window) -> None:
         self.window, self.x_shape, self.w_shape = window, x_shape, w_shape
@@ -57,6 +57,10 @@ class _Plan:
         self.depth = self.in_group * prod(self.kernel)  # length of the sums
         self.positions = prod(self.out)
         self.padded = any(lo or hi for lo, hi in window.padding)
+
+    @cached_property
+    def taps(self) -> list[tuple[Ints, tuple[slice, ...]]]:
+        return list(self.window.taps(self.kernel, self.out))
 
     @cached_property
     def pointwise(self) -> bool:
@@ -96,6 +100,11 @@ class _Plan:
         return np.array(view, order="C").reshape(n, self.groups, self.depth, self.positions)
 
 
+@lru_cache(512)
+def _plan(x_shape: Ints, w_shape: Ints, window: Window) -> _Plan:
+    return _Plan(x_shape, w_shape, window)
+
+
 def pad(x: np.ndarray, padding: tuple[tuple[int, int], ...]) -> np.ndarray:
     """`x` with zeros around its spatial dimensions; `x` itself if there are none to add."""
     if not any(lo or hi for lo, hi in padding):
@@ -115,7 +124,7 @@ def crop(x: np.ndarray, padding: tuple[tuple[int, int], ...]) -> np.ndarray:
 
 def forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, window: Window) -> np.ndarray:
     """The convolution [N, O, *out]."""
-    plan = _Plan(x.shape, w.shape, window)
+    plan = _plan(x.shape, w.shape, window)
     out = np.empty((plan.batch, w.shape[0], *plan.out), x.dtype)
     if plan.depth == 0 or out.size == 0:
         out[...] = 0
@@ -145,14 +154,14 @@ def _depthwise(plan: _Plan, x: np.ndarray, w: np.ndarray, out: np.ndarray) -> No
     w = w.reshape(plan.groups, plan.out_group, *plan.kernel, *(1,) * len(plan.out))
     flat[...] = 0
     term = np.empty_like(flat)
-    for tap, part in plan.window.taps(plan.kernel, plan.out):
+    for tap, part in plan.taps:
         np.multiply(x[(slice(None), slice(None), *part)][:, :, None], w[(slice(None), slice(None), *tap)], out=term)
         flat += term
 
 
 def weight_gradient(g: np.ndarray, x: np.ndarray, w_shape: Ints, window: Window) -> np.ndarray:
     """The gradient of the weights, given that of the output and the input."""
-    plan = _Plan(x.shape, w_shape, window)
+    plan = _plan(x.shape, tuple(w_shape), window)
     if plan.depth == 0 or g.size == 0:
         return np.zeros(w_shape, x.dtype)
     x = pad(x, window.padding)
@@ -175,7 +184,7 @@ def _depthwise_weight_gradient(plan: _Plan, g: np.ndarray, x: np.ndarray) -> np.
     g = g.reshape(plan.batch, plan.groups, plan.out_group, *plan.out)
     axes = (0, *range(3, g.ndim))
     term = np.empty_like(g)
-    for tap, part in plan.window.taps(plan.kernel, plan.out):
+    for tap, part in plan.taps:
         np.multiply(g, x[(slice(None), slice(None), *part)][:, :, None], out=term)
         by_group[(slice(None), slice(None), *tap)] = term.sum(axes)
     return out
@@ -183,7 +192,7 @@ def _depthwise_weight_gradient(plan: _Plan, g: np.ndarray, x: np.ndarray) -> np.
 
 def input_gradient(g: np.ndarray, w: np.ndarray, x_shape: Ints, window: Window) -> np.ndarray:
     """The gradient of the input, given that of the output and the weights; also the transposed convolution."""
-    plan = _Plan(x_shape, w.shape, window)
+    plan = _plan(tuple(x_shape), w.shape, window)
     padded = (*x_shape[:2], *[n + lo + hi for n, (lo, hi) in zip(x_shape[2:], window.padding)])
     if plan.pointwise and plan.depth and g.size:
         return _pointwise_input_gradient(plan, g, w).reshape(x_shape)
@@ -194,7 +203,7 @@ def input_gradient(g: np.ndarray, w: np.ndarray, x_shape: Ints, window: Window) 
         grouped = g.reshape(plan.batch, plan.groups, plan.out_group, *plan.out)
         w = w.reshape(plan.groups, plan.out_group, *plan.kernel, *(1,) * len(plan.out))
         term = np.empty_like(grouped)
-        for tap, part in window.taps(plan.kernel, plan.out):
+        for tap, part in plan.taps:
             np.multiply(grouped, w[(slice(None), slice(None), *tap)], out=term)
             out[(slice(None), slice(None), *part)] += term[:, :, 0] if plan.out_group == 1 else term.sum(2)
     else:
@@ -212,7 +221,7 @@ def _pointwise_input_gradient(plan: _Plan, g: np.ndarray, w: np.ndarray) -> np.n
 def _scatter_columns(plan: _Plan, g: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
     """Add the columns `w^T g` into the places that they were gathered from, one kernel offset at a time."""
     w = np.ascontiguousarray(w).reshape(plan.groups, plan.out_group, plan.depth).swapaxes(1, 2)
-    taps = list(plan.window.taps(plan.kernel, plan.out))
+    taps = plan.taps
     for block in plan.blocks():
         part = g[block].reshape(-1, plan.groups, plan.out_group, plan.positions)
         n = part.shape[0]

@@ -65,14 +65,18 @@ def _linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
     return y.reshape((*x.shape[:-1], *w.shape[:-1]))
 
 
-def _flat(x: Tensor) -> Tensor:
-    return x if x.ndim == 2 else x.reshape(-1, x._shape[-1])
-
-
 def _weight_gradient(g: Tensor, _y: Any, x: Tensor, _w: Any, _b: Any) -> Tensor:
-    if _w.ndim == 1:
-        return _flat(conj(x)).t().matmul(g.reshape(-1))
-    return _flat(g).t().matmul(_flat(conj(x)))
+    return weight_gradient_op(g, conj(x), vector=_w.ndim == 1)
+
+
+def _outer_sum(g: np.ndarray, x: np.ndarray, vector: bool) -> np.ndarray:
+    """The sum over rows of g[i] times x[j], as [i, j]; with one number of `g` a row, as [j]."""
+    rows = x.reshape(-1, x.shape[-1])
+    return rows.T @ g.reshape(-1) if vector else g.reshape(-1, g.shape[-1]).T @ rows
+
+
+def _outer_meta(g: Tensor, x: Tensor, vector: bool) -> Meta:
+    return Meta((x._shape[-1],) if vector else (g._shape[-1], x._shape[-1]), x.dtype)
 
 
 def _input_gradient(g: Tensor, _y: Any, _x: Any, w: Tensor, _b: Any) -> Tensor:
@@ -99,6 +103,16 @@ linear_op = op(
         call(t(3, 4), t(2, 4), t(2)), call(t(4), t(2, 4), None), call(t(2, 3, 4), t(5, 4), t(5)),
         call(t(3, 4), t(4), None),
     ],
+)  # fmt: skip
+
+
+weight_gradient_op = op(
+    "linear_weight_gradient", ref=_outer_sum, meta=_outer_meta,
+    vjp=(
+        lambda h, _y, _g, x, vector: linear_op(conj(x), h, None),
+        lambda h, _y, g, _x, vector: _input_gradient(conj(g), None, None, h, None),
+    ),
+    samples=lambda t: [call(t(3, 2), t(3, 4), vector=False), call(t(2, 3), t(2, 3, 4), vector=True)],
 )  # fmt: skip
 
 

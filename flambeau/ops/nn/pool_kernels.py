@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import NamedTuple
@@ -85,14 +86,8 @@ def _flat_index(which: np.ndarray, size: Ints, pool: Pool, out: Ints) -> np.ndar
     """Flat input indices from the numbers of the winning taps."""
     n = len(out)
     if not any(pool.padding):
-        steps = [prod(size[d + 1 :]) for d in range(n)]
-        offset = np.zeros((), np.int64)
-        for tap_sizes, dilation, step in zip(pool.kernel, pool.dilation, steps):
-            offset = offset[..., None] + np.arange(tap_sizes) * (dilation * step)
-        start = np.zeros((), np.int64)
-        for length, stride, step in zip(out, pool.stride, steps):
-            start = start[..., None] + np.arange(length) * (stride * step)
-        index = np.take(offset.reshape(-1), which)
+        offset, start = _linear_index(size, pool, out)
+        index = np.take(offset, which)
         index += start
         return index
     index = np.zeros(which.shape, np.int64)
@@ -103,6 +98,18 @@ def _flat_index(which: np.ndarray, size: Ints, pool: Pool, out: Ints) -> np.ndar
         place = np.maximum(start.reshape(-1, *(1,) * (n - 1 - d)) + tap[d] * pool.dilation[d], 0)
         index = index * size[d] + place
     return index
+
+
+@lru_cache(256)
+def _linear_index(size: Ints, pool: Pool, out: Ints) -> tuple[np.ndarray, np.ndarray]:
+    """Flat index of each tap from the start of its window, and of each window's start."""
+    steps = [prod(size[d + 1 :]) for d in range(len(out))]
+    offset, start = np.zeros((), np.int64), np.zeros((), np.int64)
+    for count, dilation, step in zip(pool.kernel, pool.dilation, steps):
+        offset = offset[..., None] + np.arange(count) * (dilation * step)
+    for length, stride, step in zip(out, pool.stride, steps):
+        start = start[..., None] + np.arange(length) * (stride * step)
+    return offset.reshape(-1), start
 
 
 def scatter(g: np.ndarray, index: np.ndarray, size: Ints, overlap: bool) -> np.ndarray:
