@@ -121,7 +121,8 @@ def test_pinning_warns_and_works():
     with pytest.warns(UserWarning, match="'pin_memory' argument is set as true but no accelerator is found"):
         assert [b.item() for b in DataLoader(range(2), pin_memory=True)] == [0, 1]
     with pytest.warns(UserWarning, match="pin_memory_device is deprecated"):
-        next(iter(DataLoader(range(2), pin_memory=True, pin_memory_device="cuda")))
+        with pytest.warns(UserWarning, match="no accelerator is found"):
+            next(iter(DataLoader(range(2), pin_memory=True, pin_memory_device="cuda")))
 
 
 def test_too_many_workers_are_reported():

@@ -76,7 +76,7 @@ def test_a_worker_killed_from_outside_while_the_loop_waits():
     started = time.monotonic()
     with pytest.raises(RuntimeError, match="exited unexpectedly"):
         next(iterator)
-    assert time.monotonic() - started < SOON
+    assert time.monotonic() - started < 4  # it does not wait for the other worker
 
 
 @pytest.mark.parametrize("leave", ["break", "error", "finish", "delete"])

@@ -120,18 +120,18 @@ class ProcessPool:
             self._processes[i].join(_GRACE)
             causes.append(_death_notice(self._processes[i].pid, self._processes[i].exitcode))
         pids = ", ".join(str(self._processes[i].pid) for i in failed)
-        self.shutdown()
+        self.shutdown(grace=0.0)  # the epoch cannot be finished, so nobody's work is worth waiting for
         raise RuntimeError(f"DataLoader worker (pid(s) {pids}) exited unexpectedly") from RuntimeError(
             "\n".join(causes)
         )
 
-    def shutdown(self) -> None:
+    def shutdown(self, grace: float = _GRACE) -> None:
         # A forked child has a copy of this object, and an ending interpreter has ended the workers already.
         if os.getpid() != self._owner or sys.is_finalizing():
             return
         for i in list(self._working):
             self.put(i, None)
-        self._drain(time.monotonic() + _GRACE)
+        self._drain(time.monotonic() + grace)
         for process in self._processes:
             if process.is_alive():
                 process.terminate()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -255,7 +254,6 @@ def process_main(job: WorkerJob, channel: connection.Connection) -> None:
     _process_info = WorkerInfo(job.worker_id, job.num_workers, job.seed, job.dataset)
     where = f"in DataLoader worker process {job.worker_id}"
     serve(job, _ProcessLink(channel, where), where)
-    sys.stdout.flush()
 
 
 def thread_main(job: WorkerJob, link: Link) -> None:
