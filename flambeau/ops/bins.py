@@ -52,6 +52,8 @@ def searchsorted(
         raise RuntimeError(f"{name}: side can only be 'left' or 'right' but got {side}")
     if side == "left" and right:
         raise RuntimeError(f"{name}: side and right can't be set to opposites, got side of left while right was True")
+    if sorted_sequence.dtype.category in (dtypes.BOOL, dtypes.COMPLEX):
+        raise not_implemented("searchsorted_out_cpu", sorted_sequence.dtype)
     edges = sorted_sequence._array()
     values = input._array() if isinstance(input, Tensor) else np.asarray(input)
     if edges.ndim == 0 or (edges.ndim != 1 and edges.shape[:-1] != values.shape[:-1]):

@@ -10,9 +10,9 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
-from flambeau.ops.arguments import check_input, not_implemented, numpy_names
+from flambeau.ops.arguments import check_input, numpy_names
 from flambeau.ops.op import Op, op, public
-from flambeau.ops.rules import Result, elementwise, require_operand, require_tensor
+from flambeau.ops.rules import Result, accepting, elementwise, require_operand, require_tensor
 from flambeau.ops.samples import Call, Maker, anywhere, call
 from flambeau.tensors import Tensor
 
@@ -41,8 +41,8 @@ def rounded_number(input: Tensor, other: Any) -> Any:
 
 
 def _comparison(name: str, ref: Callable, alias: str | None) -> Op:
-    record = op(name, ref=ref, meta=_ordered(name) if name not in ("eq", "ne") else elementwise(BOOL),
-                samples=pairs_of(low=-1, high=1))  # fmt: skip
+    widest = dtypes.COMPLEX if name in ("eq", "ne") else dtypes.FLOAT
+    record = op(name, ref=ref, meta=accepting(f"{name}_cpu", BOOL, high=widest), samples=pairs_of(low=-1, high=1))
 
     def function(input: Tensor, other: Any) -> Tensor:
         require_tensor(name, "input", 1, input)
@@ -55,19 +55,6 @@ def _comparison(name: str, ref: Callable, alias: str | None) -> Op:
     function.__doc__ = f"Whether `input` {_WORDS[name]} `other`, element by element: a bool tensor."
     public("torch Tensor", name=name, aliases=(alias,) if alias else (), inplace=True, out=True)(function)
     return record
-
-
-def _ordered(name: str) -> Callable[..., Meta]:
-    rule = elementwise(BOOL)
-
-    def meta(*inputs: Any) -> Meta:
-        found = rule(*inputs)
-        assert found.compute is not None
-        if found.compute.is_complex:
-            raise not_implemented(f"{name}_cpu", found.compute)
-        return found
-
-    return meta
 
 
 _WORDS = {"eq": "equals", "ne": "differs from", "lt": "is below", "le": "is at most", "gt": "is above",
@@ -110,20 +97,9 @@ _logical("logical_not", np.logical_not)
 # -- bits ------------------------------------------------------------------------------------------------------
 
 
-def _bitwise_meta(kernel: str, bools: bool = True) -> Callable[..., Meta]:
-    rule = elementwise(Result.SAME)
-
-    def meta(*inputs: Any) -> Meta:
-        found = rule(*inputs)
-        if found.dtype.category > dtypes.INTEGER or (found.dtype is dtypes.bool_ and not bools):
-            raise not_implemented(kernel, found.dtype)
-        return found
-
-    return meta
-
-
 def _bitwise(name: str, ref: Callable, kernel: str, bools: bool = True, aliases: tuple[str, ...] = ()) -> None:
-    record = op(name, ref=ref, meta=_bitwise_meta(kernel, bools), samples=pairs_of(**INTEGER_MAKER))
+    meta = accepting(kernel, Result.SAME, dtypes.BOOL if bools else dtypes.INTEGER, dtypes.INTEGER)
+    record = op(name, ref=ref, meta=meta, samples=pairs_of(**INTEGER_MAKER))
 
     def function(input: Any, other: Any) -> Tensor:
         require_operand(name, "input", 1, input)
@@ -140,7 +116,8 @@ _bitwise("bitwise_xor", np.bitwise_xor, "bitwise_xor_cpu")
 _bitwise("bitwise_left_shift", np.left_shift, "lshift_cpu", bools=False)
 _bitwise("bitwise_right_shift", np.right_shift, "rshift_cpu", bools=False)
 bitwise_not_op = op(
-    "bitwise_not", ref=np.invert, meta=_bitwise_meta("bitwise_not_cpu"), samples=lambda t: [call(t(3, **INTEGER_MAKER))]
+    "bitwise_not", ref=np.invert, meta=accepting("bitwise_not_cpu", high=dtypes.INTEGER),
+    samples=lambda t: [call(t(3, **INTEGER_MAKER))],
 )
 
 
@@ -171,7 +148,9 @@ def _test(name: str, ref: Callable, words: str, out: bool = False, real: bool = 
 
     def meta(x: Tensor) -> Meta:
         if real and x.dtype.is_complex:
-            raise RuntimeError(f"{name} does not support complex inputs.")
+            raise NotImplementedError(f"{name} is not implemented for complex tensors.") if name == "signbit" else (
+                RuntimeError(f"{name} does not support complex inputs.")
+            )
         return rule(x)
 
     record = op(name, ref=ref, meta=meta, samples=anywhere)

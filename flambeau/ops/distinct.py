@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.ops.arguments import check_input, one_dim
+from flambeau.ops.arguments import check_input, not_implemented, one_dim
 from flambeau.ops.op import public
 from flambeau.tensors import Tensor, from_array
 
@@ -25,6 +25,8 @@ def _distinct(rows: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _unique(input: Tensor, sort: bool, inverse: bool, counts: bool, dim: int | None, name: str) -> Any:
     check_input(name, input)
+    if input.dtype.is_complex:
+        raise not_implemented("unique" if dim is None else "unique_dim", input.dtype)
     x = input._array()
     if dim is None:
         rows, moved = x.reshape(-1, 1), x.reshape(-1)

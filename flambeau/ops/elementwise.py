@@ -15,9 +15,8 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
-from flambeau.ops.apply import type_name
 from flambeau.ops.op import Op, names, op, public
-from flambeau.ops.rules import Result, elementwise, promoted, require_operand, require_tensor
+from flambeau.ops.rules import Result, accepting, elementwise, promoted, require_operand, require_tensor
 from flambeau.ops.samples import Samples, anywhere, binary_on, call, positive, unary_on, unit
 from flambeau.tensors import Tensor
 
@@ -48,11 +47,11 @@ def unary(
 def binary(
     name: str, ref: Callable, vjp: Any = None, result: Result = SAME, samples: Samples | None = None,
     where: str = "torch Tensor", aliases: tuple[str, ...] = (), inplace: bool = True, smooth: bool = True,
-    backward_name: Any = None,
+    backward_name: Any = None, meta: Callable[..., Any] | None = None,
 ) -> Op:  # fmt: skip
     """Describe an op of two operands that broadcast; the second may be a number."""
-    record = op(name, ref=ref, meta=elementwise(result), vjp=vjp, samples=samples or binary_on(), smooth=smooth,
-                backward_name=backward_name)  # fmt: skip
+    record = op(name, ref=ref, meta=meta or elementwise(result), vjp=vjp, samples=samples or binary_on(),
+                smooth=smooth, backward_name=backward_name)  # fmt: skip
 
     def function(input: Tensor, other: Any) -> Tensor:
         require_tensor(name, "input", 1, input)
@@ -199,7 +198,10 @@ def _trunc_divide(a: Any, b: Any) -> Any:
     return quotient + ((quotient < 0) & (quotient * b != a)).astype(quotient.dtype)
 
 
-floor_divide_op = binary("floor_divide", _floor_divide, samples=binary_on(second=(0.5, 2.0)), smooth=False)
+floor_divide_op = binary(
+    "floor_divide", _floor_divide, samples=binary_on(second=(0.5, 2.0)), smooth=False,
+    meta=accepting("div_floor_cpu", high=dtypes.FLOAT),
+)  # fmt: skip
 rounded_divide_op = op(
     "rounded_divide", ref=lambda a, b, mode: (_floor_divide if mode == "floor" else _trunc_divide)(a, b),
     meta=elementwise(SAME), smooth=False, backward_name="DivBackward2",
@@ -243,7 +245,8 @@ def _fmod(a: Any, b: Any) -> Any:
 
 
 remainder_op = op(
-    "remainder", ref=_remainder, meta=elementwise(SAME), samples=binary_on(second=(0.7, 2.0)), smooth=False,
+    "remainder", ref=_remainder, meta=accepting("remainder_cpu", high=dtypes.FLOAT),
+    samples=binary_on(second=(0.7, 2.0)), smooth=False,
     vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * floor_divide_op(a, b)),
     backward_name=with_number("Remainder"),
 )  # fmt: skip
@@ -378,9 +381,11 @@ def _neg(x: Any) -> Any:
     return np.negative(x)
 
 
-def _frac_meta(x: Tensor) -> Meta:
-    if x.dtype.category < dtypes.FLOAT:
-        raise NotImplementedError(f"\"frac_cpu\" not implemented for '{type_name(x.dtype)}'")
+def _sign_meta(x: Tensor) -> Meta:
+    if x.dtype.is_complex:
+        raise NotImplementedError(
+            "Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead."
+        )
     return elementwise(SAME)(x)
 
 
@@ -389,17 +394,21 @@ def _sigmoid(x: Any) -> Any:
 
 
 neg_op = unary("neg", _neg, lambda g, _y, _x: (-g,), SAME, aliases=("negative",))
-unary("abs", np.abs, lambda g, _y, x: (g * x.sgn(),), REAL, samples=positive, aliases=("absolute",))
+unary("abs", np.abs, lambda g, _y, x: (g * x.sgn(),), samples=positive, aliases=("absolute",),
+      meta=accepting("abs_cpu", REAL, dtypes.INTEGER))  # fmt: skip
 sign_op = unary(
-    "sign", lambda x: x.copy() if x.dtype == bool else np.sign(x), lambda g, _y, _x: (g * 0,), SAME, samples=positive
-)
+    "sign", lambda x: x.copy() if x.dtype == bool else np.sign(x), lambda g, _y, _x: (g * 0,), samples=positive,
+    meta=_sign_meta,
+)  # fmt: skip
 sgn_op = unary("sgn", np.sign, lambda g, y, x: (_sgn_vjp(g, y, x),), SAME, samples=positive)
 trunc_op = unary("trunc", np.trunc, lambda g, _y, _x: (g * 0,), SAME, aliases=("fix",), smooth=False)
 unary("floor", np.floor, lambda g, _y, _x: (g * 0,), SAME, smooth=False)
 unary("ceil", np.ceil, lambda g, _y, _x: (g * 0,), SAME, smooth=False)
-unary("frac", lambda x: x - np.trunc(x), lambda g, _y, _x: (g,), SAME, smooth=False, meta=_frac_meta)
+unary("frac", lambda x: x - np.trunc(x), lambda g, _y, _x: (g,), SAME, smooth=False,
+      meta=accepting("frac_cpu", low=dtypes.FLOAT))  # fmt: skip
 round_op = op(
-    "round", ref=lambda x, decimals=0: _round(x, decimals), meta=elementwise(SAME),
+    "round", ref=lambda x, decimals=0: _round(x, decimals),
+    meta=accepting("round_vml_cpu", SAME, dtypes.INTEGER, dtypes.FLOAT),
     vjp=lambda g, _y, _x, decimals=0: (g * 0,), samples=anywhere, smooth=False,
     backward_name=lambda _, params: f"RoundBackward{1 if params else 0}",
 )  # fmt: skip

@@ -10,23 +10,17 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.ops import return_types
-from flambeau.ops.arguments import check_input, not_implemented
+from flambeau.ops.arguments import check_input
 from flambeau.ops.op import op, public
-from flambeau.ops.rules import Result, elementwise, require_tensor
+from flambeau.ops.rules import Result, accepting, elementwise, require_tensor
 from flambeau.ops.samples import call
 from flambeau.tensors import Tensor
 
 
 def _whole(name: str, ref: Callable, words: str) -> None:
-    def meta(a: Tensor, b: Tensor) -> Meta:
-        found = elementwise(Result.SAME)(a, b)
-        if found.dtype.category != dtypes.INTEGER:
-            raise not_implemented(f"{name}_cpu", found.dtype)
-        return found
-
     whole: dict[str, Any] = {"dtype": dtypes.int64, "low": -20, "high": 20}
     record = op(
-        name, ref=ref, meta=meta,
+        name, ref=ref, meta=accepting(f"{name}_cpu", low=dtypes.INTEGER, high=dtypes.INTEGER),
         samples=lambda t: [call(t(2, 3, **whole), t(3, **whole)), call(t(0, **whole), t(1, **whole))],
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from flambeau.ops.apply import type_name
 from flambeau.ops.arguments import not_implemented
 from flambeau.ops.elementwise import conj
 from flambeau.ops.op import op, public
-from flambeau.ops.rules import Result, elementwise, promoted, require_tensor
+from flambeau.ops.rules import Result, accepting, elementwise, promoted, require_tensor
 from flambeau.ops.samples import Call, Maker, call
 from flambeau.tensors import Tensor
 
@@ -34,7 +34,8 @@ def _three(t: Maker) -> list[Call]:
 
 
 addcmul_op = op(
-    "addcmul", ref=lambda x, a, b, value: x + _scaled(value, x) * a * b, meta=elementwise(SAME), samples=_three,
+    "addcmul", ref=lambda x, a, b, value: x + _scaled(value, x) * a * b, samples=_three,
+    meta=accepting("addcmul_cpu_out", low=dtypes.INTEGER),
     vjp=(
         lambda g, _y, _x, _a, _b, value: g,
         lambda g, _y, _x, _a, b, value: g * conj(b) * value,

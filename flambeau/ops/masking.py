@@ -13,6 +13,7 @@ from flambeau.ops.arguments import check_input, invalid
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import broadcast_layout, promoted
 from flambeau.ops.samples import Call, Maker, call
+from flambeau.shape import broadcast_shapes
 from flambeau.tensors import Tensor, from_array
 
 
@@ -87,8 +88,7 @@ def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
 
 
 def _masked_fill_meta(x: Tensor, mask: Tensor, value: Any) -> Meta:
-    shape, strides = broadcast_layout([x, mask])
-    return Meta(shape, x.dtype, strides)
+    return Meta(broadcast_shapes(x._shape, mask._shape), x.dtype)
 
 
 def _masked_fill(x: np.ndarray, mask: np.ndarray, value: Any) -> np.ndarray:
@@ -147,8 +147,8 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     if not isinstance(elements, Tensor) and not isinstance(test_elements, Tensor):
         raise invalid("isin", elements, test_elements)
     common = promoted((elements, test_elements))
-    if common.category == dtypes.COMPLEX:
-        raise RuntimeError("Unsupported input type encountered for isin(): " + common.name)
+    if common.category in (dtypes.BOOL, dtypes.COMPLEX):
+        raise RuntimeError(f"Unsupported input type encountered for isin(): {type_name(common)}")
     a, b = (
         (x._array() if isinstance(x, Tensor) else np.asarray(x)).astype(common.np) for x in (elements, test_elements)
     )

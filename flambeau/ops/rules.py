@@ -10,6 +10,7 @@ from typing import Any
 from flambeau import dtypes
 from flambeau.dtypes import dtype, result_dtype
 from flambeau.engine.execute import Meta
+from flambeau.ops.arguments import not_implemented
 from flambeau.shape import Ints, broadcast_shapes, elementwise_strides
 from flambeau.tensors import Tensor
 
@@ -53,6 +54,26 @@ def elementwise(result: Result = Result.SAME, to_float: bool = False) -> Callabl
             out = compute.to_real()
         return Meta(shape, out, strides, compute)
 
+    return meta
+
+
+@functools.cache
+def accepting(
+    kernel: str, result: Result = Result.SAME, low: int = dtypes.BOOL, high: int = dtypes.COMPLEX
+) -> Callable[..., Meta]:
+    """The elementwise rule of an op that takes dtypes of the categories from `low` to `high` only.
+
+    Others are refused as PyTorch refuses them: NotImplementedError, with the name of its kernel.
+    """
+    rule = elementwise(result)
+
+    def meta(*inputs: Any, **_: Any) -> Meta:
+        given = promoted(inputs)
+        if not low <= given.category <= high:
+            raise not_implemented(kernel, given)
+        return rule(*inputs)
+
+    meta.elementwise = result  # type: ignore[attr-defined]
     return meta
 
 

@@ -105,6 +105,8 @@ def _topk(x: np.ndarray, k: int, dim: int, largest: bool) -> tuple[np.ndarray, n
 def _topk_meta(x: Tensor, k: int, dim: int, largest: bool) -> tuple[Meta, Meta]:
     if x.dtype.is_complex:
         raise not_implemented("topk_cpu", x.dtype)
+    if x.dtype is dtypes.bool_:
+        raise RuntimeError("topk does not support bool dtypes on CPU")
     shape = tuple([k if d == dim else n for d, n in enumerate(x._shape)])
     return Meta(shape, x.dtype), Meta(shape, dtypes.int64)
 
@@ -146,7 +148,7 @@ def _by_rank(name: str, place: Callable[[np.ndarray, np.ndarray, int], np.ndarra
         return take(x, np.take_along_axis(order, at, dim), dim, keepdim)
 
     def meta(x: Tensor, dim: int, keepdim: bool, k: int = 0) -> tuple[Meta, Meta]:
-        if x.dtype.is_complex:
+        if x.dtype.is_complex or (x.dtype is dtypes.bool_ and name != "mode"):
             raise not_implemented(f"{name}_cpu", x.dtype)
         return picked_meta(x, dim, keepdim)
 
@@ -226,7 +228,7 @@ def _whole_median(name: str, along: Op, node: str) -> Op:
         return (g * hits / hits.sum(),)
 
     def meta(x: Tensor) -> Meta:
-        if x.dtype.is_complex:
+        if x.dtype.is_complex or x.dtype is dtypes.bool_:
             raise not_implemented("median_cpu", x.dtype)
         return Meta((), x.dtype)
 

@@ -5,7 +5,6 @@ The numerical methods are in `ops.specfun`, in double precision; derivatives are
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +13,10 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
-from flambeau.ops.arguments import check_input, invalid, not_implemented
+from flambeau.ops.arguments import check_input, invalid
 from flambeau.ops.elementwise import unary
 from flambeau.ops.op import Op, names, op, public
-from flambeau.ops.rules import Result, elementwise, promoted, require_tensor
+from flambeau.ops.rules import Result, accepting, require_tensor
 from flambeau.ops.samples import Call, Maker, Samples, anywhere, binary_on, call, positive, unary_on, unit
 from flambeau.ops.specfun import bessel, error, gamma
 from flambeau.ops.specfun.precision import double
@@ -27,19 +26,9 @@ FLOAT = Result.FLOAT
 _ROOT_PI = math.sqrt(math.pi)
 
 
-@functools.cache
-def real_only(kernel: str, narrowest: int = dtypes.BOOL) -> Callable[..., Meta]:
-    """The rule of an elementwise op with a floating-point result that complex operands are refused by."""
-    rule = elementwise(FLOAT)
-
-    def meta(*inputs: Any, **_: Any) -> Meta:
-        given = promoted(inputs)
-        if given.is_complex or given.category < narrowest:
-            raise not_implemented(kernel, given)
-        return rule(*inputs)
-
-    meta.elementwise = FLOAT  # type: ignore[attr-defined]
-    return meta
+def real_only(kernel: str, low: int = dtypes.BOOL) -> Callable[..., Meta]:
+    """The rule of an elementwise op with a floating-point result that refuses complex operands."""
+    return accepting(kernel, FLOAT, low, dtypes.FLOAT)
 
 
 def _special(name: str, ref: Callable, vjp: Any, samples: Samples = anywhere, aliases: tuple[str, ...] = ()) -> Op:
