@@ -24,8 +24,7 @@ help:
 	@echo "make clean         remove the environments and what was built"
 
 run: $(VENV)/.run
-	@$(BIN)/flambeau train --data digits --model lenet --no-augment --batch-size 16 --epochs 30 \
-	  --optimizer adamw --lr 0.002 --label-smoothing 0.1 --out $(OUT)
+	@$(BIN)/flambeau train --data digits --model lenet --out $(OUT)
 	@echo "The log, the metrics and the checkpoints lie beside them: $$(ls $(OUT) | tr '\n' ' ')"
 
 test: $(VENV)/.dev

@@ -148,37 +148,28 @@ members["name"] = None
 members["layout"] = property(lambda self: strided)
 
 
-class Layout:
+class _Named:
+    """A constant that prints as `torch.<name>` and is pickled by that name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+class Layout(_Named):
     """How a tensor's elements are kept: `torch.strided` is the one there is."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
 
-    def __repr__(self) -> str:
-        return f"torch.{self.name}"
-
-    def __reduce__(self) -> str:
-        return self.name
-
-
-strided = Layout("strided")
-sparse_coo = Layout("sparse_coo")
-sparse_csr = Layout("sparse_csr")
-
-
-class MemoryFormat:
+class MemoryFormat(_Named):
     """An order of dimensions in memory: `torch.channels_last` ..."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
 
-    def __repr__(self) -> str:
-        return f"torch.{self.name}"
-
-    def __reduce__(self) -> str:
-        return self.name
-
-
+strided, sparse_coo, sparse_csr = Layout("strided"), Layout("sparse_coo"), Layout("sparse_csr")
 contiguous_format = MemoryFormat("contiguous_format")
 preserve_format = MemoryFormat("preserve_format")
 channels_last = MemoryFormat("channels_last")
