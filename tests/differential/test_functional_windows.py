@@ -71,6 +71,15 @@ def antialiased(draw: Draw, _n: int) -> tuple[Callable, list[Any]]:
     return lambda F, x: F.interpolate(x, size, mode=mode, antialias=True), [normal(0, 2, 2, *spatial(draw, 2))]
 
 
+def of_bytes(draw: Draw, _n: int) -> tuple[Callable, list[Any]]:
+    size, antialias = each(draw, 2, 2, 40), draw.random() < 0.5
+    how: dict[str, Any] = {"mode": draw.choice(["bilinear", "bicubic", "nearest"])}
+    if how["mode"] != "nearest":
+        how |= {"antialias": antialias, "align_corners": not antialias and draw.random() < 0.5}
+    image = (np.random.default_rng(draw.randint(0, 99)).random((1, 3, *each(draw, 2, 4, 30))) * 256).astype(np.uint8)
+    return lambda F, x: F.interpolate(x, size, **how), [image]
+
+
 def padding(draw: Draw, n: int) -> tuple[Callable, list[Any]]:
     amounts, mode = each(draw, 2 * n, -1, 3), draw.choice(["constant", "reflect", "replicate", "circular"])
     return lambda F, x: F.pad(x, amounts, mode), [normal(0, 2, 2, *spatial(draw, n))]
@@ -93,12 +102,17 @@ KINDS: dict[str, Callable[[Draw, int], tuple[Callable, list[Any]]]] = {
     "max_pool": lambda draw, n: pool(draw, n, "max"), "avg_pool": lambda draw, n: pool(draw, n, "avg"),
     "adaptive_avg": lambda draw, n: adaptive(draw, n, "avg"), "adaptive_max": lambda draw, n: adaptive(draw, n, "max"),
     "size": lambda draw, n: resample(draw, n, False), "factor": lambda draw, n: resample(draw, n, True),
-    "antialias": antialiased, "pad": padding, "unfold": sliding, "grid_sample": sampled,
+    "antialias": antialiased, "bytes": of_bytes, "pad": padding, "unfold": sliding, "grid_sample": sampled,
 }  # fmt: skip
 
 
 def run(lib: Any, call: Callable, arrays: list[Any]) -> list[Any]:
-    leaves = [None if a is None else lib.from_numpy(a.copy()).requires_grad_() for a in arrays]
+    leaves = [None if a is None else lib.from_numpy(a.copy()) for a in arrays]
+    if arrays[0].dtype == np.uint8:
+        return [call(lib.nn.functional, *leaves).numpy()]
+    for leaf in leaves:
+        if leaf is not None:
+            leaf.requires_grad_()
     y = call(lib.nn.functional, *leaves)
     y.backward(lib.from_numpy(normal(9, *y.shape)))
     return [y.detach().numpy(), *[leaf.grad.numpy() for leaf in leaves if leaf is not None and leaf.grad is not None]]

@@ -13,7 +13,7 @@ from flambeau.shape import Ints, channels_last_strides, is_channels_last, is_con
 from flambeau.tensors import Tensor
 
 
-def expanded(value: Any, n: int, name: str, function: str = "expected") -> Ints:
+def expanded(function: str, name: str, value: Any, n: int) -> Ints:
     """`value` as `n` ints: one for all, or a sequence of `n`."""
     if isinstance(value, (tuple, list)):
         if len(value) == n:

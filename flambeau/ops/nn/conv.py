@@ -236,9 +236,9 @@ def _batched(function: str, x: Tensor, w: Tensor, n: int) -> bool:
     return x.ndim == n + 2
 
 
-def _padding(padding: Any, kernel: Ints, stride: Ints, dilation: Ints) -> tuple[tuple[int, int], ...]:
+def _padding(function: str, padding: Any, kernel: Ints, stride: Ints, dilation: Ints) -> tuple[tuple[int, int], ...]:
     if not isinstance(padding, str):
-        return tuple([(p, p) for p in expanded(padding, len(kernel), "padding")])
+        return tuple([(p, p) for p in expanded(function, "padding", padding, len(kernel))])
     if padding == "valid":
         return ((0, 0),) * len(kernel)
     if padding != "same":
@@ -252,8 +252,8 @@ def _padding(padding: Any, kernel: Ints, stride: Ints, dilation: Ints) -> tuple[
 def _convolve(function: str, n: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any,
               dilation: Any, groups: int) -> Tensor:  # fmt: skip
     batched = _batched(function, input, weight, n)
-    stride, dilation = expanded(stride, n, "stride"), expanded(dilation, n, "dilation")
-    window = Window(stride, _padding(padding, weight._shape[2:], stride, dilation), dilation, groups)
+    stride, dilation = expanded(function, "stride", stride, n), expanded(function, "dilation", dilation, n)
+    window = Window(stride, _padding(function, padding, weight._shape[2:], stride, dilation), dilation, groups)
     if batched:
         return convolution_op(input, weight, bias, window=window)
     return convolution_op(input.unsqueeze(0), weight, bias, window=window).squeeze(0)
@@ -264,11 +264,11 @@ def _convolve_transposed(function: str, n: int, input: Tensor, weight: Tensor, b
     batched = _batched(function, input, weight, n)
     if isinstance(padding, str):
         raise TypeError(f"{function}(): argument 'padding' must be tuple of ints, not str")
-    stride, dilation = expanded(stride, n, "stride"), expanded(dilation, n, "dilation")
-    extra = expanded(output_padding, n, "output_padding")
+    stride, dilation = expanded(function, "stride", stride, n), expanded(function, "dilation", dilation, n)
+    extra = expanded(function, "output_padding", output_padding, n)
     if any(e >= s and e >= d for e, s, d in zip(extra, stride, dilation)):
         _refuse_output_padding(extra, stride, dilation)
-    window = Window(stride, tuple([(p, p) for p in expanded(padding, n, "padding")]), dilation, groups)
+    window = Window(stride, tuple([(p, p) for p in expanded(function, "padding", padding, n)]), dilation, groups)
     x = input if batched else input.unsqueeze(0)
     y = conv_transpose_op(x, weight, bias, window=window, output_padding=extra)
     return y if batched else y.squeeze(0)

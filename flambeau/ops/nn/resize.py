@@ -18,6 +18,7 @@ from flambeau.engine.execute import Meta
 from flambeau.errors import warn_once
 from flambeau.ops.nn.checks import image_layout
 from flambeau.ops.nn.pool import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+from flambeau.ops.nn.resize_bytes import resample_bytes
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
@@ -136,19 +137,22 @@ def _resample(x: np.ndarray, axis: int, out: int, how: Resampling, scale: float 
 
 
 def _forward(x: np.ndarray, size: Ints, how: Resampling, scales: Scales) -> np.ndarray:
-    wide = x.astype(np.float32) if x.dtype.kind in "iu" and not how.mode.startswith("nearest") else x
+    if x.dtype == np.uint8 and not how.mode.startswith("nearest"):
+        return _forward_bytes(x, size, how, scales)
+    wide = x
     for d in reversed(range(len(size))):
         axis = x.ndim - len(size) + d
         if x.shape[axis] != size[d] or scales[d] is not None or how.antialias:
             wide = _resample(wide, axis, size[d], how, scales[d])
-    if wide.dtype != x.dtype:
-        wide = np.clip(np.rint(wide), *_limits(x.dtype))
     return wide if wide is not x else x.copy()
 
 
-def _limits(d: np.dtype) -> tuple[int, int]:
-    info = np.iinfo(d)
-    return int(info.min), int(info.max)
+def _forward_bytes(x: np.ndarray, size: Ints, how: Resampling, scales: Scales) -> np.ndarray:
+    taps = [
+        None if n == out else _taps(n, out, how, scale, "float64") for n, out, scale in zip(x.shape[2:], size, scales)
+    ]
+    y = resample_bytes(x, taps)
+    return y if y is not x else x.copy()
 
 
 def _backward(g: np.ndarray, size: Ints, how: Resampling, scales: Scales) -> np.ndarray:
