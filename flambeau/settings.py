@@ -24,9 +24,9 @@ _settings = _Settings()
 
 def get_num_threads() -> int:
     """Threads that matrix products may use."""
-    return (
-        _settings.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    if _settings.threads:
+        return _settings.threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_num_threads(num: int) -> None:

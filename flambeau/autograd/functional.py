@@ -78,21 +78,9 @@ def _rows(out: Tensor, given: tuple[Tensor, ...], create_graph: bool, strict: bo
                 )
             per_input[j].append(_zeros(x._shape, x) if g is None else g)
     return [
-        _stacked(parts).reshape((*out._shape, *x._shape)) if parts else _zeros((*out._shape, *x._shape), x)
+        parts[0].stacked(parts).reshape((*out._shape, *x._shape)) if parts else _zeros((*out._shape, *x._shape), x)
         for parts, x in zip(per_input, given)
     ]
-
-
-def _stacked(parts: list[Tensor]) -> Tensor:
-    rows = [p.unsqueeze(0) for p in parts]
-    total = rows[0].new_zeros((len(rows), *parts[0]._shape))
-    if not any(p.requires_grad for p in parts):
-        return from_array(np.stack([p._array() for p in parts]))
-    for i, row in enumerate(rows):  # a differentiable stack from views and sums alone
-        mask = total.new_zeros((len(rows), *([1] * parts[0].ndim)))
-        mask.select(0, i).fill_(1)
-        total = total + mask * row
-    return total
 
 
 def hessian(

@@ -94,11 +94,7 @@ def _batched_grad(roots: Any, wanted: Any, grad_outputs: Any, keep: Any, create_
         grad(roots, wanted, [b[i] for b in batches], True if i + 1 < count else keep, create_graph, True, unused)
         for i in range(count)
     ]
-    stack = type(batches[0]).stack_rows if hasattr(Tensor, "stack_rows") else None
-    columns = list(zip(*rows))
-    if stack is not None:
-        return tuple(None if c[0] is None else stack(c) for c in columns)
-    return tuple(None if c[0] is None else tensors.from_array(np.stack([g._array() for g in c])) for c in columns)
+    return tuple(None if column[0] is None else column[0].stacked(column) for column in zip(*rows))
 
 
 def _root_grads(roots: Sequence[Tensor], given: Any, create_graph: bool) -> list[Tensor]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau.autograd import walk
 from flambeau.autograd.node import RemovableHandle
 from flambeau.methods.member import Members
+from flambeau.ops import join
 from flambeau.tensors import Tensor, detached
 
 members = Members()
@@ -96,6 +97,12 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Callable) -> Removabl
     handle = RemovableHandle(self._post_accumulate_hooks)
     self._post_accumulate_hooks[handle.id] = hook
     return handle
+
+
+@members
+def stacked(self: Tensor, rows: Sequence[Tensor]) -> Tensor:
+    """`rows` along a new first dimension: how autograd, which knows no op, joins gradients."""
+    return join.stack(list(rows))
 
 
 @members.property

@@ -108,3 +108,19 @@ def test_once_differentiable_refuses_a_second_derivative() -> None:
     assert g.item() == 2
     with pytest.raises(RuntimeError, match="once_differentiable"):
         flambeau.autograd.grad(g, w)
+
+
+def test_batched_gradients_are_rows_of_the_jacobian_and_keep_their_graph() -> None:
+    x = flambeau.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = x * x * x
+    (rows,) = flambeau.autograd.grad(y, x, flambeau.eye(3), is_grads_batched=True, create_graph=True)
+    assert rows.tolist() == [[3, 0, 0], [0, 12, 0], [0, 0, 27]]
+    (second,) = flambeau.autograd.grad(rows.sum(), x)
+    assert second.tolist() == [6, 12, 18]
+
+
+def test_jacobian_of_a_jacobian() -> None:
+    jacobian = flambeau.autograd.functional.jacobian
+    x = flambeau.tensor([1.0, 2.0])
+    twice = jacobian(lambda v: jacobian(lambda u: u**3, v, create_graph=True).sum(0), x)
+    assert twice.tolist() == [[6, 0], [0, 12]]
