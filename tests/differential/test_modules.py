@@ -1,4 +1,4 @@
-"""Layers and Module's machinery beside PyTorch's: the tables of tests/nn, on both sides."""
+"""Layers, Module's machinery and nn.utils beside PyTorch's: the tables of tests/nn, on both sides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _path = Path(__file__).parents[1] / "nn" / "loading.py"
 _spec = importlib.util.spec_from_file_location("nn_tests_loading", _path)
 loading = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(loading)
-layers, machinery = loading.table("layers"), loading.table("machinery")
+layers = loading.table("layers")
+PROGRAMS = [(of, name) for of in ("machinery", "parts", "reparametrizing") for name in loading.table(of).PROGRAMS]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -28,7 +29,8 @@ def test_layer(layer: str, inputs: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", machinery.PROGRAMS)
-def test_machinery(name: str) -> None:
-    ours, theirs = machinery.PROGRAMS[name](flambeau), machinery.PROGRAMS[name](torch)
+@pytest.mark.parametrize(("of", "name"), PROGRAMS)
+def test_program(of: str, name: str) -> None:
+    program = loading.table(of).PROGRAMS[name]
+    ours, theirs = program(flambeau), program(torch)
     assert loading.close(ours, theirs), loading.first_difference(ours, theirs)

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+sys.path.append(str(Path(__file__).parent))  # for `nn_programs`
+
 
 def table(name: str) -> ModuleType:
     """The module `tests/nn/<name>.py`; classes in it pickle, as it is known to `sys.modules`."""

@@ -27,9 +27,9 @@ def rounded(value: object) -> object:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    layers, machinery = table("layers"), table("machinery")
+    layers, programs = table("layers"), {name: table(name).PROGRAMS for name in ("machinery", "parts", "reparametrizing")}
     found = {
         "layers": {f"{a} | {b}": layers.digest(layers.run(torch, a, b)) for a, b in layers.PARSED},
-        "machinery": {name: program(torch) for name, program in machinery.PROGRAMS.items()},
+        **{of: {name: program(torch) for name, program in named.items()} for of, named in programs.items()},
     }
     (HERE / "golden.json").write_text(json.dumps(rounded(found), separators=(",", ":")))

@@ -1,4 +1,4 @@
-"""Layers and Module's machinery give what PyTorch gave (golden.json): weights, outputs, gradients, texts."""
+"""Layers, Module's machinery and nn.utils give what PyTorch gave (golden.json): weights, outputs, gradients, texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ HERE = Path(__file__).parent
 _spec = importlib.util.spec_from_file_location("nn_tests_loading", HERE / "loading.py")
 loading = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(loading)
-layers, machinery = loading.table("layers"), loading.table("machinery")
+layers = loading.table("layers")
+PROGRAMS = [(of, name) for of in ("machinery", "parts", "reparametrizing") for name in loading.table(of).PROGRAMS]
 GOLDEN = json.loads((HERE / "golden.json").read_text())
 
 
@@ -26,8 +27,8 @@ def test_layer(layer: str, inputs: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("name", machinery.PROGRAMS)
-def test_machinery(name: str) -> None:
-    found = json.loads(json.dumps(machinery.PROGRAMS[name](flambeau)))
-    expected = GOLDEN["machinery"][name]
+@pytest.mark.parametrize(("of", "name"), PROGRAMS)
+def test_program(of: str, name: str) -> None:
+    found = json.loads(json.dumps(loading.table(of).PROGRAMS[name](flambeau)))
+    expected = GOLDEN[of][name]
     assert loading.close(found, expected, 5e-5), loading.first_difference(found, expected)
