@@ -28,6 +28,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
             data = ops.empty(0)
         if not isinstance(data, Tensor):
             raise TypeError(f"cannot create a Parameter from {type(data).__name__}: expected a Tensor")
+        if requires_grad and not (data.dtype.is_floating_point or data.dtype.is_complex):
+            raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
         made = make(data._storage, data._shape, data._strides, data._offset, data.dtype, data._version_counter, cls)
         made.requires_grad = requires_grad
         return made

@@ -24,12 +24,10 @@ class FunctionLayer(Module):
     function: Callable[..., Any]
     settings: dict[str, Any]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, **settings: Any) -> None:
         super().__init__()
-        bound = type(self).__init__.__signature__.bind(self, *args, **kwargs)
-        bound.apply_defaults()
-        for name in self.settings:
-            object.__setattr__(self, name, bound.arguments[name])
+        for name, value in settings.items():
+            object.__setattr__(self, name, value)
         self.check()
 
     def check(self) -> None:
@@ -47,13 +45,19 @@ def layer(name: str, function: Callable, doc: str = "", shown: Callable | None =
           **settings: Any) -> Any:  # fmt: skip
     """Make the Module class `name` around `function`; `shown(self)` overrides what its repr says."""
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        base.__init__(self, *args, **kwargs)
-
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter("self", kind)]
-    parameters += [inspect.Parameter(key, kind, default=value) for key, value in settings.items()]
-    __init__.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    parameters = [inspect.Parameter(key, kind, default=value) for key, value in settings.items()]
+    signature = inspect.Signature(parameters)
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{name}.__init__() {error}") from None
+        bound.apply_defaults()
+        base.__init__(self, **bound.arguments)
+
+    __init__.__signature__ = inspect.Signature([inspect.Parameter("self", kind), *parameters])  # type: ignore[attr-defined]
     module = sys._getframe(1).f_globals["__name__"]
     namespace = {
         "__init__": __init__, "__module__": module,

@@ -32,6 +32,10 @@ class Linear(Module):
     torch.Size([128, 30])
     """
 
+    in_features: int
+    out_features: int
+    weight: Tensor
+
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
     ) -> None:  # fmt: skip
