@@ -24,7 +24,7 @@ def calls(*tables: str) -> list[str]:
 
 CALLS = calls(
     cases.ACTIVATIONS, cases.CONVOLUTIONS, cases.POOLS, cases.NORMALISATION, cases.LOSSES, cases.TABLES,
-    cases.ATTENTION, cases.IMAGES, cases.CELLS, cases.TORCH_FORMS, cases.RANDOM,
+    cases.ATTENTION, cases.IMAGES, cases.EMPTY, cases.CELLS, cases.TORCH_FORMS, cases.RANDOM,
 )  # fmt: skip
 # PyTorch has no second derivative of these, or none that is worth comparing (drawn numbers, integers).
 NO_SECOND = (
@@ -149,7 +149,9 @@ def _compare_gradients(mine: Run, theirs: Run, ours: list[Any], expected: list[A
 
 # PyTorch refuses the first two, and finds channels-last in the strides that the third makes out of channels-last ones.
 ONLY_IN_ORDER = ("F.nll_loss(t(2, 5, 3, 3)", "F.conv_tbc", "F.interpolate(t(1, 5, 6, 3).permute")
-GAPPED = [c for c in CALLS if c not in calls(cases.RANDOM) and not any(word in c for word in ONLY_IN_ORDER)]
+GAPPED = [
+    c for c in CALLS if c not in calls(cases.RANDOM, cases.EMPTY) and not any(word in c for word in ONLY_IN_ORDER)
+]
 
 
 @pytest.mark.parametrize("call", GAPPED)
@@ -180,7 +182,11 @@ def test_narrow_types(call: str, dtype: str) -> None:
         np.testing.assert_allclose(numpy_of(a) / scale, numpy_of(b) / scale, rtol=eps, atol=eps)
 
 
-SECOND = [c for c in CALLS if not any(word in c for word in NO_SECOND) and c not in calls(cases.RANDOM, cases.CELLS)]
+SECOND = [
+    c
+    for c in CALLS
+    if not any(word in c for word in NO_SECOND) and c not in calls(cases.RANDOM, cases.CELLS, cases.EMPTY)
+]
 
 
 @pytest.mark.parametrize("call", SECOND)

@@ -17,7 +17,7 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import in_place, type_name
-from flambeau.ops.nn.checks import require_floating
+from flambeau.ops.nn.checks import require_floating, require_number
 from flambeau.ops.nn.derive import grads_through, wants_history
 from flambeau.ops.nn.erf import normal_cdf
 from flambeau.ops.nn.fast import in_blocks, keep_where
@@ -163,6 +163,7 @@ def relu6(input: Tensor) -> Tensor:
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where positive, else `negative_slope * x`."""
     require_tensor("leaky_relu", "input", 1, input)
+    require_number("leaky_relu", negative_slope=negative_slope)
     return leaky_relu_op(input, negative_slope=negative_slope)
 
 
@@ -170,6 +171,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
 def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
     """x where greater than `threshold`, else `value`."""
     require_tensor("threshold", "input", 1, input)
+    require_number("threshold", threshold=threshold, value=value)
     return threshold_op(input, threshold=threshold, value=value)
 
 
@@ -246,6 +248,7 @@ _SELU = {"alpha": 1.6732632423543772848170429916717, "scale": 1.0507009873554804
 def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """x where positive, else alpha * (exp(x) - 1)."""
     require_tensor("elu", "input", 1, input)
+    require_number("elu", alpha=alpha)
     return elu_op(input, alpha=alpha, scale=1.0, input_scale=1.0)
 
 
@@ -260,6 +263,7 @@ def selu(input: Tensor) -> Tensor:
 def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
     require_tensor("celu", "input", 1, input)
+    require_number("celu", alpha=alpha)
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
     return celu_op(input, alpha=alpha)
@@ -329,6 +333,7 @@ def mish(input: Tensor) -> Tensor:
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     """log(1 + exp(beta * x)) / beta; x itself where beta * x exceeds `threshold`."""
     require_tensor("softplus", "input", 1, input)
+    require_number("softplus", beta=beta, threshold=threshold)
     return softplus_op(input, beta=beta, threshold=threshold)
 
 
@@ -447,6 +452,7 @@ def hardsigmoid(input: Tensor) -> Tensor:
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x, but 0 within [-lambd, lambd]."""
     require_tensor("hardshrink", "input", 1, input)
+    require_number("hardshrink", lambd=lambd)
     return hardshrink_op(input, lambd=lambd)
 
 
@@ -454,6 +460,7 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by `lambd`, 0 within it."""
     require_tensor("softshrink", "input", 1, input)
+    require_number("softshrink", lambd=lambd)
     require_floating("softshrink_check", input.dtype)
     if lambd < 0:
         raise RuntimeError(

@@ -29,6 +29,37 @@ def expanded(function: str, name: str, value: Any, n: int) -> Ints:
     return (value.__index__(),) * n
 
 
+def as_int(function: str, name: str, position: int, value: Any) -> int:
+    """`value` as an int; PyTorch's TypeError for anything else."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(
+            f"{function}(): argument '{name}' (position {position}) must be int, not {type(value).__name__}"
+        )
+    return value.__index__()
+
+
+def as_ints(function: str, name: str, position: int, value: Any) -> Ints:
+    """An int, or a sequence of them, as a tuple; PyTorch's TypeError for anything else."""
+    where = f"{function}(): argument '{name}' (position {position}) must be tuple of ints"
+    if not isinstance(value, (tuple, list)):
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{where}, not {type(value).__name__}")
+        return (value.__index__(),)
+    for at, part in enumerate(value):
+        if isinstance(part, bool) or not hasattr(part, "__index__"):
+            raise TypeError(f"{where}, but found element of type {type(part).__name__} at pos {at}")
+    return tuple([part.__index__() for part in value])
+
+
+def require_number(function: str, **arguments: Any) -> None:
+    """PyTorch's TypeError where an argument (the second one on, in order) is not a number."""
+    for position, (name, value) in enumerate(arguments.items(), 2):
+        if not isinstance(value, (int, float, Tensor)) and not hasattr(value, "__float__"):
+            raise TypeError(
+                f"{function}(): argument '{name}' (position {position}) must be Number, not {type(value).__name__}"
+            )
+
+
 def require_floating(kernel: str, d: dtype) -> None:
     """PyTorch's error of a kernel that knows floating-point types only."""
     if d.category < dtypes.FLOAT:

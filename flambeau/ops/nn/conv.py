@@ -15,7 +15,7 @@ from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
 from flambeau.ops.elementwise import conj
 from flambeau.ops.nn import conv_kernels as kernels
-from flambeau.ops.nn.checks import expanded, image_layout, tensor_shape
+from flambeau.ops.nn.checks import as_int, expanded, image_layout, tensor_shape
 from flambeau.ops.nn.conv_kernels import Window
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
@@ -253,6 +253,7 @@ def _convolve(function: str, n: int, input: Tensor, weight: Tensor, bias: Tensor
               dilation: Any, groups: int) -> Tensor:  # fmt: skip
     batched = _batched(function, input, weight, n)
     stride, dilation = expanded(function, "stride", stride, n), expanded(function, "dilation", dilation, n)
+    groups = as_int(function, "groups", 7, groups)
     window = Window(stride, _padding(function, padding, weight._shape[2:], stride, dilation), dilation, groups)
     if batched:
         return convolution_op(input, weight, bias, window=window)

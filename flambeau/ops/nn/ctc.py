@@ -206,6 +206,8 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_leng
     batched = log_probs.ndim == 3
     if not batched:
         log_probs = log_probs.unsqueeze(1)
+    if not log_probs.numel():
+        raise RuntimeError("log_probs tensor must not be empty")
     if not 0 <= blank < log_probs._shape[2]:
         raise RuntimeError("blank must be in label range")
     inputs, labels = _as_lengths(input_lengths), _as_lengths(target_lengths)

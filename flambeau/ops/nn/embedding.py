@@ -12,6 +12,7 @@ from flambeau.engine.execute import Meta
 from flambeau.errors import warn_once
 from flambeau.ops.accumulate import add_rows
 from flambeau.ops.apply import type_name
+from flambeau.ops.nn.checks import as_int
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
@@ -245,7 +246,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     tensor([[0, 1],
             [1, 0]])
     """
-    require_tensor("one_hot", "tensor", 1, tensor)
+    require_tensor("one_hot", "input", 1, tensor)
+    num_classes = as_int("one_hot", "num_classes", 2, num_classes)
     if tensor.dtype is not dtypes.int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     index = tensor._array()

@@ -59,7 +59,7 @@ def _refuse_types(x: Tensor, w: Tensor, b: Tensor | None) -> None:
 
 
 def _linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
-    y = np.matmul(x.reshape(-1, x.shape[-1]) if x.size else x, w.T)
+    y = np.matmul(x.reshape(_rows(x), x.shape[-1]), w.T)
     if b is not None:
         y += b
     return y.reshape((*x.shape[:-1], *w.shape[:-1]))
@@ -71,8 +71,9 @@ def _weight_gradient(g: Tensor, _y: Any, x: Tensor, _w: Any, _b: Any) -> Tensor:
 
 def _outer_sum(g: np.ndarray, x: np.ndarray, vector: bool) -> np.ndarray:
     """The sum over rows of g[i] times x[j], as [i, j]; with one number of `g` a row, as [j]."""
-    rows = x.reshape(-1, x.shape[-1])
-    return rows.T @ g.reshape(-1) if vector else g.reshape(-1, g.shape[-1]).T @ rows
+    n = _rows(x)
+    rows = x.reshape(n, x.shape[-1])
+    return rows.T @ g.reshape(n) if vector else g.reshape(n, g.shape[-1]).T @ rows
 
 
 def _outer_meta(g: Tensor, x: Tensor, vector: bool) -> Meta:

@@ -279,7 +279,9 @@ def _check_normalized(x: Tensor, normalized: Ints, spelled: str) -> None:
 
 
 def _check_affine(x: Tensor, normalized: Ints, **parameters: Tensor | None) -> None:
-    for name, value in parameters.items():
+    for position, (name, value) in enumerate(parameters.items(), 3):
+        if value is not None:
+            require_tensor("layer_norm", name, position, value)
         if value is not None and value._shape != normalized:
             raise RuntimeError(
                 f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "

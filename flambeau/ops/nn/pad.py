@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.execute import Meta
-from flambeau.ops.nn.checks import tensor_shape
+from flambeau.ops.nn.checks import as_ints, tensor_shape
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
@@ -126,7 +126,9 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     tensor([[0., 1., 1., 0.]])
     """
     require_tensor("pad", "input", 1, input)
-    amounts = tuple([int(p) for p in pad])
+    if not isinstance(pad, Sequence):
+        raise TypeError(f"pad(): argument 'pad' (position 2) must be tuple of ints, not {type(pad).__name__}")
+    amounts = as_ints("pad", "pad", 2, pad)
     if len(amounts) % 2:
         raise RuntimeError("Padding length must be divisible by 2")
     if len(amounts) > 2 * input.ndim:

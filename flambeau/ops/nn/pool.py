@@ -12,7 +12,7 @@ from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn import pool_kernels as kernels
-from flambeau.ops.nn.checks import image_layout, tensor_shape
+from flambeau.ops.nn.checks import as_ints, image_layout, tensor_shape
 from flambeau.ops.nn.pool_kernels import Pool
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
@@ -20,6 +20,7 @@ from flambeau.ops.samples import call
 from flambeau.shape import Ints
 from flambeau.tensors import Tensor
 
+_POSITIONS = {"kernel_size": 2, "stride": 3, "padding": 4, "dilation": 5}
 _WORDS = {1: "one int", 2: "two ints", 3: "three ints"}
 
 # -- shape rules -----------------------------------------------------------------------------------------------
@@ -162,15 +163,10 @@ adaptive_max_pool_op = op(
 
 
 def _sizes(function: str, name: str, value: Any, n: int) -> Ints:
-    if isinstance(value, (tuple, list)):
-        if len(value) == n:
-            return tuple([int(v) for v in value])
-        if len(value) == 1:
-            return (int(value[0]),) * n
+    values = as_ints(function, name, _POSITIONS[name], value)
+    if len(values) not in (1, n):
         raise RuntimeError(f"{function}: {name} must either be a single int, or a tuple of {_WORDS[n]}")
-    if not hasattr(value, "__index__") or isinstance(value, bool):
-        raise TypeError(f"{function}(): argument '{name}' must be tuple of ints, not {type(value).__name__}")
-    return (value.__index__(),) * n
+    return values * n if len(values) == 1 else values
 
 
 def _pool(
@@ -332,6 +328,8 @@ def avg_pool3d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
 
 def _adaptive_size(function: str, x: Any, output_size: Any, n: int) -> Ints:
     require_tensor(function, "input", 1, x)
+    given = output_size if isinstance(output_size, (tuple, list)) else [output_size]
+    as_ints(function, "output_size", 2, [size for size in given if size is not None])
     if isinstance(output_size, (tuple, list)):
         if n == 1 and len(output_size) != 1:
             raise RuntimeError(f"{function}() argument 'output_size' should contain one int (got {len(output_size)})")

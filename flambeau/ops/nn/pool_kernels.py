@@ -221,7 +221,8 @@ def adaptive_max(x: np.ndarray, size: Ints) -> tuple[np.ndarray, np.ndarray]:
     bounds = [list(zip(*adaptive_bounds(a, b))) for a, b in zip(space, size)]
     for place in product(*map(range, size)):
         window = tuple([slice(*bounds[d][i]) for d, i in enumerate(place)])
-        flat = x[(..., *window)].reshape(*lead, -1)
+        part = x[(..., *window)]
+        flat = part.reshape(*lead, prod(part.shape[-n:]))
         best = flat.argmax(-1)
         values[(..., *place)] = np.take_along_axis(flat, best[..., None], -1)[..., 0]
         index[(..., *place)] = numbers[window].reshape(-1)[best]

@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from flambeau.engine.execute import Meta
 from flambeau.ops.nn import conv_kernels as kernels
-from flambeau.ops.nn.checks import tensor_shape
+from flambeau.ops.nn.checks import as_int, as_ints, tensor_shape
 from flambeau.ops.nn.conv_kernels import Window
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
@@ -94,14 +94,14 @@ channel_shuffle_op = op(
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """[..., C * r * r, H, W] as [..., C, H * r, W * r] (Shi et al., 2016)."""
     require_tensor("pixel_shuffle", "input", 1, input)
-    return pixel_shuffle_op(input, factor=upscale_factor)
+    return pixel_shuffle_op(input, factor=as_int("pixel_shuffle", "upscale_factor", 2, upscale_factor))
 
 
 @public("torch F")
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """[..., C, H * r, W * r] as [..., C * r * r, H, W]: the inverse of `pixel_shuffle`."""
     require_tensor("pixel_unshuffle", "input", 1, input)
-    return pixel_unshuffle_op(input, factor=downscale_factor)
+    return pixel_unshuffle_op(input, factor=as_int("pixel_unshuffle", "downscale_factor", 2, downscale_factor))
 
 
 @public("torch F", aliases=("native_channel_shuffle",))
@@ -163,14 +163,14 @@ fold_op = op(
 )  # fmt: skip
 
 
+_POSITIONS = {"output_size": 2, "kernel_size": 2, "dilation": 3, "padding": 4, "stride": 5}
+
+
 def _pair(function: str, name: str, value: Any) -> Ints:
-    if isinstance(value, (tuple, list)):
-        if len(value) == 1:
-            return (int(value[0]),) * 2
-        if len(value) != 2:
-            raise RuntimeError(f"{function}(): argument '{name}' must be tuple of 2 ints, but got {len(value)}")
-        return int(value[0]), int(value[1])
-    return (int(value),) * 2
+    values = as_ints(function, name, _POSITIONS[name], value)
+    if len(values) not in (1, 2):
+        raise RuntimeError(f"{function}(): argument '{name}' must be tuple of 2 ints, but got {len(values)}")
+    return values * 2 if len(values) == 1 else values
 
 
 def _arguments(function: str, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> tuple[Ints, Window]:
