@@ -368,8 +368,8 @@ def expand(self: Tensor, size: Sequence[int]) -> Tensor:
     lead = len(size) - self.ndim
     if lead < 0:
         raise RuntimeError(
-            f"expand({self.type()}{{{list(self._shape)}}}, size={list(size)}): the number of sizes provided ({len(size)}) must be "
-            f"greater or equal to the number of dimensions in the tensor ({self.ndim})"
+            f"expand({self.type()}{{{list(self._shape)}}}, size={list(size)}): the number of sizes provided "
+            f"({len(size)}) must be greater or equal to the number of dimensions in the tensor ({self.ndim})"
         )
     full: list[int] = []
     for i, n in reversed([*enumerate(size)]):
