@@ -14,6 +14,7 @@ import torch
 import flambeau
 from tests.differential import functional_cases as cases
 from tests.differential.beside import numpy_of
+from tests.differential.functional_errors import ERRORS
 
 LIBRARIES = {"flambeau": flambeau, "torch": torch}
 
@@ -216,7 +217,7 @@ def test_second_derivatives(call: str) -> None:
         np.testing.assert_allclose(found / scale, expected / scale, rtol=2e-3, atol=2e-4, err_msg=f"leaf {k}")
 
 
-@pytest.mark.parametrize("call", calls(cases.ERRORS))
+@pytest.mark.parametrize("call", calls(ERRORS))
 def test_errors(call: str) -> None:
     with pytest.raises(Exception) as expected:
         Run(call, "torch").results()
