@@ -118,11 +118,25 @@ class RemovableHandle:
     next_id = 0
 
     def __init__(self, hooks_dict: Any, *, extra_dict: Any = None) -> None:
-        self.hooks_dict_ref = weakref.ref(hooks_dict) if isinstance(hooks_dict, OrderedDict) else lambda: hooks_dict
         self.id = RemovableHandle.next_id
         RemovableHandle.next_id += 1
         extras = extra_dict if isinstance(extra_dict, (list, tuple)) else [] if extra_dict is None else [extra_dict]
-        self.extra_dict_ref = tuple(weakref.ref(d) if isinstance(d, OrderedDict) else (lambda d=d: d) for d in extras)
+        self._refer(hooks_dict, extras)
+
+    def _refer(self, hooks_dict: Any, extras: Any) -> None:
+        """Know the tables without keeping them alive."""
+        self.hooks_dict_ref, *rest = (
+            weakref.ref(d) if isinstance(d, OrderedDict) else (lambda d=d: d) for d in (hooks_dict, *extras)
+        )
+        self.extra_dict_ref = tuple(rest)
+
+    def __getstate__(self) -> tuple:
+        return self.hooks_dict_ref(), self.id, tuple(ref() for ref in self.extra_dict_ref)
+
+    def __setstate__(self, state: tuple) -> None:
+        hooks_dict, self.id, extras = state
+        self._refer(hooks_dict, extras)
+        RemovableHandle.next_id = max(RemovableHandle.next_id, self.id + 1)
 
     def remove(self) -> None:
         for ref in (self.hooks_dict_ref, *self.extra_dict_ref):

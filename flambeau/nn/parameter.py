@@ -44,17 +44,21 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         return "Parameter containing:\n" + super().__repr__()
 
 
-class Buffer(Tensor, metaclass=TensorMeta):
-    """A tensor that a Module registers as a buffer when it is assigned."""
+class _BufferMeta(TensorMeta):
+    """Buffers are plain tensors with a mark."""
 
-    def __new__(cls, data: Any = None, *, persistent: bool = True) -> Buffer:
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, Tensor) and getattr(instance, "_is_buffer", False)
+
+
+class Buffer(Tensor, metaclass=_BufferMeta):
+    """A tensor that a Module registers as a buffer when it is assigned: `self.mean = Buffer(zeros(3))`."""
+
+    def __new__(cls, data: Any = None, *, persistent: bool = True) -> Any:
         data = ops.empty(0) if data is None else data
-        made = make(data._storage, data._shape, data._strides, data._offset, data.dtype, data._version_counter, cls)
-        made.persistent = persistent
+        made = data.detach().requires_grad_(data.requires_grad)
+        made.persistent, made._is_buffer = persistent, True
         return made
-
-    def __init__(self, data: Any = None, *, persistent: bool = True) -> None:
-        pass
 
 
 class _Uninitialized:

@@ -15,7 +15,7 @@ _spec = importlib.util.spec_from_file_location("nn_tests_loading", _path)
 loading = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(loading)
 layers = loading.table("layers")
-PROGRAMS = [(of, name) for of in ("machinery", "parts", "reparametrizing") for name in loading.table(of).PROGRAMS]
+PROGRAMS = [(of, name) for of in ("machinery", "parts", "reparametrizing", "subclassing") for name in loading.table(of).PROGRAMS]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -27,7 +27,7 @@ def rounded(value: object) -> object:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    layers, programs = table("layers"), {name: table(name).PROGRAMS for name in ("machinery", "parts", "reparametrizing")}
+    layers, programs = table("layers"), {name: table(name).PROGRAMS for name in ("machinery", "parts", "reparametrizing", "subclassing")}
     found = {
         "layers": {f"{a} | {b}": layers.digest(layers.run(torch, a, b)) for a, b in layers.PARSED},
         **{of: {name: program(torch) for name, program in named.items()} for of, named in programs.items()},

@@ -20,7 +20,7 @@ from flambeau.tensors import Tensor
 Activation = str | Callable[[Tensor], Tensor]
 
 
-def _activation(name: Activation) -> Callable[[Tensor], Tensor]:
+def _get_activation_fn(name: Activation) -> Callable[[Tensor], Tensor]:
     if callable(name):
         return name
     if name not in ("relu", "gelu"):
@@ -28,7 +28,7 @@ def _activation(name: Activation) -> Callable[[Tensor], Tensor]:
     return F.relu if name == "relu" else F.gelu
 
 
-def _copies(module: Module, count: int) -> ModuleList:
+def _get_clones(module: Module, count: int) -> ModuleList:
     return ModuleList([copy.deepcopy(module) for _ in range(count)])
 
 
@@ -54,7 +54,7 @@ class _Block(Module):
             setattr(self, f"norm{i}", LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **made))
         for i in range(1, self.sublayers + 1):
             setattr(self, f"dropout{i}", Dropout(dropout))
-        self.activation = _activation(activation)
+        self.activation = _get_activation_fn(activation)
 
     sublayers = 2
 
@@ -118,7 +118,7 @@ class TransformerEncoder(Module):
         mask_check: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.layers, self.num_layers, self.norm = _copies(encoder_layer, num_layers), num_layers, norm
+        self.layers, self.num_layers, self.norm = _get_clones(encoder_layer, num_layers), num_layers, norm
         self.enable_nested_tensor, self.mask_check = enable_nested_tensor, mask_check
 
     def forward(
@@ -136,7 +136,7 @@ class TransformerDecoder(Module):
 
     def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
         super().__init__()
-        self.layers, self.num_layers, self.norm = _copies(decoder_layer, num_layers), num_layers, norm
+        self.layers, self.num_layers, self.norm = _get_clones(decoder_layer, num_layers), num_layers, norm
 
     def forward(
         self, tgt: Tensor, memory: Tensor, tgt_mask: Tensor | None = None, memory_mask: Tensor | None = None,

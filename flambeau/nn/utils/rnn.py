@@ -42,18 +42,24 @@ class PackedSequence(_Packed):
     def cuda(self, *args: Any, **kwargs: Any) -> PackedSequence:
         return type(self)(self.data.cuda(), self.batch_sizes, self.sorted_indices, self.unsorted_indices)
 
-    def float(self) -> PackedSequence:
-        return self.to(ops.zeros(0).float().dtype)
-
-    def double(self) -> PackedSequence:
-        return self.to(ops.zeros(0).double().dtype)
-
     @property
     def is_cuda(self) -> bool:
         return False
 
     def is_pinned(self) -> bool:
         return False
+
+
+def _casting(name: str) -> Any:
+    def cast(self: PackedSequence) -> PackedSequence:
+        return type(self)(getattr(self.data, name)(), self.batch_sizes, self.sorted_indices, self.unsorted_indices)
+
+    cast.__name__, cast.__doc__ = name, f"The data by `Tensor.{name}`."
+    return cast
+
+
+for _name in ("byte", "char", "double", "float", "half", "int", "long", "pin_memory", "short"):
+    setattr(PackedSequence, _name, _casting(_name))
 
 
 def invert_permutation(permutation: Tensor | None) -> Tensor | None:
