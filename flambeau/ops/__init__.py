@@ -38,9 +38,11 @@ from flambeau.ops import (  # noqa: F401
     shape_ops,
     sorting,
     special,
+    special_rare,
     spectrogram,
     statistics,
     systems,
+    torch_in_place,
     view_scatter,
     views,
 )

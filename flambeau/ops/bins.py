@@ -162,3 +162,40 @@ def histogram(
     if density:
         counts = counts / (counts.sum() * np.diff(edges.astype(np.float64)))
     return return_types.histogram((from_array(counts.astype(input.dtype.np)), from_array(np.array(edges))))
+
+
+@public("torch")
+def histogramdd(
+    input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False
+) -> Any:
+    """Counts of points (the last dimension of `input`) in boxes: a named tuple `(hist, bin_edges)`.
+
+    Args:
+        bins: the number of equal bins, one for each dimension or one for all, or a list of tensors of ascending edges.
+        range: the lowest and highest edge of each dimension in turn (default: of the data).
+        weight: what each point counts.
+        density: scale so that the volumes of the boxes sum to 1.
+    """
+    check_input("histogramdd", input)
+    if not input.dtype.is_floating_point:
+        raise not_implemented("histogramdd", input.dtype)
+    if input.ndim < 2:
+        raise RuntimeError("torch.histogramdd: input tensor should have at least 2 dimensions")
+    points = input._array().reshape(-1, input._shape[-1])
+    count = points.shape[1]
+    bins = [bins] * count if isinstance(bins, int) else list(bins)
+    if len(bins) != count:
+        raise RuntimeError(
+            f"histogramdd: The size of bins must be equal to the innermost dimension of the input ({count})."
+        )
+    given = [(0.0, 0.0)] * count if range is None else [(range[2 * d], range[2 * d + 1]) for d in np.arange(count)]
+    edges = [
+        b._array() if isinstance(b, Tensor) else names["torch"]["linspace"](
+            *_limits("torch.histogramdd", points[:, d], *map(float, given[d])), b + 1, dtype=input.dtype
+        )._array()
+        for d, b in enumerate(bins)
+    ]  # fmt: skip
+    weights = None if weight is None else weight._array().reshape(-1)
+    counts, _ = np.histogramdd(points, edges, density=density, weights=weights)
+    ends = tuple(from_array(np.array(e)) for e in edges)
+    return return_types.histogramdd((from_array(counts.astype(input.dtype.np)), ends))

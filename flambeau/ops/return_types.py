@@ -51,6 +51,7 @@ cummax = _type("cummax", "values", "indices")
 cummin = _type("cummin", "values", "indices")
 aminmax = _type("aminmax", "min", "max")
 histogram = _type("histogram", "hist", "bin_edges")
+histogramdd = _type("histogramdd", "hist", "bin_edges")
 frexp = _type("frexp", "mantissa", "exponent")
 
 geqrf = _type("geqrf", "a", "tau")

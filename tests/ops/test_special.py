@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau.ops.specfun import bessel, error, gamma
+from flambeau.ops.specfun import bessel, bessel_kinds, error, gamma, orthogonal
 
 scipy = pytest.importorskip("scipy.special")
 
@@ -42,7 +42,37 @@ CASES: list[tuple[str, Callable, Callable, tuple[np.ndarray, ...], float]] = [
     ("i0e", bessel.i0e, scipy.i0e, (spread(-300, 300),), 3),
     ("i1", bessel.i1, scipy.i1, (spread(-30, 30),), 5),
     ("i1e", bessel.i1e, scipy.i1e, (spread(-300, 300),), 3),
+    ("k0", bessel_kinds.k0, scipy.k0, (spread(0.01, 60),), 10),
+    ("k1", bessel_kinds.k1, scipy.k1, (spread(0.01, 60),), 10),
 ]
+
+
+@pytest.mark.parametrize("name", ["bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "airy_ai", "spherical_bessel_j0"])
+def test_oscillating_functions(name: str) -> None:
+    reference = {
+        "bessel_j0": scipy.j0, "bessel_j1": scipy.j1, "bessel_y0": scipy.y0, "bessel_y1": scipy.y1,
+        "airy_ai": lambda x: scipy.airy(x)[0], "spherical_bessel_j0": lambda x: scipy.spherical_jn(0, x),
+    }  # fmt: skip
+    x = spread(0.01, 40) if "y" in name[:8] else spread(-20, 10 if name == "airy_ai" else 40)
+    x = np.abs(x) if name == "spherical_bessel_j0" else x
+    with np.errstate(all="ignore"):
+        found, exact = getattr(bessel_kinds, name)(x), reference[name](x)
+    np.testing.assert_allclose(found, exact, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "name,reference",
+    [
+        ("chebyshev_polynomial_t", scipy.eval_chebyt), ("chebyshev_polynomial_u", scipy.eval_chebyu),
+        ("hermite_polynomial_h", scipy.eval_hermite), ("hermite_polynomial_he", scipy.eval_hermitenorm),
+        ("laguerre_polynomial_l", scipy.eval_laguerre), ("legendre_polynomial_p", scipy.eval_legendre),
+    ],
+)  # fmt: skip
+def test_orthogonal_polynomials(name: str, reference: Callable) -> None:
+    n = np.random.default_rng(0).integers(0, 12, 4000)
+    x = spread(-1, 1)
+    found = getattr(orthogonal, name)(x, n.astype(np.float64))
+    np.testing.assert_allclose(found, reference(n, x), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name,function,reference,points,limit", CASES, ids=[case[0] for case in CASES])
