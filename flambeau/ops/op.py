@@ -9,6 +9,7 @@ functions, methods, in-place methods and `out=` variants all come from that list
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -122,6 +123,7 @@ def public(
 
     def register(function: Callable) -> Callable:
         spellings = (name or function.__name__.rstrip("_"), *aliases)
+        inspect.unwrap(function).__qualname__ = spellings[0]  # the name in Python's errors of wrong arguments
         exported = with_out(function) if out else function
         for spelling in spellings:
             for space in where.split():

@@ -117,3 +117,10 @@ def test_overflow_in_narrow_floats_is_silent() -> None:
         assert torch.tensor([1e5]).half().item() == inf
         assert torch.tensor([inf]).half().nan_to_num().item() == 65504
         torch.tensor([nan, inf]).long()
+
+
+def test_errors_of_wrong_arguments_name_the_public_function() -> None:
+    for call, name in ((lambda: torch.max(torch.ones(2), 0, foo=1), "max"), (lambda: torch.ones(2).eq(), "eq"),
+                       (lambda: torch.erf(), "erf"), (lambda: torch.cumsum(torch.ones(2)), "cumsum")):  # fmt: skip
+        with pytest.raises(TypeError, match=rf"^{name}\(\)"):
+            call()
