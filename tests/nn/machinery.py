@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from collections import OrderedDict
+from collections import OrderedDict, namedtuple
 from typing import Any
 
 from nn_programs import net, programs_of, said
@@ -334,6 +334,9 @@ def deep_copies(torch: Any) -> Any:
     ]  # fmt: skip
 
 
+Result = namedtuple("Result", ["first", "second"])
+
+
 class Hook:
     """A hook that pickles."""
 
@@ -435,6 +438,36 @@ def backward_hooks_of_many_tensors(torch: Any) -> Any:
     first, _, third = m(a, b, c)
     (first.sum() + (third * 2).sum()).backward()
     return [log, a.grad.tolist(), c.grad.tolist()]
+
+
+def backward_hooks_in_odd_places(torch: Any) -> Any:
+    class Table(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return {"a": x * 2}
+
+    class Pair(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return Result(x * 2, None)
+
+    def hooked(module: Any, *hooks: Any) -> Any:
+        for hook in hooks:
+            module.register_full_backward_hook(hook)
+        return module
+
+    log: list = []
+    nothing = lambda *args: log.append(len(args))  # noqa: E731
+    x = torch.ones(2, requires_grad=True)
+    hooked(Table(), nothing)(x)["a"].sum().backward()
+    pair = hooked(Pair(), nothing)(x)
+    pair.first.sum().backward()
+    step = lambda m: m(torch.ones(1, 2, requires_grad=True)).sum().backward()  # noqa: E731
+    mixed = torch.nn.Linear(2, 2)
+    mixed.register_backward_hook(nothing)
+    other = hooked(torch.nn.Linear(2, 2), nothing)
+    return [
+        x.grad.tolist(), log, type(pair).__name__, said(lambda: step(hooked(torch.nn.Linear(2, 2), lambda m, i, o: (i[0], i[0])))),
+        said(lambda: mixed.register_full_backward_hook(nothing)), said(lambda: other.register_backward_hook(nothing)),
+    ]  # fmt: skip
 
 
 def global_hooks(torch: Any) -> Any:

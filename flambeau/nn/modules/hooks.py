@@ -124,19 +124,22 @@ class HookMethods:
         flags = (("_forward_hooks_with_kwargs", with_kwargs), ("_forward_hooks_always_called", always_call))
         return self._register("_forward_hooks", hook, prepend, *flags)
 
+    def _set_backward_kind(self, full: bool) -> None:
+        if self._is_full_backward_hook is (not full):
+            raise RuntimeError(
+                "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only one of them."
+            )
+        self._is_full_backward_hook = full
+
     def register_full_backward_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """Call `hook(module, grad_input, grad_output)` when they are known; it may return a new grad_input."""
-        if self._is_full_backward_hook is False:
-            raise RuntimeError(
-                "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use "
-                "only one of them."
-            )
-        self._is_full_backward_hook = True
+        self._set_backward_kind(full=True)
         return self._register("_backward_hooks", hook, prepend)
 
     def register_backward_hook(self, hook: Callable) -> RemovableHandle:
-        """The deprecated spelling; gives full gradients."""
-        return self.register_full_backward_hook(hook)
+        """The deprecated spelling; its hook sees the gradients of the module's inputs and outputs too."""
+        self._set_backward_kind(full=False)
+        return self._register("_backward_hooks", hook)
 
     def register_full_backward_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """Call `hook(module, grad_output)` before the module's backward; it may return a new grad_output."""
@@ -269,7 +272,14 @@ class _BackwardWatch:
         return tuple(changed)
 
     def leave(self, result: Any) -> Any:
-        listed = list(result) if isinstance(result, (tuple, list)) else [result]
+        if not isinstance(result, (Tensor, tuple)):
+            warnings.warn(
+                "For backward hooks to be called, module output should be a Tensor or a tuple of Tensors but received "
+                f"{type(result)}",
+                stacklevel=4,
+            )
+            return result
+        listed = list(result) if isinstance(result, tuple) else [result]
         wanting = [i for i, t in enumerate(listed) if isinstance(t, Tensor) and t.requires_grad]
         if not wanting:
             return result
@@ -277,7 +287,9 @@ class _BackwardWatch:
         self.output_positions = [sum(isinstance(t, Tensor) for t in listed[:i]) for i in wanting]
         for i, t in zip(wanting, _through([listed[i] for i in wanting], self._at_output)):
             listed[i] = t
-        return type(result)(listed) if isinstance(result, (tuple, list)) else listed[0]
+        if not isinstance(result, tuple):
+            return listed[0]
+        return tuple(listed) if type(result) is tuple else type(result)(*listed)
 
     def _at_output(self, grads: Grads) -> Any:
         full: list[Any] = [None] * self.output_count
@@ -294,6 +306,8 @@ class _BackwardWatch:
         return tuple(grad_output[at] for at in self.output_positions)
 
     def _at_input(self, grads: Grads) -> Any:
+        if self.grad_output is None:
+            return None  # the gradient came in some way past the module's output
         # Inputs that nothing flows back to show zeros, as PyTorch's do.
         full = [ops.zeros(like.shape, dtype=like.dtype) for like in self.inputs]
         for at, g in zip(self.positions, grads):
@@ -304,6 +318,12 @@ class _BackwardWatch:
     def _call(self, grad_input: tuple) -> tuple:
         for hook in [*GLOBAL.backward.values(), *self.module._backward_hooks.values()]:
             out = hook(self.module, grad_input, self.grad_output)
-            if out is not None:
-                grad_input = out if isinstance(out, tuple) else (out,)
+            if out is None:
+                continue
+            out = out if isinstance(out, tuple) else (out,)
+            if len(out) != len(grad_input):
+                raise RuntimeError(
+                    f"Backward hook returned an invalid number of grad_input, got {len(out)}, but expected {len(grad_input)}"
+                )
+            grad_input = out
         return grad_input

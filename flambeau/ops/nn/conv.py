@@ -26,21 +26,19 @@ from flambeau.tensors import Tensor
 # -- shape rules -----------------------------------------------------------------------------------------------
 
 
-def _check_types(x: Tensor, w: Tensor, b: Tensor | None) -> None:
-    if x.dtype is not w.dtype:
-        raise RuntimeError(
-            f"Input type (torch.{type_name(x.dtype)}Tensor) and weight type (torch.{type_name(w.dtype)}Tensor) "
-            "should be the same or input should be a MKLDNN tensor and weight is a dense tensor"
-        )
-    if b is not None and b.dtype is not x.dtype:
+def _check_types(x: Tensor, w: Tensor, b: Tensor | None, transposed: bool = False) -> None:
+    if b is not None and b.dtype is not x.dtype and not transposed:
         raise RuntimeError(
             f"Input type ({_C_NAMES.get(x.dtype.name, x.dtype.name)}) and bias type "
             f"({_C_NAMES.get(b.dtype.name, b.dtype.name)}) should be the same"
         )
+    for other in (w, b):
+        if other is not None and other.dtype is not x.dtype:
+            raise RuntimeError(f"expected scalar type {type_name(x.dtype)} but found {type_name(other.dtype)}")
 
 
 _C_NAMES = {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
-            "int64": "long long", "int32": "int"}  # fmt: skip
+            "int64": "long int", "int32": "int"}  # fmt: skip
 
 
 def _check_window(window: Window) -> None:
@@ -94,7 +92,7 @@ def _check_fits(size: Ints, kernel: Ints, window: Window) -> None:
 
 
 def _transposed_meta(x: Tensor, w: Tensor, b: Tensor | None, window: Window, output_padding: Ints) -> Meta:
-    _check_types(x, w, b)
+    _check_types(x, w, b, transposed=True)
     _check_window(window)
     if x._shape[1] != w._shape[0]:
         raise RuntimeError(

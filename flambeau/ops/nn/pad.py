@@ -95,7 +95,7 @@ def _check_itself(x: Tensor, pads: Amounts, mode: str, count: int) -> None:
             f"Expected {count + 1}D or {count + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero "
             f"dimensions for input, but got: {tensor_shape(x)}"
         )
-    for d in range(x.ndim - count, x.ndim):
+    for d in reversed(range(x.ndim - count, x.ndim)):
         n, (lo, hi) = x._shape[d], pads[d]
         if mode == "reflect" and (lo >= n or hi >= n):
             raise RuntimeError(
