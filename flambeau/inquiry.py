@@ -36,6 +36,21 @@ def is_complex(input: Tensor) -> bool:
     return input.dtype.is_complex
 
 
+def is_signed(input: Tensor) -> bool:
+    """Whether the dtype has negative numbers."""
+    return input.dtype.is_signed
+
+
+def get_device(input: Tensor) -> int:
+    """-1: the CPU has no ordinal."""
+    return input.get_device()
+
+
+def detach(input: Tensor) -> Tensor:
+    """The same memory, outside the graph."""
+    return input.detach()
+
+
 def is_conj(input: Tensor) -> bool:
     return False
 

@@ -294,6 +294,8 @@ def full(size: Sequence[int], fill_value: Any, *, dtype: DType | None = None, de
          pin_memory: bool = False) -> Tensor:  # fmt: skip
     """A tensor of one value; its dtype is that of the value unless given."""
     require_cpu(device)
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(f"full(): argument 'size' (position 1) must be tuple of ints, not {type(size).__name__}")
     if isinstance(fill_value, Tensor):
         dtype, fill_value = dtype or fill_value.dtype, fill_value.item()
     made = filled(shape_args((size,)), fill_value, dtype or dtypes.of_number(fill_value))
