@@ -18,7 +18,8 @@ from flambeau import tensors
 from flambeau.autograd.mode import set_grad_enabled, state
 from flambeau.autograd.node import AccumulateGrad, Edge, Like, Node, describe, edge_of
 from flambeau.autograd.opnode import fit
-from flambeau.shape import Size, is_dense
+from flambeau.engine import execute
+from flambeau.shape import Size, contiguous_strides, is_dense
 from flambeau.tensors import Tensor
 
 Tensors = Tensor | Sequence[Tensor]
@@ -269,9 +270,9 @@ def accumulate(t: Tensor, g: Tensor) -> None:
     """Add `g` into `t.grad`: in place when no graph of gradients is being made."""
     held = t._grad
     if state.grad:
-        t._grad = g if held is None else held + g
+        t._grad = g.clone() if held is None else held + g  # type: ignore[attr-defined]
     elif held is None:
-        t._grad = _own(g)
+        t._grad = _own(g, t)
     elif held.dtype is g.dtype and not held.requires_grad:
         tensors.write_array(held, held._array() + g._array())
     else:
@@ -280,15 +281,17 @@ def accumulate(t: Tensor, g: Tensor) -> None:
         hook(t)
 
 
-def _own(g: Tensor) -> Tensor:
-    """A gradient nobody else holds: `g` itself where its memory is not shared, else a copy.
+def _own(g: Tensor, leaf: Tensor) -> Tensor:
+    """A gradient nobody else holds, laid out like its leaf: `g` itself where its memory is not shared, else a copy.
 
     Later gradients are added in place, which must not be seen through another name.
     """
+    dense = is_dense(leaf._shape, leaf._strides)
+    strides = leaf._strides if dense else contiguous_strides(leaf._shape)
     alone = sys.getrefcount(g._storage) <= 2 and not g._storage.external
-    if alone and is_dense(g._shape, g._strides) and sys.getrefcount(g) <= _REFERENCES_IN_WALK:
+    if alone and g._strides == strides and sys.getrefcount(g) <= _REFERENCES_IN_WALK:
         return tensors.detached(g)
-    return tensors.from_array(np.array(g._array(), order="C"))
+    return tensors.fresh(execute.copied(g._array(), strides), g._shape, g.dtype, strides)
 
 
 _REFERENCES_IN_WALK = 5  # getrefcount's argument, g here, in accumulate and _reach_leaf, and its buffer

@@ -61,8 +61,16 @@ def record(op: Any, inputs: Sequence[Any], params: dict[str, Any], metas: Sequen
         results = op.ref(*arrays, **params)
         if not op.multiple:
             results = (results,)
-        bases = {id(a if a.base is None else a.base) for a in arrays if isinstance(a, np.ndarray)}
-        return [place(np.asarray(r), meta, bases) for r, meta in zip(results, metas, strict=True)]
+        seen = {_owner(a) for a in arrays if isinstance(a, np.ndarray)}
+        storages = []
+        for result, meta in zip(map(np.asarray, results), metas, strict=True):
+            storages.append(place(result, meta, seen))
+            seen.add(_owner(result))  # one array given as two results must not become one memory
+        return storages
+
+
+def _owner(array: np.ndarray) -> int:
+    return id(array if array.base is None else array.base)
 
 
 def _operand(x: Any, compute: dtype | None) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import flambeau
+from flambeau.engine import execute
 
 
 def test_from_numpy_shares_both_ways() -> None:
@@ -140,3 +142,38 @@ def test_iteration_length_membership_and_index() -> None:
             bad()
     with pytest.raises(RuntimeError, match="Boolean value of Tensor with more than one value is ambiguous"):
         bool(x)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell"])
+def test_gradients_of_recurrent_layers_have_memory_of_their_own(kind: str) -> None:
+    """b_ih and b_hh have equal gradients: scaled in place, as clipping does it, each is scaled once."""
+    layer = getattr(flambeau.nn, kind)(3, 2)
+    out = layer(flambeau.ones(4, 3) if "Cell" in kind else flambeau.ones(4, 1, 3))
+    (out if kind in ("GRUCell", "RNNCell") else out[0]).pow(2).sum().backward()
+    before = [p.grad.clone() for p in layer.parameters()]
+    for p in layer.parameters():
+        p.grad.mul_(0.5)
+    assert all(flambeau.equal(p.grad, g * 0.5) for p, g in zip(layer.parameters(), before))
+
+
+def test_one_array_given_as_two_results_becomes_two_memories() -> None:
+    meta = execute.Meta((3,), flambeau.float64)
+    twice = SimpleNamespace(multiple=True, ref=lambda: (a := np.zeros(3), a, a[:]))
+    storages = execute.record(twice, (), {}, (meta, meta, meta))
+    storages[0].value.data[:] = 1
+    assert not storages[1].value.data.any() and not storages[2].value.data.any()
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_of_two_leaves_have_memory_of_their_own(create_graph: bool) -> None:
+    a, b = (flambeau.ones(3, requires_grad=True) for _ in range(2))
+    (a + b).sum().backward(create_graph=create_graph)
+    b.grad.data.mul_(5)
+    assert a.grad.tolist() == [1, 1, 1] and b.grad.tolist() == [5, 5, 5]
+
+
+def test_a_gradient_is_laid_out_like_its_leaf() -> None:
+    transposed = flambeau.ones(2, 3).t().requires_grad_()
+    spread = flambeau.ones(2, 6)[:, ::2].requires_grad_()
+    (transposed.exp().sum() + spread.t().exp().sum()).backward()
+    assert transposed.grad.stride() == (1, 3) and spread.grad.stride() == (3, 1)
