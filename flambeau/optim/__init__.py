@@ -1,6 +1,6 @@
 """Optimizers and learning-rate schedules, as `torch.optim`."""
 
-from flambeau.optim import lr_scheduler as lr_scheduler
+from flambeau.optim import lr_scheduler, swa_utils
 from flambeau.optim.adadelta import Adadelta
 from flambeau.optim.adafactor import Adafactor
 from flambeau.optim.adagrad import Adagrad
@@ -36,4 +36,6 @@ __all__ = [
     "SGD",
     "SparseAdam",
     "lr_scheduler",
+    "swa_utils",
+    "swa_utils",
 ]
