@@ -37,8 +37,8 @@ def wants_history(inputs: Sequence[Any]) -> bool:
 
 def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     """Run an op and record its history; one tensor, or a tuple of them if the op gives several."""
-    if state.autocast is not None and op.narrows:
-        inputs = [_narrowed(x) for x in inputs]
+    if state.autocast is not None and (op.narrows or op.widens):
+        inputs = [_autocast(x, op) for x in inputs]
     metas = op.meta(*inputs, **params)
     if isinstance(metas, Meta):
         metas = (metas,)
@@ -56,9 +56,13 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     return tuple(outputs) if op.multiple else outputs[0]
 
 
-def _narrowed(x: Any) -> Any:
-    """An operand of a product as `amp.autocast` wants it."""
-    return x.to(state.autocast) if isinstance(x, Tensor) and x.dtype is float32 else x
+def _autocast(x: Any, op: Any) -> Any:
+    """An operand as `amp.autocast` wants it."""
+    if not isinstance(x, Tensor):
+        return x
+    if op.narrows:
+        return x.to(state.autocast) if x.dtype is float32 else x
+    return x.to(float32) if x.dtype is state.autocast else x
 
 
 def apply_view(op: Any, x: Tensor, params: dict[str, Any]) -> Tensor:

@@ -37,6 +37,7 @@ class Op:
         smooth: whether the tests may check the derivative by finite differences.
         multi_view: for views: one of several that a function returns, which must not be written in place.
         narrows: a product, which `amp.autocast` computes in its narrow dtype.
+        widens: a loss or the like, which `amp.autocast` computes in float32.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Op:
     multi_view: bool = False
     kept_outputs: tuple[int, ...] | None = None
     narrows: bool = False
+    widens: bool = False
     keeps: tuple = field(default=(), repr=False)
 
     def __post_init__(self) -> None:

@@ -261,7 +261,7 @@ def _prod(x: np.ndarray, dim: Dims, keepdim: bool, dtype: Any = None) -> np.ndar
 
 
 prod_op = op(
-    "prod", ref=_prod, meta=_sum_meta, vjp=_prod_vjp, backward_name=numbered("Prod"),
+    "prod", ref=_prod, meta=_sum_meta, vjp=_prod_vjp, widens=True, backward_name=numbered("Prod"),
     samples=lambda t: [call(t(2, 3), dim=None, keepdim=False), call(t(2, 3), dim=(1,), keepdim=True),
                        call(t(), dim=(), keepdim=False), call(t(0, 2), dim=(0,), keepdim=False)],
 )  # fmt: skip

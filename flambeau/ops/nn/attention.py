@@ -120,7 +120,7 @@ def _samples(t: Any) -> Any:
 
 attention_op = op(
     "scaled_dot_product_attention", ref=_attend, meta=_meta, vjp=_vjp, multiple=True, kept_outputs=(1,),
-    samples=_samples, backward_name=lambda inputs, _: "ScaledDotProductFlashAttentionForCpuBackward0"
+    samples=_samples, narrows=True, backward_name=lambda inputs, _: "ScaledDotProductFlashAttentionForCpuBackward0"
     if inputs[0].ndim == 4 and inputs[4] is None else "UnsafeViewBackward0",
 )  # fmt: skip
 attention_backward_op = op(

@@ -144,6 +144,7 @@ convolution_op = op(
         lambda g, _y, _x, _w, _b, window: _bias_gradient(g),
     ),
     samples=_samples,
+    narrows=True,
 )
 
 
@@ -168,6 +169,7 @@ conv_transpose_op = op(
         lambda g, _y, _x, _w, _b, window, output_padding: _bias_gradient(g),
     ),
     backward_name="ConvolutionBackward0",
+    narrows=True,
     samples=lambda t: [
         call(t(2, 3, 4), t(3, 2, 3), t(2), window=Window((2,), ((1, 1),), (1,), 1), output_padding=(1,)),
         call(t(1, 4, 3, 3), t(4, 2, 2, 3), None, window=Window((1, 2), ((0, 0), (1, 1)), (2, 1), 2),

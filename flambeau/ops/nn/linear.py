@@ -99,7 +99,7 @@ def _node_name(inputs: Any, _params: Any) -> str:
 
 linear_op = op(
     "linear", ref=_linear, meta=_meta, vjp=(_input_gradient, _weight_gradient, _bias_gradient),
-    backward_name=_node_name,
+    backward_name=_node_name, narrows=True,
     samples=lambda t: [
         call(t(3, 4), t(2, 4), t(2)), call(t(4), t(2, 4), None), call(t(2, 3, 4), t(5, 4), t(5)),
         call(t(3, 4), t(4), None),

@@ -210,14 +210,16 @@ def _smoothed_samples(t: Any) -> Any:
             yield call(*inputs, **sample.params, smoothing=smoothing)
 
 
-nll_op = op("nll_loss", ref=_nll, meta=_nll_meta, vjp=_nll_vjp, backward_name=_node_name, samples=_samples)
+nll_op = op(
+    "nll_loss", ref=_nll, meta=_nll_meta, vjp=_nll_vjp, backward_name=_node_name, samples=_samples, widens=True
+)  # fmt: skip
 nll_backward_op = op(
     "nll_loss_backward", ref=_nll_backward, meta=lambda g, target, weight, shape, **_: Meta(tuple(shape), g.dtype),
     vjp=lambda h, _y, _g, target, weight, shape, **how: (nll_op(h, target, weight, **how), None, None),
 )  # fmt: skip
 cross_entropy_op = op(
     "cross_entropy", ref=_cross_entropy, meta=_cross_entropy_meta, vjp=_cross_entropy_vjp, multiple=True,
-    kept_outputs=(1,), backward_name=_node_name, samples=_smoothed_samples,
+    kept_outputs=(1,), backward_name=_node_name, samples=_smoothed_samples, widens=True,
 )  # fmt: skip
 cross_entropy_backward_op = op(
     "cross_entropy_backward", ref=_cross_entropy_backward,

@@ -63,7 +63,7 @@ def pointwise(name: str, ref: Callable, slopes: tuple[Slope | None, ...], kernel
         return vjp
 
     vjps = tuple(rule_for(slope) if slope is not None else None for slope in slopes)
-    return op(name, ref=reference, meta=meta, vjp=vjps, samples=samples or _pairs())
+    return op(name, ref=reference, meta=meta, vjp=vjps, samples=samples or _pairs(), widens=True)
 
 
 def _same_size(input: Tensor, target: Tensor) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from flambeau.autograd.mode import state
+from flambeau.dtypes import FLOAT, float32
 from flambeau.engine.execute import Meta
 from flambeau.ops import dropouts
 from flambeau.ops.apply import type_name
@@ -166,11 +168,24 @@ class _Packing:
         return x.reshape(self.length * self.batch, x._shape[2]).index_select(0, self.places)
 
 
+def _autocast(narrow: bool, x: Tensor, *others: Any) -> list:
+    """Give operands of one dtype inside `amp.autocast`: its own, or that of `x`.
+
+    PyTorch narrows LSTMs and plain RNNs whole; of GRUs and of cells with gates only the products, so that their
+    states keep the dtype of the input.
+    """
+    if state.autocast is None or x.dtype.category != FLOAT:
+        return [x, *others]
+    target = state.autocast if narrow and x.dtype is float32 else x.dtype
+    return [t.to(target) if isinstance(t, Tensor) else t for t in (x, *others)]
+
+
 def _run(cell: str, x: Tensor, hx: Any, params: Sequence[Tensor], has_biases: bool, num_layers: int, dropout: float,
          train: bool, bidirectional: bool, packing: _Packing | None) -> tuple[Tensor, ...]:  # fmt: skip
     directions = 2 if bidirectional else 1
-    groups = _grouped(params, has_biases, num_layers, directions)
     hs, cs = hx if cell == "lstm" else (hx, None)
+    x, hs, cs, *params = _autocast(cell != "gru", x, hs, cs, *params)
+    groups = _grouped(params, has_biases, num_layers, directions)
     _check_states(x, params[0], hs, cs)
     sizes = None if packing is None or packing.sizes[-1] == packing.batch else packing.sizes
     last_h, last_c = [], []
@@ -196,10 +211,10 @@ def _check_states(x: Tensor, w: Tensor, *states: Tensor | None) -> None:
         raise RuntimeError(f"expected scalar type {type_name(w.dtype)} but found {type_name(x.dtype)}")
     if x._shape[-1] != w._shape[1]:
         raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {w._shape[1]}, got {x._shape[-1]}")
-    for state in states:
-        if state is not None and state.dtype is not x.dtype:
+    for held in states:
+        if held is not None and held.dtype is not x.dtype:
             raise RuntimeError("Input and hidden tensors are not the same dtype, found input tensor with "
-                               f"{type_name(x.dtype)} and hidden tensor with {type_name(state.dtype)}")  # fmt: skip
+                               f"{type_name(x.dtype)} and hidden tensor with {type_name(held.dtype)}")  # fmt: skip
 
 
 _DOCS = {
@@ -257,6 +272,7 @@ def _check_cell(input: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor) -> None:
 def _one_step(cell: str, input: Tensor, h: Tensor, c: Any, *weights: Any) -> tuple[Tensor, ...]:
     if input.ndim != 2:
         raise RuntimeError(f"{cell}_cell: expected a 2-D input, but got {tensor_shape(input)}")
+    input, h, c, *weights = _autocast(cell not in ("lstm", "gru"), input, h, c, *weights)
     _check_cell(input, h, weights[0], weights[1])
     found = layer_op(input.unsqueeze(0), h, c, *weights, None, cell=cell, sizes=None, backwards=False)
     return found[1:3]
