@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -72,3 +74,9 @@ def test_plateau_follows_added_groups() -> None:
     for _ in range(2):
         schedule.step(1.0)
     assert optimizer.param_groups[2]["lr"] == pytest.approx(0.1)
+
+
+def test_swa_utils_is_there_without_an_import_of_its_own():
+    program = "import flambeau as torch; print(torch.optim.swa_utils.AveragedModel.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "AveragedModel\n", done.stderr
