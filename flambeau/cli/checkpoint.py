@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {path}") from None
     except Exception as error:  # whatever a damaged file leads to
+        if refused := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
+            raise UserError(f"{path} was not written by `flambeau train`: it asks for {refused[1]}") from error
         raise UserError(f"{path} is not a readable checkpoint: {reason(error)}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} was not written by `flambeau train`")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from fractions import Fraction
 
 import pytest
 
@@ -100,6 +101,14 @@ def test_damaged_images_are_named(run, tmp_path, workers, damage):
     victim.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"not a picture")
     text = run.fails("train", "--data", "photos", "--model", "mlp", "--image-size", 8, "--workers", workers)
     assert "photos/dark/03.png: " in text and text.count("error") == 1
+
+
+def test_a_checkpoint_that_asks_for_code_is_refused_by_name(run, tmp_path):
+    import flambeau
+
+    flambeau.save(Fraction(1, 2), tmp_path / "whole.pt")
+    text = run.fails("eval", tmp_path / "whole.pt")
+    assert text.endswith("whole.pt was not written by `flambeau train`: it asks for fractions.Fraction")
 
 
 @pytest.mark.parametrize("which", ["eval", "predict", "resume", "summary"])
