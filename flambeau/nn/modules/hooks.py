@@ -127,7 +127,8 @@ class HookMethods:
     def _set_backward_kind(self, full: bool) -> None:
         if self._is_full_backward_hook is (not full):
             raise RuntimeError(
-                "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only one of them."
+                "Cannot use both regular backward hooks and full backward hooks on a single Module. "
+                "Please use only one of them."
             )
         self._is_full_backward_hook = full
 
@@ -323,7 +324,8 @@ class _BackwardWatch:
             out = out if isinstance(out, tuple) else (out,)
             if len(out) != len(grad_input):
                 raise RuntimeError(
-                    f"Backward hook returned an invalid number of grad_input, got {len(out)}, but expected {len(grad_input)}"
+                    f"Backward hook returned an invalid number of grad_input, got {len(out)}, "
+                    f"but expected {len(grad_input)}"
                 )
             grad_input = out
         return grad_input
