@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from flambeau.nn import attention, common_types, functional, init, modules, parallel, parameter, utils
+from flambeau.nn import attention, common_types, functional, grad, init, modules, parallel, parameter, utils
 from flambeau.nn.modules import *  # noqa: F403
 from flambeau.nn.modules.module import Module
 from flambeau.nn.parallel import DataParallel
@@ -35,6 +35,6 @@ def factory_kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
 
 __all__ = [
     "Buffer", "DataParallel", "Module", "Parameter", "UninitializedBuffer", "UninitializedParameter", "attention",
-    "common_types", "factory_kwargs", "functional", "init", "modules", "parallel", "parameter", "utils",
+    "common_types", "factory_kwargs", "functional", "grad", "init", "modules", "parallel", "parameter", "utils",
     *modules.layers,
 ]  # fmt: skip

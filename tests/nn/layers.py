@@ -188,6 +188,9 @@ LPPool1d(3, 2) | 1,2,6
 LPPool2d(1.5, (2, 3), stride=1) | p:1,2,5,5
 LPPool3d(2, 2) | 1,2,4,4,4
 MaxUnpool1d(2) | 1,2,3 i6:1,2,3
+FractionalMaxPool2d(2, output_size=(3, 2)) | 2,3,7,6
+FractionalMaxPool2d((2, 3), output_ratio=0.5, return_indices=True) | 3,7,7
+FractionalMaxPool3d(2, output_size=2) | 1,2,5,5,4
 BatchNorm1d(5, eps=1e-3, momentum=0.3) | 4,5
 BatchNorm1d(3, affine=False) | 4,3,2
 BatchNorm2d(3, track_running_stats=False) | 2,3,3,3

@@ -348,6 +348,22 @@ def adaptive_softmax(torch: Any) -> Any:
     ]  # fmt: skip
 
 
+def gradients_by_name(torch: Any) -> Any:
+    torch.manual_seed(2)
+    grad, found = import_module(f"{torch.__name__}.nn.grad"), []
+    for n in (1, 2, 3):
+        x, w = torch.randn(2, 4, *[5] * n), torch.randn(6, 2, *[3] * n)
+        g = torch.randn(2, 6, *[3] * n)
+        how = {"stride": 2, "padding": 1, "groups": 2}
+        found.append(getattr(grad, f"conv{n}d_input")(x.shape, w, g, **how).sum(1).tolist())
+        found.append(getattr(grad, f"conv{n}d_weight")(x, w.shape, g, **how).sum(0).tolist())
+    pool = torch.nn.FractionalMaxPool2d
+    return [
+        *found, said(lambda: pool(2)), said(lambda: pool(2, 3, 0.5)), said(lambda: pool(2, output_ratio=1.5)),
+        said(lambda: torch.nn.FractionalMaxPool3d(0, 3)),
+    ]  # fmt: skip
+
+
 def attention_kernels(torch: Any) -> Any:
     attention = import_module(torch.__name__ + ".nn.attention")
     x = torch.ones(1, 1, 2, 2)

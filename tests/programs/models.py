@@ -231,7 +231,7 @@ def reinforce(torch: Any) -> Any:
             action = m.sample()
             log_probs.append(m.log_prob(action))
             state = max(0, min(3, state + (1 if action.item() == 1 else -1)))
-            rewards.append(float(state == 3))
+            rewards.append(float(state))
         total, returns = 0.0, []
         for r in rewards[::-1]:
             total = r + 0.99 * total

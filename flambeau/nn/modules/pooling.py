@@ -7,6 +7,7 @@ from typing import Any
 from flambeau.nn import functional as F
 from flambeau.nn.modules.layer import REQUIRED, FunctionLayer, layer
 from flambeau.nn.modules.module import Module
+from flambeau.nn.modules.utils import ntuple
 from flambeau.tensors import Tensor
 
 
@@ -98,9 +99,8 @@ class _MaxUnpoolNd(Module):
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
         super().__init__()
         n = self.dims
-        many = lambda v: v if isinstance(v, tuple) else (v,) * n  # noqa: E731
-        self.kernel_size, self.padding = many(kernel_size), many(padding)
-        self.stride = many(kernel_size if stride is None else stride)
+        self.kernel_size, self.padding = ntuple(kernel_size, n), ntuple(padding, n)
+        self.stride = ntuple(kernel_size if stride is None else stride, n)
 
     def forward(self, input: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
         unpool = (F.max_unpool1d, F.max_unpool2d, F.max_unpool3d)[self.dims - 1]
@@ -124,5 +124,51 @@ class MaxUnpool2d(_MaxUnpoolNd):
 
 class MaxUnpool3d(_MaxUnpoolNd):
     """Maxima back where they came from, zeros elsewhere."""
+
+    dims = 3
+
+
+class _FractionalMaxPoolNd(Module):
+    """Maxima of windows at random places (Graham 2014)."""
+
+    dims: int
+
+    def __init__(
+        self, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
+        _random_samples: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        n = self.dims
+        self.kernel_size, self.return_indices = ntuple(kernel_size, n), return_indices
+        if n == 3 and any(k <= 0 for k in self.kernel_size):
+            raise ValueError(f"kernel_size must be greater than 0, but got {kernel_size}")
+        self.register_buffer("_random_samples", _random_samples)
+        self.output_size = None if output_size is None else ntuple(output_size, n)
+        self.output_ratio = None if output_ratio is None else ntuple(output_ratio, n)
+        if output_size is None and output_ratio is None:
+            raise ValueError(
+                f"FractionalMaxPool{n}d requires specifying either an output size, or a pooling ratio"
+            )
+        if output_size is not None and output_ratio is not None:
+            raise ValueError("only one of output_size and output_ratio may be specified")
+        if self.output_ratio is not None and not all(0 < ratio < 1 for ratio in self.output_ratio):
+            raise ValueError(f"output_ratio must be between 0 and 1 (got {output_ratio})")
+
+    def forward(self, input: Tensor) -> Any:
+        pool = F.fractional_max_pool2d if self.dims == 2 else F.fractional_max_pool3d
+        return pool(
+            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
+            _random_samples=self._random_samples,
+        )  # fmt: skip
+
+
+class FractionalMaxPool2d(_FractionalMaxPoolNd):
+    """Maxima of windows at random places of (N, C, H, W) (Graham 2014)."""
+
+    dims = 2
+
+
+class FractionalMaxPool3d(_FractionalMaxPoolNd):
+    """Maxima of windows at random places of (N, C, D, H, W) (Graham 2014)."""
 
     dims = 3
