@@ -79,9 +79,10 @@ def grad(
     found = _Walk(roots, grads, keep, create_graph, wanted).run()
     if materialize_grads:
         return tuple(tensors.from_array(np.zeros_like(t._array())) if g is None else g for t, g in zip(wanted, found))
-    if not allow_unused and any(g is None for g in found):
+    unused = [nr for nr, g in enumerate(found) if g is None]
+    if unused and not allow_unused:
         raise RuntimeError(
-            "One of the differentiated Tensors appears to not have been used in the graph. "
+            f"The differentiated Tensor at index {unused[0]} appears to not have been used in the graph. "
             "Set allow_unused=True if this is the desired behavior."
         )
     return tuple(found)

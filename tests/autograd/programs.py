@@ -404,7 +404,7 @@ ERRORS = {
     "split_written": (split_written, "is a view and is being modified inplace"),
     "numpy_of_grad": (numpy_of_grad, "Can't call numpy() on Tensor that requires grad."),
     "integer_grad": (integer_grad, "nly Tensors of floating point"),
-    "unused_input": (unused_input, "appears to not have been used in the graph"),
+    "unused_input": (unused_input, "The differentiated Tensor at index 0 appears to not have been used in the graph. Set allow_unused"),
     "wrong_gradient_shape": (wrong_gradient_shape, "Mismatch in shape: grad_output[0] has a shape of"),
     "change_nonleaf_flag": (change_nonleaf_flag, "you can only change requires_grad flags of leaf variables."),
     "wrong_number_of_gradients": (wrong_number_of_gradients, "returned an incorrect number of gradients"),
