@@ -19,11 +19,20 @@ from flambeau.tensors import Tensor, detached, fresh, make
 _TYPE_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long",
                "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool",
                "complex64": "ComplexFloat", "complex128": "ComplexDouble"}  # fmt: skip
+_C_NAMES = {
+    "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
+    "int64": "long int", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "float32": "float", "float64": "double",
+}  # fmt: skip
 
 
 def type_name(d: Any) -> str:
     """PyTorch's name of a dtype in its messages: `Float`, `Long` ..."""
     return _TYPE_NAMES[d.name]
+
+
+def c_name(d: Any) -> str:
+    """The C++ type that PyTorch's messages name."""
+    return _C_NAMES.get(d.name, f"c10::complex<{'float' if d.name == 'complex64' else 'double'}>")
 
 
 def wants_history(inputs: Sequence[Any]) -> bool:

@@ -12,7 +12,7 @@ from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
 from flambeau.errors import warn_once
-from flambeau.ops.apply import type_name
+from flambeau.ops.apply import c_name, type_name
 from flambeau.ops.elementwise import conj, mul_op
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
@@ -20,12 +20,6 @@ from flambeau.ops.samples import Maker, call
 from flambeau.ops.views import adjoint, expand, permute_op, reshape, squeeze_op, transpose, unsqueeze, unsqueeze_op
 from flambeau.shape import Ints, broadcast_shapes, wrap_dim
 from flambeau.tensors import Tensor
-
-_C_NAMES = {
-    "float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "int64": "long",
-    "int32": "int", "int16": "short", "int8": "signed char", "uint8": "unsigned char", "bool": "bool",
-    "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
-}  # fmt: skip
 
 
 def _require_numeric(d: DType, kernel: str = "addmm_impl_cpu_") -> None:
@@ -36,7 +30,7 @@ def _require_numeric(d: DType, kernel: str = "addmm_impl_cpu_") -> None:
 def _require_same(a: Tensor, b: Tensor) -> None:
     if a.dtype is not b.dtype:
         raise RuntimeError(
-            f"expected m1 and m2 to have the same dtype, but got: {_C_NAMES[a.dtype.name]} != {_C_NAMES[b.dtype.name]}"
+            f"expected m1 and m2 to have the same dtype, but got: {c_name(a.dtype)} != {c_name(b.dtype)}"
         )
     _require_numeric(a.dtype)
 

@@ -9,20 +9,11 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
-from flambeau.ops.apply import type_name
+from flambeau.ops.apply import c_name, type_name
 from flambeau.random import discrete
 from flambeau.tensors import Tensor
 
-_C_NAMES = {
-    "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
-    "int64": "long int", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "float32": "float", "float64": "double",
-}  # fmt: skip
 _MIN64, _MAX64 = -(1 << 63), (1 << 63) - 1
-
-
-def c_name(d: DType) -> str:
-    """The C++ type that PyTorch's messages name."""
-    return _C_NAMES.get(d.name, f"c10::complex<{'float' if d.name == 'complex64' else 'double'}>")
 
 
 def refuse(wrong: bool, kernel: str, d: DType) -> None:

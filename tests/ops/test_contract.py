@@ -140,3 +140,15 @@ def test_multi_dot_and_matrix_power() -> None:
     np.testing.assert_allclose(
         linalg.matrix_power(square, -3).numpy(), np.linalg.matrix_power(square.numpy(), -3), rtol=1e-8
     )
+
+
+@pytest.mark.parametrize(
+    "dtype, name", [("uint8", "unsigned char"), ("int16", "short int"), ("int64", "long int"), ("float64", "double")]
+)
+def test_different_dtypes_are_named_as_in_c(dtype: str, name: str) -> None:
+    other = torch.ones(3, 3, dtype=getattr(torch, dtype))
+    for product in (torch.mm, torch.nn.functional.linear):
+        with pytest.raises(RuntimeError, match=f"expected m1 and m2 to have the same dtype, but got: float != {name}$"):
+            product(torch.ones(3, 3), other)
+    with pytest.raises(RuntimeError, match=rf"Input type \({name}\) and bias type \(float\) should be the same$"):
+        torch.nn.functional.conv1d(other[None], torch.ones(1, 3, 1), torch.ones(1))

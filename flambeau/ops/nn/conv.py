@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.execute import Meta
-from flambeau.ops.apply import type_name
+from flambeau.ops.apply import c_name, type_name
 from flambeau.ops.elementwise import conj
 from flambeau.ops.nn import conv_kernels as kernels
 from flambeau.ops.nn.checks import as_int, expanded, image_layout, tensor_shape
@@ -28,17 +28,10 @@ from flambeau.tensors import Tensor
 
 def _check_types(x: Tensor, w: Tensor, b: Tensor | None, transposed: bool = False) -> None:
     if b is not None and b.dtype is not x.dtype and not transposed:
-        raise RuntimeError(
-            f"Input type ({_C_NAMES.get(x.dtype.name, x.dtype.name)}) and bias type "
-            f"({_C_NAMES.get(b.dtype.name, b.dtype.name)}) should be the same"
-        )
+        raise RuntimeError(f"Input type ({c_name(x.dtype)}) and bias type ({c_name(b.dtype)}) should be the same")
     for other in (w, b):
         if other is not None and other.dtype is not x.dtype:
             raise RuntimeError(f"expected scalar type {type_name(x.dtype)} but found {type_name(other.dtype)}")
-
-
-_C_NAMES = {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
-            "int64": "long int", "int32": "int"}  # fmt: skip
 
 
 def _check_window(window: Window) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.execute import Meta
-from flambeau.ops.apply import type_name
+from flambeau.ops.apply import c_name, type_name
 from flambeau.ops.elementwise import conj
 from flambeau.ops.nn.checks import tensor_shape
 from flambeau.ops.op import op, public
@@ -49,11 +49,8 @@ def _meta(x: Tensor, w: Tensor, b: Tensor | None) -> Meta:
 
 def _refuse_types(x: Tensor, w: Tensor, b: Tensor | None) -> None:
     if b is None:
-        short = {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
-                 "int64": "long long", "int32": "int"}  # fmt: skip
         raise RuntimeError(
-            f"expected m1 and m2 to have the same dtype, but got: {short.get(x.dtype.name, x.dtype.name)} != "
-            f"{short.get(w.dtype.name, w.dtype.name)}"
+            f"expected m1 and m2 to have the same dtype, but got: {c_name(x.dtype)} != {c_name(w.dtype)}"
         )
     raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {type_name(x.dtype)} and {type_name(w.dtype)}")
 
