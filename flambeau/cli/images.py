@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from flambeau.cli.errors import UserError, reason
@@ -65,7 +66,9 @@ def open_image(path: str | Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return image.convert("RGB") if image.mode in ("P", "RGBA", "LA", "CMYK", "I;16") else image.copy()
+            if image.mode.startswith("I;16"):  # 16-bit grey, which Pillow's conversion would clip to white
+                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+            return image.convert("RGB") if image.mode in ("P", "RGBA", "LA", "CMYK") else image.copy()
     except UnidentifiedImageError:
         raise UserError(f"{path}: not an image") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

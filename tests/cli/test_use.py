@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flambeau.cli.images import open_image
 from flambeau.vision.datasets import Digits
 from tests.cli.conftest import write_images
 
@@ -90,3 +91,9 @@ def test_summary_of_a_name_and_of_a_checkpoint(run, trained):
     assert "unknown" in run.fails("summary", "nothing")
     assert "is not of the form C,H,W" in run.fails("summary", "lenet", "--input-shape", "28")
     assert "was trained on images of shape" in run.fails("summary", trained / "run/best.pt", "--input-shape", "3,32,32")
+
+
+def test_grey_of_16_bits_is_scaled_rather_than_clipped(tmp_path):
+    Image.fromarray(np.full((3, 5), 0x8040, np.uint16)).save(tmp_path / "grey.png")
+    image = open_image(tmp_path / "grey.png")
+    assert image.mode == "RGB" and image.size == (5, 3) and image.getpixel((4, 2)) == (0x80, 0x80, 0x80)
