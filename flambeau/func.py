@@ -8,6 +8,7 @@ from typing import Any
 from flambeau import ops
 from flambeau.autograd import functional, walk
 from flambeau.autograd.mode import enable_grad
+from flambeau.nn.utils import stateless
 from flambeau.tensors import Tensor
 
 
@@ -129,31 +130,25 @@ def functional_call(
     tie_weights: bool = True,
     strict: bool = False,
 ) -> Any:
-    """Call a module with other tensors in the place of its parameters and buffers."""
-    given: dict[str, Tensor] = {}
-    dicts = (
-        parameter_and_buffer_dicts
-        if isinstance(parameter_and_buffer_dicts, (tuple, list))
-        else (parameter_and_buffer_dicts,)
-    )
-    for d in dicts:
-        given.update(d)
-    args = () if args is None else args if isinstance(args, tuple) else (args,)
-    places = []
-    for name in given:
-        path, _, leaf = name.rpartition(".")
-        owner = module.get_submodule(path)
-        table = owner._parameters if leaf in owner._parameters else owner._buffers
-        if leaf not in table:
-            raise KeyError(f"{name} is neither a parameter nor a buffer of {type(module).__name__}")
-        places.append((table, leaf, table[leaf]))
-    try:
-        for (table, leaf, _), t in zip(places, given.values()):
-            table[leaf] = t
-        return module(*args, **(kwargs or {}))
-    finally:
-        for table, leaf, before in places:
-            table[leaf] = before
+    """Call a module with other tensors in the place of its parameters and buffers: a dict of them, or several."""
+    if isinstance(parameter_and_buffer_dicts, dict):
+        given: Mapping[str, Tensor] = parameter_and_buffer_dicts
+    elif isinstance(parameter_and_buffer_dicts, (tuple, list)):
+        if not all(isinstance(d, dict) for d in parameter_and_buffer_dicts):
+            raise ValueError("Expected all elements of parameter_and_buffer_dicts to be dictionaries")
+        names = [name for d in parameter_and_buffer_dicts for name in d]
+        repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if repeated:
+            raise ValueError(
+                f"{repeated} appeared in multiple dictionaries; behavior of functional call is ambiguous"
+            )
+        given = {name: t for d in parameter_and_buffer_dicts for name, t in d.items()}
+    else:
+        raise ValueError(
+            "Expected parameter_and_buffer_dicts to be a dict, or a list/tuple of dicts, but got "
+            f"{type(parameter_and_buffer_dicts)}"
+        )
+    return stateless.functional_call(module, given, args, kwargs, tie_weights=tie_weights, strict=strict)
 
 
 def stack_module_state(models: Any) -> tuple[dict, dict]:

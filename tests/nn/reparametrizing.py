@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from importlib import import_module
 from typing import Any
 
 from nn_programs import part, programs_of, said, state, trained
@@ -201,6 +202,32 @@ def skipping_initialisation(torch: Any) -> Any:
     return [
         repr(m), torch.rand(2).tolist(), m.weight.requires_grad, said(lambda: torch.nn.utils.skip_init(torch.nn.ReLU)),
         said(lambda: torch.nn.utils.skip_init(dict)),
+    ]  # fmt: skip
+
+
+def stateless_calls(torch: Any) -> Any:
+    func, nn = import_module(f"{torch.__name__}.func"), torch.nn
+    torch.manual_seed(0)
+    m = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    given = {k: v.detach() * 2 for k, v in m.named_parameters()}
+    x, before = torch.randn(3, 2), state(m)
+    w = torch.ones(2, 2, requires_grad=True)
+    func.functional_call(m, {"0.weight": w}, (x,)).pow(2).sum().backward()
+    out = func.functional_call(m, (given, {"1.running_mean": torch.ones(2)}), x, {})
+    tied = nn.Module()
+    tied.a = nn.Linear(2, 2, bias=False)
+    tied.b = nn.Linear(2, 2, bias=False)
+    tied.b.weight = tied.a.weight
+    tied.forward = lambda x: tied.b(tied.a(x))
+    two = {"a.weight": torch.eye(2), "b.weight": torch.ones(2, 2)}
+    call = part(torch, "stateless").functional_call
+    return [
+        out.tolist(), w.grad.tolist(), [k for k, _ in before], before[0] == state(m)[0],
+        func.functional_call(tied, {"a.weight": torch.eye(2) * 3}, x).tolist(),
+        func.functional_call(tied, two, x, tie_weights=False).tolist(), said(lambda: func.functional_call(tied, two, x)),
+        said(lambda: func.functional_call(m, given, x, strict=True)), said(lambda: func.functional_call(m, {"odd": w}, x, strict=True)),
+        said(lambda: func.functional_call(m, (given, given), x))[0], said(lambda: func.functional_call(m, 3, x)),
+        said(lambda: func.functional_call(m, (given, 3), x)), call(m, given, x).tolist(),
     ]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from flambeau.nn.modules.hooks import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
-from flambeau.nn.modules.state import StateMethods
+from flambeau.nn.modules.state import StateMethods, _IncompatibleKeys
 from flambeau.nn.parameter import Buffer, Parameter
 from flambeau.tensors import Tensor
 
@@ -503,7 +503,8 @@ def _type_string(value: Any) -> str:
 
 
 __all__ = [
-    "Module", "OrderedDict", "register_module_backward_hook", "register_module_buffer_registration_hook",
+    "Module", "OrderedDict", "_IncompatibleKeys",
+    "register_module_backward_hook", "register_module_buffer_registration_hook",
     "register_module_forward_hook", "register_module_forward_pre_hook", "register_module_full_backward_hook",
     "register_module_full_backward_pre_hook", "register_module_module_registration_hook",
     "register_module_parameter_registration_hook",

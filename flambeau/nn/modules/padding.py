@@ -47,6 +47,18 @@ class _ZeroPadNd(_ConstantPadNd):
         return f"{self.padding}"
 
 
+class _ReflectionPadNd(_PadNd):
+    mode = "reflect"
+
+
+class _ReplicationPadNd(_PadNd):
+    mode = "replicate"
+
+
+class _CircularPadNd(_PadNd):
+    mode = "circular"
+
+
 def _family(name: str, base: type, doc: str, **fields: Any) -> Any:
     """The 1d, 2d and 3d classes of a kind of padding."""
     return tuple(
@@ -58,11 +70,11 @@ def _family(name: str, base: type, doc: str, **fields: Any) -> Any:
 ConstantPad1d, ConstantPad2d, ConstantPad3d = _family("ConstantPad", _ConstantPadNd, "Pads with one value.")
 ZeroPad1d, ZeroPad2d, ZeroPad3d = _family("ZeroPad", _ZeroPadNd, "Pads with zeros.")
 ReflectionPad1d, ReflectionPad2d, ReflectionPad3d = _family(
-    "ReflectionPad", _PadNd, "Pads by reflection at the border.", mode="reflect"
+    "ReflectionPad", _ReflectionPadNd, "Pads by reflection at the border."
 )
 ReplicationPad1d, ReplicationPad2d, ReplicationPad3d = _family(
-    "ReplicationPad", _PadNd, "Pads with the border's values.", mode="replicate"
+    "ReplicationPad", _ReplicationPadNd, "Pads with the border's values."
 )
 CircularPad1d, CircularPad2d, CircularPad3d = _family(
-    "CircularPad", _PadNd, "Pads with values from the other side.", mode="circular"
+    "CircularPad", _CircularPadNd, "Pads with values from the other side."
 )

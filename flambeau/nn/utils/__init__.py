@@ -10,6 +10,7 @@ from flambeau.nn.utils import (
     parametrize,
     prune,
     rnn,
+    stateless,
 )
 from flambeau.nn.utils.clip_grad import (
     clip_grad_norm,
@@ -35,6 +36,7 @@ __all__ = [
     "convert_conv2d_weight_memory_format", "convert_conv3d_weight_memory_format", "convert_parameters",
     "fuse_conv_bn_eval", "fuse_conv_bn_weights", "fuse_linear_bn_eval", "fuse_linear_bn_weights", "fusion",
     "get_total_norm", "init", "memory_format", "parameters_to_vector", "parametrizations", "parametrize", "prune",
-    "remove_spectral_norm", "remove_weight_norm", "rnn", "skip_init", "spectral_norm", "vector_to_parameters",
+    "remove_spectral_norm", "remove_weight_norm", "rnn", "skip_init", "spectral_norm", "stateless",
+    "vector_to_parameters",
     "weight_norm",
 ]  # fmt: skip
