@@ -12,6 +12,7 @@ from flambeau.distributions.categorical import Categorical
 from flambeau.distributions.cauchy import Cauchy
 from flambeau.distributions.chi2 import Chi2
 from flambeau.distributions.constraint_registry import biject_to, transform_to
+from flambeau.distributions.continuous_bernoulli import ContinuousBernoulli
 from flambeau.distributions.dirichlet import Dirichlet
 from flambeau.distributions.distribution import Distribution
 from flambeau.distributions.exp_family import ExponentialFamily
@@ -29,6 +30,7 @@ from flambeau.distributions.kumaraswamy import Kumaraswamy
 from flambeau.distributions.laplace import Laplace
 from flambeau.distributions.log_normal import LogNormal
 from flambeau.distributions.logistic_normal import LogisticNormal
+from flambeau.distributions.lowrank_multivariate_normal import LowRankMultivariateNormal
 from flambeau.distributions.mixture_same_family import MixtureSameFamily
 from flambeau.distributions.multinomial import Multinomial
 from flambeau.distributions.multivariate_normal import MultivariateNormal
@@ -43,14 +45,15 @@ from flambeau.distributions.studentT import StudentT
 from flambeau.distributions.transformed_distribution import TransformedDistribution
 from flambeau.distributions.transforms import *  # noqa: F403
 from flambeau.distributions.uniform import Uniform
+from flambeau.distributions.von_mises import VonMises
 from flambeau.distributions.weibull import Weibull
 
 __all__ = [
-    "Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy", "Chi2", "Dirichlet", "Distribution", "Exponential",
-    "ExponentialFamily", "FisherSnedecor", "Gamma", "Geometric", "Gumbel", "HalfCauchy", "HalfNormal", "Independent",
-    "InverseGamma", "Kumaraswamy", "Laplace", "LogNormal", "LogisticNormal", "MixtureSameFamily", "Multinomial",
-    "MultivariateNormal", "NegativeBinomial", "Normal", "OneHotCategorical", "OneHotCategoricalStraightThrough",
-    "Pareto", "Poisson", "RelaxedBernoulli", "RelaxedOneHotCategorical", "StudentT", "TransformedDistribution",
-    "Uniform", "Weibull", "biject_to", "constraints", "kl_divergence", "register_kl", "transform_to",
-    *transforms.__all__,
+    "Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy", "Chi2", "ContinuousBernoulli", "Dirichlet",
+    "Distribution", "Exponential", "ExponentialFamily", "FisherSnedecor", "Gamma", "Geometric", "Gumbel",
+    "HalfCauchy", "HalfNormal", "Independent", "InverseGamma", "Kumaraswamy", "Laplace", "LogNormal",
+    "LogisticNormal", "LowRankMultivariateNormal", "MixtureSameFamily", "Multinomial", "MultivariateNormal",
+    "NegativeBinomial", "Normal", "OneHotCategorical", "OneHotCategoricalStraightThrough", "Pareto", "Poisson",
+    "RelaxedBernoulli", "RelaxedOneHotCategorical", "StudentT", "TransformedDistribution", "Uniform", "VonMises",
+    "Weibull", "biject_to", "constraints", "kl_divergence", "register_kl", "transform_to", *transforms.__all__,
 ]  # fmt: skip
