@@ -10,7 +10,7 @@ from typing import Any
 from flambeau.cli.errors import UserError, as_user_error, reason
 from flambeau.cli.images import Preprocessing, open_image
 from flambeau.cli.settings import TrainSettings
-from flambeau.random import Generator
+from flambeau.random import Generator, fork_rng, manual_seed
 from flambeau.utils.data import Dataset, Subset, random_split
 from flambeau.vision import datasets
 
@@ -42,7 +42,7 @@ KNOWN = {
 class Splits:
     """The three parts of a dataset. `validation` is None where nothing is kept for it."""
 
-    train: Dataset
+    train: Augmented
     validation: Dataset | None
     test: Dataset
     classes: list[str]
@@ -61,6 +61,20 @@ class Transformed(Dataset):
 
     def __len__(self) -> int:
         return len(self.source)  # type: ignore[arg-type]
+
+
+class Augmented(Transformed):
+    """Transformed at random: what is drawn depends on the seed, the epoch and the image, not on who loads it."""
+
+    def __init__(self, source: Dataset, transform: Callable, seed: int) -> None:
+        super().__init__(source, transform)
+        self.seed = seed
+        self.epoch = 0
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        with fork_rng():
+            manual_seed(hash((self.seed, self.epoch, index)))
+            return super().__getitem__(index)
 
 
 def data_format(name: str) -> tuple[int, int, float, float]:
@@ -90,7 +104,7 @@ def load_splits(settings: TrainSettings, preprocessing: Preprocessing) -> Splits
         train = Subset(train, range(min(settings.limit, len(train))))  # type: ignore[arg-type]
     plain = preprocessing.transform()
     return Splits(
-        Transformed(train, preprocessing.transform(settings.augment, mirror)),
+        Augmented(train, preprocessing.transform(settings.augment, mirror), settings.seed),
         None if validation is None else Transformed(validation, plain),
         Transformed(test, plain),
         classes,

@@ -18,6 +18,7 @@ from flambeau import optim
 from flambeau.autograd import no_grad
 from flambeau.cli import randomness
 from flambeau.cli.checkpoint import Checkpoint
+from flambeau.cli.data import Augmented
 from flambeau.cli.errors import Interrupted, UserError
 from flambeau.cli.folder import append_metrics
 from flambeau.cli.images import Preprocessing
@@ -97,6 +98,7 @@ class Trainer:
         self.classes = classes
         self.preprocessing = preprocessing
         self.train_loader = train_loader
+        self.train_images: Augmented = train_loader.dataset
         self.val_loader = val_loader
         self.folder = settings.folder
         self.loss = CrossEntropyLoss(label_smoothing=settings.label_smoothing)
@@ -123,6 +125,7 @@ class Trainer:
 
     def train_epoch(self) -> None:
         progress = self.progress
+        self.train_images.epoch = progress.epoch
         self.model.train()
         if progress.steps == 0:
             self.random_at_start = randomness.capture()

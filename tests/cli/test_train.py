@@ -116,6 +116,12 @@ def test_an_interrupted_run_continues_exactly(run, tmp_path, workers, optimizer,
         assert same_weights(weights(tmp_path / "whole" / name), weights(tmp_path / "parts" / name))
 
 
+def test_augmented_training_does_not_depend_on_the_workers(run, tmp_path):
+    for workers in (0, 2):
+        run.ok("train", *QUICK, "--workers", workers, "--out", f"by{workers}")
+    assert metrics(tmp_path / "by0") == metrics(tmp_path / "by2")
+
+
 def test_resuming_finds_the_run_by_its_options(run, tmp_path):
     run.ok("train", *QUICK, "--schedule", "constant")
     assert (tmp_path / "runs/digits-mlp/last.pt").exists()
