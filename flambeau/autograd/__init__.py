@@ -1,6 +1,7 @@
 """Derivatives: how ops record history, and how backward walks it. No formulas: those stand in `ops`."""
 
 from flambeau.autograd import functional, graph
+from flambeau.autograd import mode as grad_mode
 from flambeau.autograd.anomaly import (
     detect_anomaly,
     is_anomaly_check_nan_enabled,
@@ -22,7 +23,7 @@ from flambeau.autograd.walk import backward, grad
 
 __all__ = [
     "Function", "GradcheckError", "NestedIOFunction", "Variable", "backward", "detect_anomaly", "enable_grad",
-    "functional", "grad", "gradcheck", "gradgradcheck", "graph", "inference_mode", "is_anomaly_check_nan_enabled",
+    "functional", "grad", "grad_mode", "gradcheck", "gradgradcheck", "graph", "inference_mode", "is_anomaly_check_nan_enabled",
     "is_anomaly_enabled", "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "once_differentiable",
     "set_detect_anomaly", "set_grad_enabled",
 ]  # fmt: skip
