@@ -10,7 +10,7 @@ import numpy as np
 
 from flambeau import tensors
 from flambeau.autograd.mode import set_grad_enabled, state
-from flambeau.autograd.node import FREED, Grads, Like, Node, SavedTensor, edge_of
+from flambeau.autograd.node import FREED, Grads, Like, Node, SavedTensor, class_named, edge_of
 from flambeau.dtypes import FLOAT
 from flambeau.tensors import Tensor
 
@@ -55,6 +55,7 @@ class FunctionNode(Node):
             [edge_of(x) if isinstance(x, Tensor) else None for x in inputs], [Like(out) for out in outputs]
         )
         self.function, self.ctx = function, ctx
+        self.__class__ = class_named(FunctionNode, function.__name__ + "Backward")
         self.likes = [Like(x) if isinstance(x, Tensor) else None for x in inputs]
         self.saved: list[SavedTensor | None] | None = []
 

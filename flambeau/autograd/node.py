@@ -6,6 +6,7 @@ A node's `edges` lead towards the leaves: `(node, output_nr)` for each input, or
 
 from __future__ import annotations
 
+import functools
 import itertools
 import traceback
 import weakref
@@ -110,6 +111,12 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.name().rpartition('::')[2]} object at {hex(id(self))}>"
+
+
+@functools.cache
+def class_named(base: type[Node], name: str) -> type[Node]:
+    """`base` under PyTorch's name of a node, which programs that draw graphs read off its type."""
+    return type(name, (base,), {})
 
 
 class RemovableHandle:

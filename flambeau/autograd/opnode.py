@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau.autograd.node import Grads, Like, Node, SavedTensor, edge_of
+from flambeau.autograd.node import Grads, Like, Node, SavedTensor, class_named, edge_of
 from flambeau.dtypes import FLOAT
 from flambeau.tensors import Tensor
 
@@ -48,6 +48,7 @@ class OpNode(Node):
         self.label = op.backward_name
         if callable(self.label):
             self.label = self.label(inputs, params)
+        self.__class__ = class_named(OpNode, self.label)
         self.needs = tuple(edge is not None for edge in edges)
         if isinstance(op.vjp, tuple):
             keeps = [k for k, needed in zip(op.keeps, self.needs) if needed and k is not None]

@@ -124,3 +124,18 @@ def test_jacobian_of_a_jacobian() -> None:
     x = flambeau.tensor([1.0, 2.0])
     twice = jacobian(lambda v: jacobian(lambda u: u**3, v, create_graph=True).sum(0), x)
     assert twice.tolist() == [[6, 0], [0, 12]]
+
+
+def test_types_of_nodes_have_pytorchs_names() -> None:
+    class Same(flambeau.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, t: Any) -> Any:
+            return t * 1
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return g
+
+    x = flambeau.ones(1, requires_grad=True)
+    names = [type(y.grad_fn).__name__ for y in (x * 2, x.exp(), Same.apply(x), x[0])]
+    assert names == ["MulBackward0", "ExpBackward0", "SameBackward", "SelectBackward0"]
