@@ -18,6 +18,12 @@ _spec.loader.exec_module(cases)
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+@pytest.fixture(autouse=True)
+def _validating() -> None:
+    """`torch.compile` turns PyTorch's checks off for good; another test in this process may have used it."""
+    torch.distributions.Distribution.set_default_validate_args(True)
+
+
 def same(ours: Any, theirs: Any) -> None:
     if isinstance(theirs, dict):
         for what, expected in theirs.items():
