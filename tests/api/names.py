@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import importlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
-import flambeau
-import flambeau.vision  # noqa: F401
-from flambeau import nn
-from flambeau.compat import place_of
-
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # run as a script
+
+import flambeau  # noqa: E402
+import flambeau.vision  # noqa: E402, F401
+from flambeau import nn  # noqa: E402
+from flambeau.compat import place_of  # noqa: E402
+
 TABLE = Path(os.environ.get("FLAMBEAU_SHARED", ROOT.parent / "shared")) / "api" / "public_use.tsv"
 
 # What the table took for a tensor or a module, from code that calls something else by that name.
