@@ -32,6 +32,7 @@ from flambeau import (
     version,
 )
 from flambeau import methods as _methods
+from flambeau import ops as functional
 from flambeau._version import __version__ as flambeau_version
 from flambeau.amp import GradScaler, autocast, get_autocast_dtype, is_autocast_available, is_autocast_enabled
 from flambeau.autograd import (
