@@ -28,6 +28,23 @@ def chance(p: float) -> bool:
     return bool(ops.rand(1).item() < np.float32(p))
 
 
+class AtRandom(Transform):
+    """Does `change(img)` with probability `p`, else nothing."""
+
+    _shown = ("p",)
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        self.p = p
+
+    def change(self, img: Any) -> Any:
+        """What is done to an image."""
+        raise NotImplementedError
+
+    def forward(self, img: Any) -> Any:
+        return self.change(img) if chance(self.p) else img
+
+
 def uniform(low: float, high: float) -> float:
     """A random float; takes one number from the random stream."""
     return ops.empty(1).uniform_(low, high).item()

@@ -12,7 +12,7 @@ from flambeau import ops
 from flambeau.dtypes import float32
 from flambeau.tensors import Tensor
 from flambeau.vision.transforms import functional as F
-from flambeau.vision.transforms._base import Transform, chance, integer, setup_size, uniform
+from flambeau.vision.transforms._base import AtRandom, Transform, chance, integer, setup_size, uniform
 
 Bounds = tuple[float, float] | None
 
@@ -293,82 +293,61 @@ class GaussianBlur(Transform):
         return F.gaussian_blur(img, self.kernel_size, [sigma, sigma])
 
 
-class RandomInvert(Transform):
+class RandomInvert(AtRandom):
     """Invert an image with probability `p`."""
 
-    _shown = ("p",)
-
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, img: Any) -> Any:
-        return F.invert(img) if chance(self.p) else img
+    def change(self, img: Any) -> Any:
+        return F.invert(img)
 
 
-class RandomPosterize(Transform):
+class RandomPosterize(AtRandom):
     """Keep only the highest `bits` of each byte of an image, with probability `p`."""
 
     _shown = ("bits", "p")
 
     def __init__(self, bits: int, p: float = 0.5) -> None:
-        super().__init__()
+        super().__init__(p)
         self.bits = bits
-        self.p = p
 
-    def forward(self, img: Any) -> Any:
-        return F.posterize(img, self.bits) if chance(self.p) else img
+    def change(self, img: Any) -> Any:
+        return F.posterize(img, self.bits)
 
 
-class RandomSolarize(Transform):
+class RandomSolarize(AtRandom):
     """Invert the pixels of an image at or above `threshold`, with probability `p`."""
 
     _shown = ("threshold", "p")
 
     def __init__(self, threshold: float, p: float = 0.5) -> None:
-        super().__init__()
+        super().__init__(p)
         self.threshold = threshold
-        self.p = p
 
-    def forward(self, img: Any) -> Any:
-        return F.solarize(img, self.threshold) if chance(self.p) else img
+    def change(self, img: Any) -> Any:
+        return F.solarize(img, self.threshold)
 
 
-class RandomAdjustSharpness(Transform):
+class RandomAdjustSharpness(AtRandom):
     """Change the sharpness of an image by a factor (0 blurs, 2 sharpens), with probability `p`."""
 
     _shown = ("sharpness_factor", "p")
 
     def __init__(self, sharpness_factor: float, p: float = 0.5) -> None:
-        super().__init__()
+        super().__init__(p)
         self.sharpness_factor = sharpness_factor
-        self.p = p
 
-    def forward(self, img: Any) -> Any:
-        return F.adjust_sharpness(img, self.sharpness_factor) if chance(self.p) else img
+    def change(self, img: Any) -> Any:
+        return F.adjust_sharpness(img, self.sharpness_factor)
 
 
-class RandomAutocontrast(Transform):
+class RandomAutocontrast(AtRandom):
     """Stretch the channels of an image to the full range, with probability `p`."""
 
-    _shown = ("p",)
-
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, img: Any) -> Any:
-        return F.autocontrast(img) if chance(self.p) else img
+    def change(self, img: Any) -> Any:
+        return F.autocontrast(img)
 
 
-class RandomEqualize(Transform):
+class RandomEqualize(AtRandom):
     """Even out the histograms of an image, with probability `p`."""
 
-    _shown = ("p",)
-
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, img: Any) -> Any:
-        return F.equalize(img) if chance(self.p) else img
+    def change(self, img: Any) -> Any:
+        return F.equalize(img)

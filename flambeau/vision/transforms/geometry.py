@@ -11,6 +11,7 @@ from typing import Any
 from flambeau import ops
 from flambeau.vision.transforms import functional as F
 from flambeau.vision.transforms._base import (
+    AtRandom,
     Transform,
     chance,
     check_fill,
@@ -161,30 +162,18 @@ class RandomCrop(Transform):
         return F.crop(img, *self.get_params(img, self.size))
 
 
-class RandomHorizontalFlip(Transform):
+class RandomHorizontalFlip(AtRandom):
     """Flip an image left to right with probability `p`."""
 
-    _shown = ("p",)
-
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, img: Any) -> Any:
-        return F.hflip(img) if chance(self.p) else img
+    def change(self, img: Any) -> Any:
+        return F.hflip(img)
 
 
-class RandomVerticalFlip(Transform):
+class RandomVerticalFlip(AtRandom):
     """Flip an image upside down with probability `p`."""
 
-    _shown = ("p",)
-
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, img: Any) -> Any:
-        return F.vflip(img) if chance(self.p) else img
+    def change(self, img: Any) -> Any:
+        return F.vflip(img)
 
 
 class RandomPerspective(Transform):
