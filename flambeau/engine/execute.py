@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from flambeau.dtypes import bfloat16, dtype, float16, float32
+from flambeau.engine.graph import Meta
 from flambeau.engine.value import Storage, empty_bytes
 from flambeau.shape import Ints, contiguous_strides, is_contiguous
 
@@ -31,15 +32,6 @@ class View(Protocol):
     _strides: Ints
     _offset: int
     dtype: dtype
-
-
-class Meta(NamedTuple):
-    """A result without its data. `strides` None is row-major; `compute` is the dtype operands are cast to first."""
-
-    shape: Ints
-    dtype: dtype
-    strides: Ints | None = None
-    compute: dtype | None = None
 
 
 def read(view: View) -> np.ndarray:

@@ -38,6 +38,7 @@ class Op:
         multi_view: for views: one of several that a function returns, which must not be written in place.
         narrows: a product, which `amp.autocast` computes in its narrow dtype.
         widens: a loss or the like, which `amp.autocast` computes in float32.
+        lower: how the compiler computes it, see `engine.schedule.lowering`; None: by the reference, on the host.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Op:
     kept_outputs: tuple[int, ...] | None = None
     narrows: bool = False
     widens: bool = False
+    lower: Any = None
     keeps: tuple = field(default=(), repr=False)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,1 @@
+"""WHERE: machine code in memory and on disk, threads, and the memory that programs run in."""

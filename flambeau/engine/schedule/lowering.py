@@ -1,0 +1,78 @@
+"""The three forms of an op record's `lower` field: how the compiler computes the op.
+
+    lower=lambda k, x: k.sqrt(x)                    a plain function: elementwise, one result element from one element of
+                                                    each operand, written with `kernel.scalars` (`k`); any width, any dtype
+    lower=Composite(lambda t, x, dim: ...)          smaller tensor operations (`schedule.expressions`), which fuse
+    lower=Kernels(function)                         launches of kernels of its own: contractions, windows, gathers
+
+Parameters of the op arrive as keywords in all three. A lowering that does not cover a case (a dtype, an odd parameter)
+raises `Unsupported`, and the call runs by its NumPy reference on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from flambeau.engine.graph import Arg, Call
+from flambeau.engine.plan import Address, Kernel
+
+
+class Unsupported(Exception):
+    """This lowering does not cover the case; the reference does."""
+
+
+@dataclass(frozen=True)
+class Composite:
+    """`function(t, *operands, **params)` gives the result (or a tuple) as tensor expressions; `t` makes them."""
+
+    function: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """`function(site, call)` launches kernels that write every result of `call`.
+
+    With `epilogue`, the last kernel stores its first result through `site.epilogue` if that is not None.
+    """
+
+    function: Callable[[Site, Call], None]
+    epilogue: bool = False
+
+
+class Epilogue(Protocol):
+    """Elementwise work fused onto the end of a kernel: what a later op does to each element of its result."""
+
+    key: str  # part of the kernel's key
+    args: tuple[Address | int, ...]  # words to append to the launch's argument block
+
+    def apply(self, k: Any, x: Any, flat: Any, first_word: int) -> Any:
+        """The finished value of `x`: lanes are consecutive elements of the row-major result from `flat` on.
+
+        `first_word` is the place in the argument block where `args` begin.
+        """
+
+
+class Site(Protocol):
+    """Where a `Kernels` lowering puts its launches."""
+
+    epilogue: Epilogue | None
+
+    def source(self, operand: Arg) -> Address:
+        """The first element of an operand (`operand.strides` say where the others are)."""
+
+    def result(self, nr: int = 0) -> Address:
+        """The first element of a result, laid out as `call.metas[nr].layout`."""
+
+    def temp(self, nbytes: int) -> Address:
+        """Scratch memory, 64-byte aligned, that lives until the last launch of this call."""
+
+    def number(self, slot: int) -> Address:
+        """The 8 bytes of a `Number` operand."""
+
+    def launch(
+        self, kernel: Kernel, args: tuple[Address | int, ...], tasks: int = 1, cost: float = 0.0, note: str = "",
+        work: tuple[float, float] = (0.0, 0.0),
+    ) -> None:  # fmt: skip
+        """Run `kernel` after everything launched so far."""
