@@ -224,8 +224,7 @@ class Emitter:
             raise TypeError(f"{name} of {a.type} and {b.type}")
         if is_float(a.type):
             return self.emit(a.type, f"f{name} {a.type} {a.name}, {b.name}")
-        flags = " nsw" if element(a.type) == "i64" and name in ("add", "sub", "mul") else ""
-        return self.emit(a.type, f"{name}{flags} {a.type} {a.name}, {b.name}")
+        return self.emit(a.type, f"{name} {a.type} {a.name}, {b.name}")  # integers wrap around, as elements do
 
     def add(self, a: Any, b: Any) -> Any:
         if _zero(a) and isinstance(b, Val) and not is_float(b.type):

@@ -1,0 +1,313 @@
+"""What elementwise lowerings are written with: the namespace `k` of `lower=lambda k, x: k.sqrt(x)`.
+
+An element lives in memory as its dtype and in registers as its `compute_type`: half and bfloat16 as float, uint8 as i16
+(so that every integer is signed and its value right), bool as i1. `load` and `store` go between the two; `Scalars.cast`
+turns the result of a step into an element of a dtype: rounded to half, wrapped to eight bits. Lanes are the emitter's:
+every method takes values of any width, and a Python number wherever another operand says of which type.
+
+    s = Scalars(k, float32)                       # the dtype of the result
+    y = s.cast(s.tanh(load(k, p, i, float32, 16)), float32)
+
+Operators come from `emit.Val` (`a + b`, `x * 2`, `a < b`); methods here are what operators do not say, or say otherwise
+for bools. The functions of mathematics are `vecmath`'s. Complex numbers have no registers: `Unsupported`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from flambeau import dtypes
+from flambeau.dtypes import dtype
+from flambeau.engine.kernel.emit import BITS, Emitter, Index, Val, element, is_float, vector
+from flambeau.engine.schedule.lowering import Unsupported
+
+LLVM: dict[dtype, str] = {
+    dtypes.bool_: "i1", dtypes.uint8: "i8", dtypes.int8: "i8", dtypes.int16: "i16", dtypes.int32: "i32",
+    dtypes.int64: "i64", dtypes.float16: "half", dtypes.bfloat16: "bfloat", dtypes.float32: "float",
+    dtypes.float64: "double",
+}  # fmt: skip
+_REGISTERS = {dtypes.float16: "float", dtypes.bfloat16: "float", dtypes.uint8: "i16"}
+
+
+def memory_type(d: dtype) -> str:
+    """The scalar type of an element in memory."""
+    if d not in LLVM:
+        raise Unsupported(f"{d} in a kernel")
+    return LLVM[d]
+
+
+def compute_type(d: dtype) -> str:
+    """The scalar type that elements of a dtype have in registers."""
+    return _REGISTERS.get(d) or memory_type(d)
+
+
+def load(k: Emitter, base: Val, index: Index, d: dtype, width: int, mask: Val | None = None) -> Val:
+    """Elements in registers, from memory; with a mask, only the lanes where it holds (the others are 0)."""
+    type = vector(memory_type(d), width)
+    return widened(k, k.load(base, index, type) if mask is None else k.masked_load(base, index, type, mask), d)
+
+
+def store(k: Emitter, x: Val, base: Val, index: Index, d: dtype, mask: Val | None = None) -> None:
+    """Elements from registers to memory; with a mask, only the lanes where it holds."""
+    x = narrowed(k, x, d)
+    if mask is None:
+        k.store(x, base, index)
+    else:
+        k.masked_store(x, base, index, mask)
+
+
+def widened(k: Emitter, x: Val, d: dtype) -> Val:
+    """What memory holds as what registers hold."""
+    if d is dtypes.bfloat16:
+        return k.bitcast(k.bits("shl", k.cast(k.bitcast(x, "i16"), "i32", signed=False), 16), "float")
+    return k.cast(x, compute_type(d), signed=d is not dtypes.uint8)
+
+
+def narrowed(k: Emitter, x: Val, d: dtype) -> Val:
+    """What registers hold as what memory holds; floats are rounded to nearest, once."""
+    if d is dtypes.bfloat16:
+        return k.bitcast(_bfloat_bits(k, x), "bfloat")
+    return k.cast(x, memory_type(d))
+
+
+def _bfloat_bits(k: Emitter, x: Val) -> Val:
+    """The upper halves of floats, rounded to nearest even (the machine's own instruction loses denormals)."""
+    bits = k.bitcast(x, "i32")
+    rounded = k.add(k.add(bits, 0x7FFF), k.bits("and", k.bits("lshr", bits, 16), 1))
+    quiet = k.bits("or", bits, 0x400000)
+    return k.cast(k.bits("lshr", k.select(k.unordered(x, x), quiet, rounded), 16), "i16")
+
+
+def convert(k: Emitter, x: Val, d: dtype) -> Val:
+    """A value in registers, of any dtype, as an element of dtype `d` in registers.
+
+    Floats become integers by way of int64, as on x86: out of its range (and NaN) is the smallest int64, whose low bits
+    narrower integers keep.
+    """
+    target = compute_type(d)
+    if d is dtypes.bool_:
+        return x if element(x.type) == "i1" else k.compare("ne", x, 0)
+    if is_float(x.type) and d.category == dtypes.INTEGER:
+        fits = k.compare("lt", k.intrinsic("fabs", x.type, x), 2.0**63)
+        x = k.select(fits, k.cast(x, "i64"), -(2**63))
+    if d is dtypes.float16 and element(x.type) == "double":
+        x = _rounded_to_odd(k, x)
+    x = k.cast(x, target)
+    if d is dtypes.uint8:
+        return k.bits("and", x, 255)
+    return widened(k, narrowed(k, x, d), d) if d in (dtypes.float16, dtypes.bfloat16) else x
+
+
+def _rounded_to_odd(k: Emitter, x: Val) -> Val:
+    """Doubles as floats that round to half as the doubles would: inexact ones end in a one bit."""
+    near = k.cast(x, "float")
+    back, bits = k.cast(near, "double"), k.bitcast(near, "i32")
+    above = k.compare("gt", k.intrinsic("fabs", x.type, back), k.intrinsic("fabs", x.type, x))
+    down = k.select(above, k.sub(bits, 1), bits)
+    inexact = k.compare("ne", back, x)
+    sticky = k.select(inexact, k.bits("or", down, 1), bits)
+    return k.select(k.unordered(x, x), near, k.bitcast(sticky, "float"))
+
+
+def _float_only(name: str) -> Callable[..., Val]:
+    """An instruction on floats; integers are as they should be already."""
+
+    def method(self: Scalars, x: Val) -> Val:
+        return self.k.intrinsic(name, x.type, x) if is_float(x.type) else x
+
+    return method
+
+
+def _comparison(name: str) -> Callable[..., Val]:
+    def method(self: Scalars, a: Any, b: Any) -> Val:
+        if element((a if isinstance(a, Val) else b).type) == "i1":  # as a signed number, true is -1
+            a, b = (self.k.cast(x, "i8") if isinstance(x, Val) else x for x in (a, b))
+        return self.k.compare(name, a, b)
+
+    return method
+
+
+class Scalars:
+    """Operations on elements in registers, for the op whose result has `dtype`."""
+
+    def __init__(self, k: Emitter, dtype: dtype) -> None:
+        self.k, self.dtype = k, dtype
+
+    # -- types and constants -------------------------------------------------------------------------------------
+
+    def is_float(self, x: Val) -> bool:
+        return is_float(x.type)
+
+    def is_bool(self, x: Val) -> bool:
+        return element(x.type) == "i1"
+
+    def is_double(self, x: Val) -> bool:
+        return element(x.type) == "double"
+
+    def constant(self, number: Any, like: Val) -> Val:
+        """A number in every lane, of the type of `like`."""
+        return self.k.const(like.type, number)
+
+    def cast(self, x: Val, to: dtype | None = None) -> Val:
+        """`x` as an element of a dtype (the result's, if none is given)."""
+        return convert(self.k, x, to or self.dtype)
+
+    def floats_only(self, *operands: Any) -> None:
+        """Refuse integer operands: what divides by zero must raise, and only the host can."""
+        if any(isinstance(x, Val) and not is_float(x.type) for x in operands):
+            raise Unsupported("an integer form")
+
+    # -- arithmetic ----------------------------------------------------------------------------------------------
+
+    def add(self, a: Any, b: Any) -> Val:
+        """The sum; of bools, whether one holds."""
+        return self.k.bits("or", a, b) if self._bools(a, b) else self.k.add(a, b)
+
+    def sub(self, a: Any, b: Any) -> Val:
+        return self.k.bits("xor", a, b) if self._bools(a, b) else self.k.sub(a, b)
+
+    def mul(self, a: Any, b: Any) -> Val:
+        """The product; of bools, whether both hold."""
+        if self._bools(a, b):
+            return self.k.bits("and", a, b)
+        zero = self.k.mul(a, b)
+        return zero if isinstance(zero, Val) else self.k.const((a if isinstance(a, Val) else b).type, zero)
+
+    def div(self, a: Any, b: Any) -> Val:
+        self.floats_only(a, b)
+        return self.k.div(a, b)
+
+    def scaled(self, factor: Any, x: Val) -> Val:
+        """`factor * x`, the factor being a parameter."""
+        return x if factor == 1 else self.mul(x, self.constant(factor, x))
+
+    def fma(self, a: Any, b: Any, c: Val) -> Val:
+        """a * b + c, rounded once."""
+        return self.k.fma(a, b, c)
+
+    def reciprocal(self, x: Val) -> Val:
+        return self.div(1.0, x)
+
+    def sqrt(self, x: Val) -> Val:
+        return self.k.intrinsic("sqrt", x.type, x)
+
+    def rsqrt(self, x: Val) -> Val:
+        return 1.0 / self.sqrt(x)
+
+    def _bools(self, a: Any, b: Any) -> bool:
+        return self.is_bool(a if isinstance(a, Val) else b)
+
+    # -- sign and rounding ---------------------------------------------------------------------------------------
+
+    floor, ceil, trunc = _float_only("floor"), _float_only("ceil"), _float_only("trunc")
+    round = _float_only("roundeven")
+
+    def abs(self, x: Val) -> Val:
+        if is_float(x.type):
+            return self.k.intrinsic("fabs", x.type, x)
+        return x if self.is_bool(x) else self.k.select(x < 0, -x, x)
+
+    def sign(self, x: Val) -> Val:
+        """-1, 0 or 1; NaN stays."""
+        if self.is_bool(x):
+            return x
+        one, zero = self.constant(1, x), self.constant(0, x)
+        size = self.k.select(x > 0, one, self.k.select(x < 0, -1, zero))
+        return self.k.select(self.isnan(x), x, size) if is_float(x.type) else size
+
+    def copysign(self, size: Any, sign: Val) -> Val:
+        return self.k.intrinsic("copysign", sign.type, self.k.val(size, sign.type), sign)
+
+    def signbit(self, x: Val) -> Val:
+        if is_float(x.type):
+            x = self.k.bitcast(x, f"i{BITS[element(x.type)]}")
+        return self.k.const(x.type, 0) if self.is_bool(x) else x < 0
+
+    # -- choice --------------------------------------------------------------------------------------------------
+
+    def where(self, condition: Val, a: Any, b: Any) -> Val:
+        """`a` where the condition (a bool, or a number that is not zero) holds, else `b`."""
+        return self.k.select(self.truth(condition), a, b)
+
+    def maximum(self, a: Any, b: Any) -> Val:
+        """The larger; NaN where one is NaN."""
+        return self._extreme(self.gt, a, b)
+
+    def minimum(self, a: Any, b: Any) -> Val:
+        """The smaller; NaN where one is NaN."""
+        return self._extreme(self.lt, a, b)
+
+    def _extreme(self, wins: Callable[..., Val], a: Any, b: Any) -> Val:
+        if not isinstance(a, Val):
+            a, b = b, a
+        if not isinstance(b, Val):  # the machine's own instruction, if the number is no NaN
+            return self.k.select(wins(b, a), b, a) if b == b else self.constant(b, a)
+        chosen = self.k.select(wins(a, b), a, b)
+        return self.k.select(self.isnan(a), a, chosen) if is_float(a.type) else chosen
+
+    def fmax(self, a: Any, b: Any) -> Val:
+        """The larger; NaN only where both are NaN."""
+        return self._number(self.ge, a, b)
+
+    def fmin(self, a: Any, b: Any) -> Val:
+        """The smaller; NaN only where both are NaN."""
+        return self._number(self.le, a, b)
+
+    def _number(self, wins: Callable[..., Val], a: Any, b: Any) -> Val:
+        chosen = self.k.select(wins(a, b), a, b)
+        return self.k.select(self.isnan(b), a, chosen) if isinstance(b, Val) and is_float(b.type) else chosen
+
+    def clamp(self, x: Val, low: Any = None, high: Any = None) -> Val:
+        """`x` within the bounds; a bound that is None is none, the upper one wins."""
+        if low is not None:
+            x = self.maximum(x, low)
+        return x if high is None else self.minimum(x, high)
+
+    # -- comparisons, logic, bits --------------------------------------------------------------------------------
+
+    eq, ne = _comparison("eq"), _comparison("ne")
+    lt, le, gt, ge = _comparison("lt"), _comparison("le"), _comparison("gt"), _comparison("ge")
+
+    def isnan(self, x: Val) -> Val:
+        return self.k.unordered(x, x) if is_float(x.type) else self._never(x)
+
+    def isinf(self, x: Val) -> Val:
+        return self.eq(self.abs(x), math.inf) if is_float(x.type) else self._never(x)
+
+    def isfinite(self, x: Val) -> Val:
+        return self.lt(self.abs(x), math.inf) if is_float(x.type) else self.logical_not(self._never(x))
+
+    def _never(self, x: Val) -> Val:
+        return self.k.const(self.eq(x, x).type, False)
+
+    def truth(self, x: Val) -> Val:
+        """Whether an element is not zero (NaN is not)."""
+        return x if self.is_bool(x) else self.k.compare("ne", x, 0)
+
+    def logical_and(self, a: Val, b: Val) -> Val:
+        return self.k.bits("and", self.truth(a), self.truth(b))
+
+    def logical_or(self, a: Val, b: Val) -> Val:
+        return self.k.bits("or", self.truth(a), self.truth(b))
+
+    def logical_xor(self, a: Val, b: Val) -> Val:
+        return self.k.bits("xor", self.truth(a), self.truth(b))
+
+    def logical_not(self, x: Val) -> Val:
+        return self.k.bits("xor", self.truth(x), True)
+
+    def bitwise_not(self, x: Val) -> Val:
+        return self.k.bits("xor", x, True if self.is_bool(x) else -1)
+
+    def shift_left(self, a: Val, b: Val) -> Val:
+        """`a << b`; 0 if `b` is negative or not below the number of bits."""
+        inside = self.k.compare("lt", b, BITS[element(a.type)], unsigned=True)
+        return self.k.select(inside, self.k.bits("shl", a, self.k.select(inside, b, 0)), 0)
+
+    def shift_right(self, a: Val, b: Val) -> Val:
+        """`a >> b`, the sign kept; all sign if `b` is negative or not below the number of bits."""
+        last = BITS[element(a.type)] - 1
+        inside = self.k.compare("lt", b, last, unsigned=True)
+        return self.k.bits("ashr", a, self.k.select(inside, b, last))
