@@ -47,10 +47,11 @@ class Epilogue(Protocol):
     key: str  # part of the kernel's key
     args: tuple[Address | int, ...]  # words to append to the launch's argument block
 
-    def apply(self, k: Any, x: Any, flat: Any, first_word: int) -> Any:
+    def apply(self, k: Any, x: Any, flat: Any, first_word: int, mask: Any = None) -> Any:
         """The finished value of `x`: lanes are consecutive elements of the row-major result from `flat` on.
 
-        `first_word` is the place in the argument block where `args` begin.
+        `first_word` is the place in the argument block where `args` begin. Only the lanes where `mask` holds exist (None:
+        all of them): other operands must not be read elsewhere.
         """
 
 
