@@ -31,7 +31,7 @@ class Kernel:
 
 class Buffer(NamedTuple):
     """Memory of a program: an outside value ("input", number), a value handed out ("output", number), scratch in the
-    arena ("temp", byte offset), or the table of numbers ("numbers", 0)."""
+    arena ("temp", byte offset), the table of numbers ("numbers", 0), or the word of errors ("status", 0)."""
 
     kind: str
     index: int

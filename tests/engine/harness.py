@@ -49,6 +49,7 @@ class Bench:
         self.memory: dict[Buffer, np.ndarray] = {
             Buffer("input", i): t._storage.bytes for i, t in enumerate(self.tensors)
         }
+        self.memory[Buffer("status", 0)] = np.zeros(8, np.uint8)
         self.metas = metas
         for nr, meta in enumerate(metas):
             self.memory[Buffer("output", nr)] = np.full(self._span(meta) + 2 * GUARD, 0xA5, np.uint8)
@@ -90,6 +91,9 @@ class Bench:
     def number(self, slot: int) -> Address:
         return Address(Buffer("numbers", 0), 8 * slot)
 
+    def status(self) -> Address:
+        return Address(Buffer("status", 0))
+
     def launch(
         self, kernel: Kernel, args: tuple[Address | int, ...], tasks: int = 1, cost: float = 0.0, note: str = "",
         work: tuple[float, float] = (0.0, 0.0),
@@ -126,7 +130,13 @@ def native(op: Any, *inputs: Any, threads: int = 1, **params: Any) -> list[np.nd
     first = len(bench.tensors)
     call = Call(op, operands, params, metas, tuple(range(first, first + len(metas))))
     op.lower.function(bench, call)
+    if bench.memory[Buffer("status", 0)].any():
+        raise BadData
     return bench.results()
+
+
+class BadData(Exception):
+    """A kernel met data that it cannot accept: the reference would raise."""
 
 
 def reference(op: Any, *inputs: Any, **params: Any) -> list[np.ndarray]:

@@ -72,6 +72,13 @@ class Site(Protocol):
     def number(self, slot: int) -> Address:
         """The 8 bytes of a `Number` operand."""
 
+    def status(self) -> Address:
+        """The program's 8 bytes for data that a kernel cannot accept, 0 before the run: `Buffer("status", 0)`.
+
+        A kernel that meets an index out of range keeps to the memory it was given and stores 1 here. The program looks
+        after the run; if it finds no 0, the calls run again by their references, one of which raises.
+        """
+
     def launch(
         self, kernel: Kernel, args: tuple[Address | int, ...], tasks: int = 1, cost: float = 0.0, note: str = "",
         work: tuple[float, float] = (0.0, 0.0),

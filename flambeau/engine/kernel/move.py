@@ -1,0 +1,264 @@
+"""Copies between strided windows, and constants written into them: the kernels under every op that moves data.
+
+    copy(site, shape, Window(site.result(), strides, float32), Window(site.source(x), x.strides, x.dtype))
+    fill(site, shape, Window(site.result(), strides, float32), 0.0)
+
+Any number of dimensions, any strides (of the source also 0 and negative ones), any two dtypes: elements are cast as
+`to_copy` casts them. Runs are moved by vectors, transposes by square tiles in registers. The windows of one copy must
+not overlap: what is to be written over its own source goes through `site.temp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flambeau import dtypes
+from flambeau.dtypes import COMPLEX, dtype
+from flambeau.engine.graph import Arg, Call
+from flambeau.engine.kernel import scalars
+from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
+from flambeau.engine.kernel.move_nest import Nest, lanes_loop, merged
+from flambeau.engine.kernel.target import vector_bytes
+from flambeau.engine.plan import Address, Kernel
+from flambeau.engine.schedule.lowering import Site
+from flambeau.shape import Ints
+
+RAW = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}  # elements that are only moved, by size
+
+
+class Window(NamedTuple):
+    """Elements of a dtype in memory: the address of the first one, and strides in elements."""
+
+    address: Address
+    strides: Ints
+    dtype: dtype
+
+    def part(self, offset: int, strides: Ints | None = None) -> Window:
+        """The window that begins `offset` elements further on."""
+        moved = self.address._replace(offset=self.address.offset + offset * self.dtype.itemsize)
+        return Window(moved, self.strides if strides is None else strides, self.dtype)
+
+    def real(self) -> Window:
+        """The real parts of complex elements; the imaginary ones lie one element further on."""
+        return Window(self.address, tuple([2 * s for s in self.strides]), self.dtype.to_real())
+
+
+def window(site: Site, operand: Arg) -> Window:
+    """An operand of a call."""
+    return Window(site.source(operand), operand.strides, operand.dtype)
+
+
+def result(site: Site, call: Call, nr: int = 0) -> Window:
+    """A result of a call."""
+    return Window(site.result(nr), call.metas[nr].layout, call.metas[nr].dtype)
+
+
+# -- copies ----------------------------------------------------------------------------------------------------
+
+
+def copy(site: Site, shape: Ints, target: Window, source: Window, note: str = "copy") -> None:
+    """Launch what sets `target[i] = source[i]` for every `i` of `shape`."""
+    if 0 in shape:
+        return
+    if target.dtype.category == COMPLEX:
+        if source.dtype.category < COMPLEX:
+            copy(site, shape, target.real(), source, note)
+            fill(site, shape, target.real().part(1), 0)
+            return
+        if source.dtype is not target.dtype or target.dtype.itemsize > 8:
+            target, source = (w.real()._replace(strides=(*w.real().strides, 1)) for w in (target, source))
+            shape = (*shape, 2)
+    elif source.dtype.category == COMPLEX:
+        source = source.real()
+    dims = merged(shape, (target.strides, source.strides))
+    across = _across(dims)
+    moved = _Moved(source.dtype, target.dtype)
+    if across is None:
+        nest, kernel = _runs(dims, moved)
+    else:
+        nest, kernel = _tiles([*dims[:across], *dims[across + 1 : -1], dims[across], dims[-1]], moved)
+    nbytes = float(np.prod(shape)) * (source.dtype.itemsize + target.dtype.itemsize)
+    site.launch(
+        kernel, (target.address, source.address, *nest.words), nest.tasks, nbytes / 20, note, (0.0, nbytes)
+    )  # fmt: skip
+
+
+class _Moved:
+    """How single lanes are moved: as their bits if the dtype stays, else cast. Named by `key`."""
+
+    def __init__(self, source: dtype, target: dtype) -> None:
+        self.source, self.target = source, target
+        self.raw = RAW[target.itemsize]
+        self.same = source is target
+        self.key = f"{source.itemsize}" if self.same else f"{source.name}>{target.name}"
+        self.width = max(min(vector_bytes() // max(source.itemsize, target.itemsize), 64), 1)
+
+    def load(self, k: Emitter, base: Val, index: Index, width: int, mask: Val | None = None) -> Val:
+        """Lanes as the target's memory will hold them."""
+        memory = vector(self.raw if self.same else scalars.memory_type(self.source), width)
+        x = k.load(base, index, memory) if mask is None else k.masked_load(base, index, memory, mask)
+        return self._cast(k, x)
+
+    def gather(self, k: Emitter, base: Val, indices: Val, mask: Val | None) -> Val:
+        return self._cast(k, k.gather(base, indices, self.raw if self.same else scalars.memory_type(self.source), mask))
+
+    def _cast(self, k: Emitter, x: Val) -> Val:
+        if self.same:
+            return x
+        found = scalars.convert(k, scalars.widened(k, x, self.source), self.target)
+        found = scalars.narrowed(k, found, self.target)
+        return k.cast(found, "i8") if self.target is dtypes.bool_ else found
+
+
+def _across(dims: Sequence[tuple[int, Ints]]) -> int | None:
+    """The dimension along which the source is a run, if the target's run lies elsewhere: tiles are then turned."""
+    (_, (to, start)) = dims[-1]
+    if to != 1 or start in (-1, 0, 1):
+        return None
+    return next((d for d, (n, steps) in enumerate(dims[:-1]) if steps[1] == 1 and n > 1), None)
+
+
+def _runs(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Nest, Kernel]:
+    """Row by row: the innermost dimension is a run of the target, if it has runs."""
+    nest = Nest(dims)
+    step, start = (s[-1] for s in nest.strides)
+    width = moved.width if step == 1 else 1
+    baked = {len(nest.sizes) - 1: nest.sizes[-1]} if nest.sizes[-1] <= width and nest.lead < len(nest.sizes) - 1 else {}
+    pattern = {0: "same", 1: "run", -1: "back"}.get(start, "steps") if width > 1 else "single"
+
+    def emit(k: Emitter) -> None:
+        target, source = k.pointer(0), k.pointer(1)
+        with nest.rows(k, 2, baked) as (offsets, [(low, high)], [[to], [step]]):
+            source = k.at(source, offsets[1], RAW[moved.source.itemsize])
+            out = k.at(target, offsets[0], moved.raw)
+            once = k.splat(moved.load(k, source, 0, 1), width) if pattern == "same" else None
+            ramp = k.ramp(vector("i64", width)) * step if pattern in ("back", "steps") else None
+
+            def body(i: Index, mask: Val | None) -> None:
+                if once is not None:
+                    x = once
+                elif pattern == "back" and mask is None:
+                    x = moved.load(k, source, k.sub(1 - width, i), width)
+                    x = k.shuffle(x, x, range(width - 1, -1, -1))
+                elif ramp is not None:
+                    x = moved.gather(k, k.at(source, k.mul(i, step), RAW[moved.source.itemsize]), ramp, mask)
+                else:
+                    x = moved.load(k, source, k.mul(i, step) if width == 1 else i, width, mask)
+                if mask is None:
+                    k.store(x, out, k.mul(i, to) if width == 1 else i)
+                else:
+                    k.masked_store(x, out, i, mask)
+
+            lanes_loop(k, low, high, width, body)
+
+    return nest, Kernel(f"copy {moved.key} {pattern} {nest.form} {baked} w{width}", emit)
+
+
+# -- transposes ------------------------------------------------------------------------------------------------
+
+
+def _tiles(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Nest, Kernel]:
+    """By square tiles: the last dimension is a run of the target, the one before it a run of the source."""
+    nest = Nest(dims, inner=2)
+    side = min(moved.width, 16)
+    ndim = len(nest.sizes)
+    baked = {d: nest.sizes[d] for d in (ndim - 2, ndim - 1) if nest.sizes[d] < side and d != nest.lead}
+
+    def emit(k: Emitter) -> None:
+        target, source = k.pointer(0), k.pointer(1)
+        with nest.rows(k, 2, baked) as (offsets, [across, along], [[to, _], [_, step]]):
+            tile = _Tile(k, moved, side, k.at(target, offsets[0], moved.raw), to,
+                         k.at(source, offsets[1], RAW[moved.source.itemsize]), step)  # fmt: skip
+            with k.loop(along[1], along[0], side) as a, k.loop(across[1], across[0], side) as b:
+                if baked:
+                    tile.move(a, b, along[1], across[1])
+                else:
+                    whole = k.bits("and", k.add(a, side) <= along[1], k.add(b, side) <= across[1])
+                    with k.when(whole):
+                        tile.move(a, b)
+                    with k.when(k.bits("xor", whole, True)):
+                        tile.move(a, b, along[1], across[1])
+
+    return nest, Kernel(f"transpose {moved.key} {nest.form} {baked} side{side}", emit)
+
+
+class _Tile:
+    """A square of a transpose: rows are runs of the source, columns runs of the target."""
+
+    def __init__(
+        self, k: Emitter, moved: _Moved, side: int, target: Val, to: Index, source: Val, step: Index
+    ) -> None:  # fmt: skip
+        self.k, self.moved, self.side = k, moved, side
+        self.target, self.to, self.source, self.step = target, to, source, step
+
+    def move(self, a: Val, b: Val, a_end: Index | None = None, b_end: Index | None = None) -> None:
+        """The tile at column `a` and row `b` of the target, cut off at the ends (None: it is whole)."""
+        k, side = self.k, self.side
+        mask = None if b_end is None else k.mask(k.sub(b_end, b), side)
+        rows = []
+        for r in range(side):  # rows behind the end repeat the last one and are not stored
+            at = k.add(a, r) if a_end is None else k.minimum(k.add(a, r), k.sub(a_end, 1))
+            if isinstance(a_end, int) and r >= a_end:
+                rows.append(rows[-1])
+                continue
+            rows.append(self.moved.load(k, self.source, k.add(b, k.mul(at, self.step)), side, mask))
+        for c, column in enumerate(transposed(k, rows)):
+            if b_end is None or a_end is None:
+                k.store(column, self.target, k.add(k.mul(k.add(b, c), self.to), a))
+            elif not (isinstance(b_end, int) and c >= b_end):
+                with k.when(k.add(b, c) < b_end):
+                    place = k.add(k.mul(k.add(b, c), self.to), a)
+                    k.masked_store(column, self.target, place, k.mask(k.sub(a_end, a), side))
+
+
+def transposed(k: Emitter, rows: Sequence[Val]) -> list[Val]:
+    """A square of lanes, turned: log2 stages, each exchanging halves of ever larger blocks."""
+    found, side = list(rows), len(rows)
+    step = 1
+    while step < side:
+        for i in range(side):
+            if not i & step:
+                a, b = found[i], found[i | step]
+                found[i] = k.shuffle(a, b, [side + j - step if j & step else j for j in range(side)])
+                found[i | step] = k.shuffle(a, b, [side + j if j & step else j + step for j in range(side)])
+        step *= 2
+    return found
+
+
+# -- constants -------------------------------------------------------------------------------------------------
+
+
+def fill(site: Site, shape: Ints, target: Window, value: Any, note: str = "fill") -> None:
+    """Launch what sets `target[i] = value` for every `i` of `shape`; the value is cast to the target's dtype."""
+    if 0 in shape:
+        return
+    with np.errstate(all="ignore"):
+        number = np.asarray(value).astype(target.dtype.np)
+    if target.dtype.category == COMPLEX:
+        for part, x in enumerate((number.real, number.imag)):
+            fill(site, shape, target.real().part(part), x, note)
+        return
+    size = target.dtype.itemsize
+    bits = int(number.reshape(1).view(f"i{size}")[0])
+    nest = Nest(merged(shape, (target.strides,)))
+    width = vector_bytes() // size if nest.strides[0][-1] == 1 else 1
+
+    def emit(k: Emitter) -> None:
+        x = k.splat(k.cast(k.integer(1), RAW[size]), width)
+        with nest.rows(k, 2) as (offsets, [(low, high)], [[to]]):
+            out = k.at(k.pointer(0), offsets[0], RAW[size])
+
+            def body(i: Index, mask: Val | None) -> None:
+                if mask is None:
+                    k.store(x, out, k.mul(i, to) if width == 1 else i)
+                else:
+                    k.masked_store(x, out, i, mask)
+
+            lanes_loop(k, low, high, width, body)
+
+    nbytes = float(np.prod(shape)) * size
+    kernel = Kernel(f"fill {size} {nest.form} w{width}", emit)
+    site.launch(kernel, (target.address, bits, *nest.words), nest.tasks, nbytes / 30, note, (0.0, nbytes))
