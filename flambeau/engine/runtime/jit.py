@@ -110,7 +110,7 @@ def _hold_lock_over_fork(lock: Any) -> None:
 
 
 def _host_machine() -> Any:
-    """A code generator for this machine. Its code is position-independent: the linker lays a library out in one piece."""
+    """A code generator for this machine. Position-independent code, as the linker lays a library out in one piece."""
     llvm = _llvm()
     return llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=_host_features(), opt=2, reloc="pic", codemodel="small"

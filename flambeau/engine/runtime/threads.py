@@ -1,0 +1,199 @@
+"""The thread pool: worker threads that wait inside native code for launches to share.
+
+Workers are Python's daemon threads, which enter `native.functions().worker` once and hold no lock of the interpreter
+there. They are started by the first program that is worth sharing, and stopped before a fork, at exit, and when the
+number of threads changes. How many: `set_num_threads`, else FLAMBEAU_NUM_THREADS, else OMP_NUM_THREADS (as in PyTorch),
+else the cores that this process may use.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import math
+import os
+import platform
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from flambeau.engine.runtime import native
+
+MAXIMUM = 256
+_SPIN, _SPIN_HOT = 20e-6, 200e-6  # seconds before a worker sleeps: between programs, and while one is running
+_NAP = 1e-3  # seconds between looks at the pool where the system offers workers no way to sleep
+_JOIN = 0.2  # seconds to wait for workers that were told to stop
+
+_lock = threading.Lock()
+_chosen = 0  # by set_num_threads
+_pool: Pool | None = None
+
+
+def get_num_threads() -> int:
+    """Threads that run a launch together, the caller included."""
+    return _chosen or default_threads()
+
+
+def set_num_threads(count: int) -> None:
+    """Let `count` threads run a launch together."""
+    global _chosen
+    if count != get_num_threads():
+        stop_workers()
+    _chosen = min(count, MAXIMUM)
+
+
+def pool() -> Pool | None:
+    """The running pool, started now if need be; None if there is one thread only."""
+    global _pool
+    if _pool is None and get_num_threads() > 1:
+        with _lock:
+            if _pool is None:
+                _pool = Pool(get_num_threads())
+    return _pool
+
+
+def stop_workers() -> None:
+    """End the worker threads; a program that needs them starts new ones."""
+    global _pool
+    with _lock:
+        old, _pool = _pool, None
+    if old is not None:
+        old.stop()
+
+
+class Pool:
+    """Worker threads and the block of memory where they meet their caller."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        size = native.STATE["next"] + native.LINE * threads
+        self._memory = np.zeros(size + native.LINE, np.uint8)
+        self.address = -(-self._memory.ctypes.data // native.LINE) * native.LINE
+        pause = _seconds_of_pause()
+        wait, wake = _system_calls()
+        self._set("threads", threads)
+        self._set("spin", int(_SPIN / pause))
+        self._set("spin_hot", int(_SPIN_HOT / pause))
+        self._set("wait", wait)
+        self._set("wake", wake)
+        self._workers = [
+            threading.Thread(target=self._work, args=(nr,), daemon=True, name=f"flambeau-{nr}")
+            for nr in range(1, threads)
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    def _set(self, field: str, value: int) -> None:
+        ctypes.c_int64.from_address(self.address + native.STATE[field]).value = value
+
+    def _work(self, nr: int) -> None:
+        life = _prototype(ctypes.c_int64, 2)(native.functions().worker)
+        while life(self.address, nr):
+            time.sleep(_NAP)
+
+    def stop(self) -> None:
+        """Send the workers home. A launch that is running ends first, with or without them."""
+        ctypes.c_int32.from_address(self.address + native.STATE["stop"]).value = 1
+        _prototype(None, 2)(native.functions().advance)(self.address, 2)
+        for worker in self._workers:
+            worker.join(_JOIN)
+
+
+def _prototype(result: type | None, count: int) -> type[ctypes._CFuncPtr]:
+    return ctypes.CFUNCTYPE(result, *[ctypes.c_int64] * count)
+
+
+@functools.cache
+def _seconds_of_pause() -> float:
+    """How long the processor's pause instruction takes."""
+    pause, times = _prototype(None, 1)(native.functions().pause), 500
+    best = math.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        pause(times)
+        best = min(best, (time.perf_counter() - start) / times)
+    return max(best, 1e-9)
+
+
+@functools.cache
+def _system_calls() -> tuple[int, int]:
+    """Addresses of the functions with which `native` lets threads sleep and wakes them; 0 where there are none."""
+    try:
+        if sys.platform == "linux" and platform.machine() in native.FUTEX:
+            names, library = ("syscall", "syscall"), ctypes.CDLL(None)
+        elif sys.platform == "darwin":
+            names, library = ("__ulock_wait", "__ulock_wake"), ctypes.CDLL(None)
+        elif sys.platform == "win32":
+            names, library = ("WaitOnAddress", "WakeByAddressAll"), ctypes.CDLL("api-ms-win-core-synch-l1-2-0.dll")
+        else:
+            return 0, 0
+        wait, wake = (ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names)
+        return wait, wake
+    except (OSError, AttributeError):
+        return 0, 0
+
+
+# -- how many ----------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def default_threads() -> int:
+    """The number of threads that the environment asks for or the machine offers this process."""
+    for name in ("FLAMBEAU_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(name, "").split(",")[0].strip()
+        if value.isdigit() and int(value) > 0:
+            return min(int(value), MAXIMUM)
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    return max(1, math.ceil(min(_cores(cpus), _quota(), MAXIMUM)))
+
+
+def _cores(cpus: set[int]) -> int:
+    """Cores among processors: two threads of one core share its arithmetic units."""
+    folder = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    try:
+        return len({Path(folder.format(cpu)).read_text() for cpu in cpus})
+    except OSError:
+        return len(cpus)
+
+
+def _quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Processors that a container's limit leaves: the least along the path of this process's control group."""
+    least = math.inf
+    try:
+        lines = proc.read_text().splitlines()
+    except OSError:
+        return least
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        version2 = controllers == ""
+        if not version2 and "cpu" not in controllers.split(","):
+            continue
+        base = root if version2 else root / "cpu"
+        inside = base / path.lstrip("/")
+        for folder in (inside, *inside.parents):
+            if folder == base.parent:
+                break
+            least = min(least, _limit(folder, version2))
+    return least
+
+
+def _limit(folder: Path, version2: bool) -> float:
+    """The processors that one control group grants."""
+    try:
+        if version2:
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+    except (OSError, ValueError):
+        return math.inf
+    return int(quota) / int(period) if quota not in ("max", "-1") else math.inf
+
+
+atexit.register(stop_workers)
+if hasattr(os, "register_at_fork"):
+    # A child has none of the threads: it starts with no pool, and with no lock that another thread held.
+    os.register_at_fork(before=stop_workers, after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
