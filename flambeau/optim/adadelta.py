@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau import ops
-from flambeau.optim.formula import FormulaOptimizer, check_lr, require, scalar
-from flambeau.optim.optimizer import ParamsT, _to_scalar
+from flambeau.optim.formula import FormulaOptimizer, check_lr, option, require, scalar
+from flambeau.optim.optimizer import ParamsT
 from flambeau.tensors import Tensor
 
 
-def adadelta_update(k: Any, p: Any, g: Any, state: dict, *, lr: Any, rho: Any, eps: Any) -> tuple[Any, dict]:
-    square = state["square_avg"] * rho + (1 - rho) * g * g
+def adadelta_update(
+    k: Any, p: Any, g: Any, state: dict, *, lr: Any, rho: Any, weight: Any, eps: Any
+) -> tuple[Any, dict]:
+    square = state["square_avg"] * rho + weight * g * g
     delta = k.sqrt(state["acc_delta"] + eps) / k.sqrt(square + eps) * g
-    moved = state["acc_delta"] * rho + (1 - rho) * delta * delta
+    moved = state["acc_delta"] * rho + weight * delta * delta
     return p - lr * delta, {"square_avg": square, "acc_delta": moved}
 
 
@@ -36,6 +38,7 @@ class Adadelta(FormulaOptimizer):
 
     update = staticmethod(adadelta_update)
     supports_xla = False
+    sampled = ({}, {"weight_decay": 0.1, "maximize": True})
 
     def __init__(
         self,
@@ -63,6 +66,6 @@ class Adadelta(FormulaOptimizer):
     def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         return {"step": scalar(0.0), "square_avg": ops.zeros_like(p), "acc_delta": ops.zeros_like(p)}
 
-    def numbers(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        state["step"] += 1
-        return {"lr": _to_scalar(group["lr"]), "rho": group["rho"], "eps": group["eps"]}
+    def numbers(self, count: Any, group: dict[str, Any]) -> dict[str, Any]:
+        rho = group["rho"]
+        return {"lr": option(group, "lr"), "rho": rho, "weight": 1 - rho, "eps": group["eps"]}

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 from flambeau import ops
 from flambeau.dtypes import finfo
 from flambeau.optim.formula import FormulaOptimizer, lerp, require, scalar
-from flambeau.optim.optimizer import ParamsT, _get_value, _to_scalar
+from flambeau.optim.optimizer import ParamsT, _get_value
 from flambeau.tensors import Tensor
 
 
 def adafactor_update(
     k: Any, p: Any, g: Any, state: dict, *,
-    rate: Any, shrink: Any, weight: Any, eps1: Any, eps2: Any, clip: Any,
+    rate: Any, shrink: Any, weight: Any, eps1: Any, tiny: Any, eps2: Any, clip: Any,
 ) -> tuple[Any, dict]:  # fmt: skip
     square = g * g
     if "variance" in state:
@@ -25,7 +25,7 @@ def adafactor_update(
         column = lerp(state["col_var"], k.mean(square, axis=-2, keepdims=True), weight)
         new = {"row_var": row, "col_var": column}
         variance = row * column / _at_least(k, k.mean(row, axis=-2, keepdims=True), eps1)
-    update = g / k.sqrt(_at_least(k, variance, eps1 * eps1))
+    update = g / k.sqrt(_at_least(k, variance, tiny))
     step = rate * _at_least(k, _root_mean_square(k, p), eps2) / _at_least(k, _root_mean_square(k, update) / clip, 1.0)
     return p * shrink - step * update, new
 
@@ -57,6 +57,8 @@ class Adafactor(FormulaOptimizer):
     """
 
     update = staticmethod(adafactor_update)
+    elementwise = False
+    sampled = ({}, {"weight_decay": 0.1})
     late_options: ClassVar[dict[str, Any]] = {"foreach": None}
     decays_itself = True
 
@@ -96,16 +98,20 @@ class Adafactor(FormulaOptimizer):
             "col_var": p.new_zeros(shape[:-2] + (1, shape[-1])),
         }
 
-    def numbers(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        state["step"] += 1
-        step, lr = _get_value(state["step"]), _get_value(_to_scalar(group["lr"]))
-        eps1, eps2 = group["eps"]
+    def advance(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         kept = state["variance"] if "variance" in state else state["row_var"]
+        return super().advance(state, group), finfo(kept.dtype).eps
+
+    def numbers(self, count: tuple[float, float], group: dict[str, Any]) -> dict[str, Any]:
+        (step, smallest), lr = count, _get_value(group["lr"])
+        eps1, eps2 = group["eps"]
+        eps1 = smallest if eps1 is None else eps1
         return {
             "rate": min(lr, 1 / step**0.5),
             "shrink": 1 - lr * group["weight_decay"],
             "weight": step ** group["beta2_decay"],
-            "eps1": finfo(kept.dtype).eps if eps1 is None else eps1,
+            "eps1": eps1,
+            "tiny": eps1 * eps1,
             "eps2": eps2,
             "clip": group["d"],
         }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from flambeau import ops
-from flambeau.optim.formula import FormulaOptimizer, check_fused, check_lr, require, scalar
-from flambeau.optim.optimizer import ParamsT, _get_value, _to_scalar
+from flambeau.optim.formula import FormulaOptimizer, check_fused, check_lr, option, require, scalar
+from flambeau.optim.optimizer import ParamsT
 from flambeau.tensors import Tensor
 
 
@@ -73,10 +73,8 @@ class Adagrad(FormulaOptimizer):
         start = complex(start, start) if p.dtype.is_complex else start
         return {"step": scalar(0.0), "sum": ops.full_like(p, start)}
 
-    def numbers(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        state["step"] += 1
-        step = _get_value(state["step"])
-        return {"lr": _to_scalar(group["lr"]) / (1 + (step - 1) * group["lr_decay"]), "eps": group["eps"]}
+    def numbers(self, step: float, group: dict[str, Any]) -> dict[str, Any]:
+        return {"lr": option(group, "lr") / (1 + (step - 1) * group["lr_decay"]), "eps": group["eps"]}
 
     def share_memory(self) -> None:
         """Put the sums where other processes can write them."""

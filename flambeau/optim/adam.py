@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from flambeau import ops
-from flambeau.optim.formula import FormulaOptimizer, check_betas, check_lr, lerp, require, scalar
-from flambeau.optim.optimizer import ParamsT, _get_value, _to_scalar
+from flambeau.optim.formula import FormulaOptimizer, check_betas, check_lr, lerp, option, require, scalar
+from flambeau.optim.optimizer import ParamsT, _to_scalar
 from flambeau.tensors import Tensor
 
 
 def adam_update(
     k: Any, p: Any, g: Any, state: dict, *,
-    step_size: Any, beta1: Any, beta2: Any, bias: Any, eps: Any, amsgrad: bool,
+    step_size: Any, weight1: Any, beta2: Any, weight2: Any, bias: Any, eps: Any, amsgrad: bool,
 ) -> tuple[Any, dict]:  # fmt: skip
-    mean = lerp(state["exp_avg"], g, 1 - beta1)
-    square = largest = state["exp_avg_sq"] * beta2 + (1 - beta2) * g * g
+    mean = lerp(state["exp_avg"], g, weight1)
+    square = largest = state["exp_avg_sq"] * beta2 + weight2 * g * g
     new = {"exp_avg": mean, "exp_avg_sq": square}
     if amsgrad:
         new["max_exp_avg_sq"] = largest = k.maximum(state["max_exp_avg_sq"], square)
@@ -43,6 +43,11 @@ class Adam(FormulaOptimizer):
     """
 
     update = staticmethod(adam_update)
+    fixed = ("amsgrad",)
+    sampled = (
+        {}, {"amsgrad": True, "weight_decay": 0.1},
+        {"decoupled_weight_decay": True, "weight_decay": 0.1, "maximize": True},
+    )  # fmt: skip
     late_options: ClassVar[dict[str, Any]] = {
         "amsgrad": False, "maximize": False, "foreach": None, "capturable": False, "differentiable": False,
         "decoupled_weight_decay": False, "fused": None,
@@ -84,15 +89,16 @@ class Adam(FormulaOptimizer):
         slots = ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if group["amsgrad"] else [])
         return {"step": scalar(0.0)} | {name: ops.zeros_like(p) for name in slots}
 
-    def numbers(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        state["step"] += 1
-        step = _get_value(state["step"])
+    def numbers(self, step: float, group: dict[str, Any]) -> dict[str, Any]:
         beta1, beta2 = group["betas"]
+        if isinstance(beta1, Tensor) and not group["differentiable"]:
+            beta1, beta2 = beta1.item(), beta2.item()
         return {
-            "step_size": _to_scalar(group["lr"]) / (1 - beta1**step),
+            "step_size": option(group, "lr") / (1 - beta1**step),
             "bias": (1 - beta2**step) ** 0.5,
-            "beta1": beta1,
+            "weight1": 1 - beta1,
             "beta2": beta2,
+            "weight2": 1 - beta2,
             "eps": group["eps"],
             "amsgrad": group["amsgrad"],
         }

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau import ops
-from flambeau.optim.formula import FormulaOptimizer, check_betas, check_lr, lerp, require, scalar
-from flambeau.optim.optimizer import ParamsT, _get_value, _to_scalar
+from flambeau.optim.formula import FormulaOptimizer, check_betas, check_lr, lerp, option, require, scalar
+from flambeau.optim.optimizer import ParamsT
 from flambeau.tensors import Tensor
 
 
 def adamax_update(
-    k: Any, p: Any, g: Any, state: dict, *, step_size: Any, beta1: Any, beta2: Any, eps: Any
+    k: Any, p: Any, g: Any, state: dict, *, step_size: Any, weight: Any, beta2: Any, eps: Any
 ) -> tuple[Any, dict]:
-    mean = lerp(state["exp_avg"], g, 1 - beta1)
+    mean = lerp(state["exp_avg"], g, weight)
     norm = k.maximum(state["exp_inf"] * beta2, k.abs(g) + eps)
     return p - step_size * mean / norm, {"exp_avg": mean, "exp_inf": norm}
 
@@ -63,13 +63,11 @@ class Adamax(FormulaOptimizer):
     def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         return {"step": scalar(0.0), "exp_avg": ops.zeros_like(p), "exp_inf": ops.zeros_like(p)}
 
-    def numbers(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        state["step"] += 1
+    def numbers(self, step: float, group: dict[str, Any]) -> dict[str, Any]:
         beta1, beta2 = group["betas"]
-        correction = 1 - beta1 ** _get_value(state["step"])
         return {
-            "step_size": _to_scalar(group["lr"]) / correction,
-            "beta1": beta1,
+            "step_size": option(group, "lr") / (1 - beta1**step),
+            "weight": 1 - beta1,
             "beta2": beta2,
             "eps": group["eps"],
         }

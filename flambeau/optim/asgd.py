@@ -12,7 +12,7 @@ from flambeau.tensors import Tensor
 
 def asgd_update(k: Any, p: Any, g: Any, state: dict, *, shrink: Any, eta: Any, mu: Any) -> tuple[Any, dict]:
     p = p * shrink - eta * g
-    average = p if mu == 1 else state["ax"] + (p - state["ax"]) * mu
+    average = p if mu is None else state["ax"] + (p - state["ax"]) * mu
     return p, {"ax": average}
 
 
@@ -61,11 +61,14 @@ class ASGD(FormulaOptimizer):
         lr = float(_to_scalar(group["lr"]))
         return {"step": scalar(0.0), "eta": scalar(lr), "mu": scalar(1.0), "ax": ops.zeros_like(p)}
 
-    def numbers(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    def advance(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         """The rate and weight that the last step left, while those of the next one are put in their place."""
-        state["step"] += 1
-        step, lr, lambd = _get_value(state["step"]), _get_value(_to_scalar(group["lr"])), group["lambd"]
-        eta, mu = _get_value(state["eta"]), _get_value(state["mu"])
-        state["eta"].fill_(lr / (1 + lambd * lr * step) ** group["alpha"])
-        state["mu"].fill_(1 / max(1, step - group["t0"]))
-        return {"shrink": 1 - lambd * eta, "eta": eta, "mu": mu}
+        step, lr, lambd = super().advance(state, group), _get_value(group["lr"]), group["lambd"]
+        left = self._cell(state["eta"]).item(), self._cell(state["mu"]).item()
+        self._put(state["eta"], lr / (1 + lambd * lr * step) ** group["alpha"])
+        self._put(state["mu"], 1 / max(1, step - group["t0"]))
+        return left
+
+    def numbers(self, count: tuple[float, float], group: dict[str, Any]) -> dict[str, Any]:
+        eta, mu = count
+        return {"shrink": 1 - group["lambd"] * eta, "eta": eta, "mu": None if mu == 1 else mu}

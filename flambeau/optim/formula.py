@@ -5,26 +5,30 @@ Such an optimizer is three things: the state it keeps for a parameter, the numbe
 
     update(k, p, g, state, **numbers) -> (new p, new state)
 
-written with operators and the functions of a namespace `k` (`sqrt`, `abs`, `sign`, `maximum`, `where`). With
-`k = numpy` on raw arrays it is the reference; with `k = ops` on Tensors it is the differentiable step; a compiler
-can trace it into one kernel, in which the numbers are inputs.
+written with operators and the functions of a namespace `k` (`sqrt`, `abs`, `sign`, `maximum`, `where`). It is made into
+one op (`records.py`): with `k = numpy` on arrays it is the reference, with scalars of a kernel its lowering; with
+`k = ops` on Tensors it is the differentiable step. Numbers are inputs of the op, known only when it runs: the formula
+combines them with tensors, not with each other, and branches on none (None stands for a number that is not there).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
 from flambeau import ops
 from flambeau.autograd.mode import enable_grad
-from flambeau.dtypes import bfloat16, float16, float32, float64, get_default_dtype
+from flambeau.dtypes import float32, float64, get_default_dtype
+from flambeau.ops.apply import apply
+from flambeau.ops.op import Op
+from flambeau.ops.samples import Call, call
 from flambeau.optim.optimizer import Optimizer, ParamsT, _get_value, _to_scalar, _use_grad_for_differentiable
-from flambeau.tensors import Tensor, write_array
+from flambeau.optim.records import DECOUPLED, L2, Recipe, params_of, update_op
+from flambeau.tensors import Tensor, from_array, write_array
 
 _ACCELERATORS = ["cuda", "xpu", "hpu", "privateuseone"]
-_COMPUTE = {float16: np.float32, bfloat16: np.float32}  # narrow floats round once, at the end
 
 
 def require(condition: Any, message: str) -> None:
@@ -44,12 +48,23 @@ def check_betas(betas: tuple[Any, Any]) -> None:
 
 
 def scalar(value: float) -> Tensor:
-    """A number of the state (a step count, a running product) as PyTorch keeps it: a 0-d tensor."""
-    wide = get_default_dtype() is float64
-    return ops.tensor(float(value), dtype=float64 if wide else float32)
+    """A number of the state (a step count, a running product) as PyTorch keeps it: a 0-d tensor.
+
+    Its memory is open to the optimizer, which counts in it without recording an op.
+    """
+    d = float64 if get_default_dtype() is float64 else float32
+    return from_array(np.array(value, d.np), external=True)
 
 
-def lerp(a: Any, b: Any, weight: float) -> Any:
+def option(group: dict[str, Any], name: str) -> Any:
+    """An option as `numbers` takes it: of a tensor its number, or the tensor itself in a differentiable step."""
+    value = group[name]
+    if not isinstance(value, Tensor):
+        return value
+    return _to_scalar(value) if group.get("differentiable") else value.item()
+
+
+def lerp(a: Any, b: Any, weight: Any) -> Any:
     """The point at `weight` of the way from `a` to `b`: a running mean's step."""
     return a + weight * (b - a)
 
@@ -58,15 +73,26 @@ class FormulaOptimizer(Optimizer):
     """An optimizer whose `step` applies one formula to every parameter that has a gradient."""
 
     update: ClassVar[Callable]  # the formula
-    counters: ClassVar[tuple[str, ...]] = ("step",)  # state held as 0-d tensors, counted by `numbers`
+    update_op: ClassVar[Op]  # its record
+    elementwise: ClassVar[bool] = True  # each element of the results depends on one of each operand
+    counters: ClassVar[tuple[str, ...]] = ("step",)  # state held as 0-d tensors, which `advance` counts
+    fixed: ClassVar[tuple[str, ...]] = ()  # those of `numbers` that the formula branches on: no inputs of the op
+    sampled: ClassVar[tuple[dict[str, Any], ...]] = ({},)  # options to test the op with
     # Options that checkpoints older than they are lack, with the value that means what was done then.
     late_options: ClassVar[dict[str, Any]] = {
         "foreach": None, "maximize": False, "differentiable": False, "capturable": False,
     }  # fmt: skip
     supports_xla: ClassVar[bool] = True
     decays_itself: ClassVar[bool] = False  # the formula does the weight decay
+    _memory: dict[int, tuple[Tensor, Any, np.ndarray]]  # of the counters, by the tensor's id
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "update" in cls.__dict__:
+            cls.update_op = update_op(cls.update, cls.elementwise, cls._samples)
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
+        self._memory = {}
         super().__init__(params, defaults)
         if defaults.get("fused"):
             if defaults["differentiable"]:
@@ -76,6 +102,7 @@ class FormulaOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._memory = {}
         for group in self.param_groups:
             for name, value in self.late_options.items():
                 group.setdefault(name, value)
@@ -89,9 +116,44 @@ class FormulaOptimizer(Optimizer):
         """The state of a parameter before its first step."""
         raise NotImplementedError
 
-    def numbers(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        """Count the step in `state` and return the formula's numbers for it."""
+    def advance(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
+        """Count the step in `state`; what `numbers` needs to know of the state, to be compared with `==`."""
+        return self._plus(state["step"], 1.0)
+
+    def numbers(self, count: Any, group: dict[str, Any]) -> dict[str, Any]:
+        """The formula's numbers for a step."""
         raise NotImplementedError
+
+    # -- counters ----------------------------------------------------------------------------------------------
+
+    def _cell(self, counter: Tensor) -> np.ndarray:
+        """The memory of a counter, which is read and written here and now, by no op."""
+        storage = counter._storage
+        found = self._memory.get(id(counter))
+        if found is not None and found[1] is storage.value:
+            return found[2]
+        array = counter._array()
+        if not array.flags.writeable:
+            counter.data = counter.clone()
+            array, storage = counter._array(), counter._storage
+        storage.external = True
+        self._memory[id(counter)] = counter, storage.value, array
+        return array
+
+    def _put(self, counter: Tensor, value: float) -> float:
+        """Set a counter; the value that it holds then."""
+        cell = self._cell(counter)
+        cell[()] = value
+        counter._version_counter.count += 1
+        return cell.item()
+
+    def _plus(self, counter: Tensor, more: float) -> float:
+        cell = self._cell(counter)
+        cell[()] = value = cell.item() + more
+        counter._version_counter.count += 1
+        return value
+
+    # -- stepping ----------------------------------------------------------------------------------------------
 
     @_use_grad_for_differentiable
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -106,64 +168,86 @@ class FormulaOptimizer(Optimizer):
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._step_param(p, group)
+            if group.get("differentiable"):
+                self._step_tensors(group)
+            else:
+                self._step_group(group)
         return loss
 
-    def _step_param(self, p: Tensor, group: dict[str, Any]) -> None:
-        state = self.state.get(p)
-        if not state:
-            if group.get("fused"):
-                check_fused(p)
-            state = self.new_state(p, group)
-            if state:
-                self.state[p] = state
+    def _step_group(self, group: dict[str, Any]) -> None:
+        op, states = self.update_op, self.state
+        last: Any = ...  # parameters that have taken equally many steps share their numbers
+        keys: tuple[str, ...] = ()
+        names: tuple[str, ...] = ()
+        for p in group["params"]:
+            g = p._grad
+            if g is None:
+                continue
+            state = states.get(p) or self._begin(p, group)
+            count = self.advance(state, group)
+            if count != last or tuple(state) != keys:
+                last, keys = count, tuple(state)
+                names, values, params = self._prepared(keys, count, group)
+            tensors = [state[name] for name in names]
+            results = apply(op, (p, g, *tensors, *values), params)
+            overwrite(p, results[0])
+            for name, old, new in zip(names, tensors, results[1:]):
+                if old is None:
+                    state[name] = new
+                else:
+                    overwrite(old, new)
+
+    def _begin(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        if group.get("fused"):
+            check_fused(p)
+        state = self.new_state(p, group)
+        if state:
+            self.state[p] = state
+        return state
+
+    def _prepared(self, keys: tuple[str, ...], count: Any, group: dict[str, Any]) -> tuple[Any, list, dict[str, Any]]:
+        """Names of the state's tensors, the numbers as inputs of the op, and its parameters."""
         if group.get("capturable"):
             self._refuse_capture()
-        numbers = self.numbers(state, group)
-        arrays = {name: t for name, t in state.items() if name not in self.counters}
-        if group.get("differentiable"):
-            self._step_tensors(p, arrays, state, group, numbers)
-        else:
-            self._step_arrays(p, arrays, state, group, {k: _number(v) for k, v in numbers.items()})
+        numbers = self.numbers(count, group)
+        fixed = tuple([(name, numbers.pop(name)) for name in self.fixed])
+        values = [None if x is None else float(x) for x in numbers.values()]
+        tensors = tuple([name for name in keys if name not in self.counters])
+        decay = None if self.decays_itself else _get_value(group.get("weight_decay"))
+        kind = None
+        if decay:
+            kind = DECOUPLED if group.get("decoupled_weight_decay") else L2
+            values.append(float(1 - _get_value(group["lr"]) * decay if kind is DECOUPLED else decay))
+        return tensors, values, params_of(Recipe(tensors, tuple(numbers), fixed, kind, bool(group.get("maximize"))))
 
-    def _step_arrays(
-        self, p: Tensor, tensors: dict[str, Any], state: dict[str, Any], group: dict[str, Any], numbers: dict[str, Any]
-    ) -> None:
-        kept = {name: None if t is None else _operand(t) for name, t in tensors.items()}
-        old, g = self._regularized(_operand(p), _operand(p.grad), group, _number)
-        with np.errstate(all="ignore"):
-            new, kept = type(self).update(np, old, g, kept, **numbers)
-        for name, array in kept.items():
-            if state.get(name) is None:
-                state[name] = ops.empty_like(p)
-            _write(state[name], array)
-        _write(p, new)
-
-    def _step_tensors(
-        self, p: Tensor, tensors: dict[str, Any], state: dict[str, Any], group: dict[str, Any], numbers: dict[str, Any]
-    ) -> None:
+    def _step_tensors(self, group: dict[str, Any]) -> None:
         """The same formula on tensors, recorded by autograd: hyper-parameters may be tensors that require grad."""
-        kept = {name: None if t is None else t.clone() for name, t in tensors.items()}
-        old, g = self._regularized(p.clone(), p.grad, group, _to_scalar)
-        new, kept = type(self).update(ops, old, g, kept, **numbers)
-        for name, tensor in kept.items():
-            if state.get(name) is None:
-                state[name] = tensor
-            else:
-                state[name].copy_(tensor)
-        p.copy_(new)
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            state = self.state.get(p) or self._begin(p, group)
+            if group.get("capturable"):
+                self._refuse_capture()
+            numbers = self.numbers(self.advance(state, group), group)
+            kept = {name: None if t is None else t.clone() for name, t in state.items() if name not in self.counters}
+            old, g = self._regularized(p.clone(), p.grad, group)
+            new, kept = type(self).update(ops, old, g, kept, **numbers)
+            for name, tensor in kept.items():
+                if state.get(name) is None:
+                    state[name] = tensor
+                else:
+                    state[name].copy_(tensor)
+            p.copy_(new)
 
-    def _regularized(self, p: Any, g: Any, group: dict[str, Any], value: Callable) -> tuple[Any, Any]:
+    def _regularized(self, p: Any, g: Any, group: dict[str, Any]) -> tuple[Any, Any]:
         """Parameter and gradient after `maximize` and `weight_decay`, the same for every optimizer."""
         if group.get("maximize"):
             g = -g
-        decay = value(group.get("weight_decay", 0))
+        decay = _to_scalar(group.get("weight_decay", 0))
         if self.decays_itself or (not isinstance(decay, Tensor) and decay == 0):
             return p, g
         if group.get("decoupled_weight_decay"):
-            return p * (1 - value(group["lr"]) * decay), g
+            return p * (1 - _to_scalar(group["lr"]) * decay), g
         return p, g + decay * p
 
     def _refuse_capture(self) -> None:
@@ -172,6 +256,28 @@ class FormulaOptimizer(Optimizer):
         what = ", ".join(["params", *extra]) + (", and state_steps" if len(extra) > 1 else " and state_steps")
         raise AssertionError(f"If capturable=True, {what} must be on supported devices: {devices}.")
 
+    @classmethod
+    def _samples(cls, t: Callable[..., Tensor]) -> Iterator[Call]:
+        """Calls of the op as steps of the optimizer would make them, once with each of the `sampled` options."""
+        for options in cls.sampled:
+            p = t(3, 4)
+            p.grad = t(3, 4)
+            optimizer = cls([p], **options)  # type: ignore[arg-type]
+            group = optimizer.param_groups[0]
+            state = optimizer.state.get(p) or optimizer.new_state(p, group)
+            count = optimizer.advance(state, group)
+            names, values, params = optimizer._prepared(tuple(state), count, group)
+            shapes = [p._shape if state[name] is None else state[name]._shape for name in names]
+            tensors = [t(*shape, low=0.9, high=0.94) for shape in shapes]
+            yield call(p.detach(), p.grad, *tensors, *values, **params)
+            if None in state.values():
+                yield call(p.detach(), p.grad, *[None] * len(names), *values, **params)
+
+
+def overwrite(target: Tensor, result: Tensor) -> None:
+    """Put the elements of a result, which nobody else holds, in the place of a tensor's; counts as a write."""
+    write_array(target, result._array())
+
 
 def check_fused(p: Tensor) -> None:
     if not p.dtype.is_floating_point:
@@ -179,23 +285,3 @@ def check_fused(p: Tensor) -> None:
             "`fused=True` requires all the params to be floating point Tensors of supported devices: "
             f"['mps', 'cuda', 'xpu', 'hpu', 'cpu', 'mtia', 'privateuseone'] but {p.dtype} and {p.device.type}"
         )
-
-
-def _number(x: Any) -> Any:
-    return _get_value(_to_scalar(x))
-
-
-def _operand(t: Any) -> np.ndarray:
-    """A tensor's memory in the dtype the formula computes in; complex numbers as pairs of reals."""
-    array = t._array()
-    if t.dtype.is_complex:
-        real = array.real.dtype
-        return np.ascontiguousarray(array).reshape(array.shape + (1,)).view(real)
-    compute = _COMPUTE.get(t.dtype)
-    return array if compute is None else array.astype(compute)
-
-
-def _write(t: Tensor, array: Any) -> None:
-    if t.dtype.is_complex:
-        array = np.ascontiguousarray(array).view(t.dtype.np).reshape(t._shape)
-    write_array(t, array)

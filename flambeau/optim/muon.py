@@ -7,16 +7,17 @@ import math
 from typing import Any, ClassVar
 
 from flambeau import ops
-from flambeau.optim.formula import FormulaOptimizer, lerp, require
-from flambeau.optim.optimizer import ParamsT, _to_scalar
+from flambeau.optim.formula import FormulaOptimizer, lerp, option, require
+from flambeau.optim.optimizer import ParamsT
 from flambeau.tensors import Tensor
 
 
 def muon_update(
     k: Any, p: Any, g: Any, state: dict, *,
-    step_size: Any, shrink: Any, momentum: Any, nesterov: bool, coefficients: Any, iterations: int, eps: Any,
+    step_size: Any, shrink: Any, weight: Any, momentum: Any, nesterov: bool, coefficients: Any, iterations: int,
+    eps: Any,
 ) -> tuple[Any, dict]:  # fmt: skip
-    buffer = lerp(state["momentum_buffer"], g, 1 - momentum)
+    buffer = lerp(state["momentum_buffer"], g, weight)
     direction = orthogonalized(k, lerp(g, buffer, momentum) if nesterov else buffer, coefficients, iterations, eps)
     return p * shrink - step_size * direction, {"momentum_buffer": buffer}
 
@@ -58,6 +59,8 @@ class Muon(FormulaOptimizer):
     """
 
     update = staticmethod(muon_update)
+    elementwise = False
+    fixed = ("nesterov", "coefficients", "iterations")
     counters = ()
     late_options: ClassVar[dict[str, Any]] = {}
     decays_itself = True
@@ -99,14 +102,17 @@ class Muon(FormulaOptimizer):
         require(len(group["ns_coefficients"]) == 3, "Coefficients must be a tuple of exactly 3 values")
         return {"momentum_buffer": ops.zeros_like(p)}
 
-    def numbers(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        lr = _to_scalar(group["lr"])
-        rows, columns = state["momentum_buffer"].shape
+    def advance(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
+        return state["momentum_buffer"]._shape
+
+    def numbers(self, count: tuple[int, int], group: dict[str, Any]) -> dict[str, Any]:
+        (rows, columns), lr = count, option(group, "lr")
         match = group["adjust_lr_fn"] == "match_rms_adamw"
         ratio = 0.2 * math.sqrt(max(rows, columns)) if match else math.sqrt(max(1, rows / columns))
         return {
             "step_size": lr * ratio,
             "shrink": 1 - lr * group["weight_decay"],
+            "weight": 1 - group["momentum"],
             "momentum": group["momentum"],
             "nesterov": group["nesterov"],
             "coefficients": group["ns_coefficients"],

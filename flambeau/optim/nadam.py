@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from flambeau import ops
-from flambeau.optim.formula import FormulaOptimizer, check_betas, check_lr, lerp, require, scalar
-from flambeau.optim.optimizer import ParamsT, _get_value, _to_scalar
+from flambeau.optim.formula import FormulaOptimizer, check_betas, check_lr, lerp, option, require, scalar
+from flambeau.optim.optimizer import ParamsT
 from flambeau.tensors import Tensor
 
 
 def nadam_update(
     k: Any, p: Any, g: Any, state: dict, *,
-    grad_step: Any, mean_step: Any, beta1: Any, beta2: Any, bias: Any, eps: Any,
+    grad_step: Any, mean_step: Any, weight1: Any, beta2: Any, weight2: Any, bias: Any, eps: Any,
 ) -> tuple[Any, dict]:  # fmt: skip
-    mean = lerp(state["exp_avg"], g, 1 - beta1)
-    square = state["exp_avg_sq"] * beta2 + (1 - beta2) * g * g
+    mean = lerp(state["exp_avg"], g, weight1)
+    square = state["exp_avg_sq"] * beta2 + weight2 * g * g
     scale = k.sqrt(square / bias) + eps
     return p - grad_step * g / scale - mean_step * mean / scale, {"exp_avg": mean, "exp_avg_sq": square}
 
@@ -76,18 +76,23 @@ class NAdam(FormulaOptimizer):
             "exp_avg_sq": ops.zeros_like(p),
         }
 
-    def numbers(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        state["step"] += 1
-        step, decay = _get_value(state["step"]), group["momentum_decay"]
-        lr, (beta1, beta2) = _to_scalar(group["lr"]), group["betas"]
-        mu, mu_next = (beta1 * (1.0 - 0.5 * 0.96 ** (t * decay)) for t in (step, step + 1))
-        state["mu_product"] *= mu
-        product = _get_value(state["mu_product"])
+    def advance(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
+        step, product = super().advance(state, group), self._cell(state["mu_product"]).item()
+        return step, self._put(state["mu_product"], product * self._momentum(step, group))
+
+    @staticmethod
+    def _momentum(step: float, group: dict[str, Any]) -> float:
+        return group["betas"][0] * (1.0 - 0.5 * 0.96 ** (step * group["momentum_decay"]))
+
+    def numbers(self, count: tuple[float, float], group: dict[str, Any]) -> dict[str, Any]:
+        (step, product), lr, (beta1, beta2) = count, option(group, "lr"), group["betas"]
+        mu, mu_next = self._momentum(step, group), self._momentum(step + 1, group)
         return {
             "grad_step": lr * (1.0 - mu) / (1.0 - product),
             "mean_step": lr * mu_next / (1.0 - product * mu_next),
-            "beta1": beta1,
+            "weight1": 1 - beta1,
             "beta2": beta2,
+            "weight2": 1 - beta2,
             "bias": 1 - beta2**step,
             "eps": group["eps"],
         }

@@ -13,7 +13,7 @@ from copy import deepcopy
 from itertools import chain
 from typing import Any, TypeAlias
 
-from flambeau.autograd.mode import is_grad_enabled, set_grad_enabled
+from flambeau.autograd.mode import state
 from flambeau.autograd.node import RemovableHandle
 from flambeau.dtypes import float32
 from flambeau.tensors import Tensor
@@ -67,12 +67,11 @@ def _use_grad_for_differentiable(step: Callable) -> Callable:
 
     @functools.wraps(step)
     def wrapped(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        before = is_grad_enabled()
-        set_grad_enabled(self.defaults.get("differentiable", False))
+        before, state.grad = state.grad, bool(self.defaults.get("differentiable"))
         try:
             return step(self, *args, **kwargs)
         finally:
-            set_grad_enabled(before)
+            state.grad = before
 
     return wrapped
 
@@ -81,6 +80,9 @@ def _with_hooks(step: Callable) -> Callable:
     @functools.wraps(step)
     def hooked_step(*args: Any, **kwargs: Any) -> Any:
         self = args[0]
+        hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
+        if not (hooks or _global_pre_hooks or _global_post_hooks):
+            return step(*args, **kwargs)
         for before in chain(_global_pre_hooks.values(), self._optimizer_step_pre_hooks.values()):
             result = before(self, args, kwargs)
             if result is None:
@@ -195,12 +197,14 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or with `set_to_none=False` fill them with zeros."""
+        if set_to_none:
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p._grad = None
+            return
         for p in self._all_params():
             grad = p.grad
             if grad is None:
-                continue
-            if set_to_none:
-                p.grad = None
                 continue
             if grad.grad_fn is not None:
                 grad.detach_()

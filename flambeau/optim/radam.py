@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from flambeau import ops
-from flambeau.optim.formula import FormulaOptimizer, check_betas, check_lr, lerp, require, scalar
-from flambeau.optim.optimizer import ParamsT, _get_value, _to_scalar
+from flambeau.optim.formula import FormulaOptimizer, check_betas, check_lr, lerp, option, require, scalar
+from flambeau.optim.optimizer import ParamsT
 from flambeau.tensors import Tensor
 
 
 def radam_update(
     k: Any, p: Any, g: Any, state: dict, *,
-    lr: Any, beta1: Any, beta2: Any, bias1: Any, bias2: Any, rectification: Any, eps: Any,
+    lr: Any, weight1: Any, beta2: Any, weight2: Any, bias1: Any, bias2: Any, rectification: Any, eps: Any,
 ) -> tuple[Any, dict]:  # fmt: skip
-    mean = lerp(state["exp_avg"], g, 1 - beta1)
-    square = state["exp_avg_sq"] * beta2 + (1 - beta2) * g * g
+    mean = lerp(state["exp_avg"], g, weight1)
+    square = state["exp_avg_sq"] * beta2 + weight2 * g * g
     step = mean / bias1 * lr
     if rectification is not None:
         step = step * (bias2 / (k.sqrt(square) + eps)) * rectification
@@ -69,9 +69,8 @@ class RAdam(FormulaOptimizer):
     def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         return {"step": scalar(0.0), "exp_avg": ops.zeros_like(p), "exp_avg_sq": ops.zeros_like(p)}
 
-    def numbers(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        state["step"] += 1
-        step, (beta1, beta2) = _get_value(state["step"]), group["betas"]
+    def numbers(self, step: float, group: dict[str, Any]) -> dict[str, Any]:
+        beta1, beta2 = group["betas"]
         bias2 = 1 - beta2**step
         longest = 2 / (1 - beta2) - 1
         length = longest - 2 * step * beta2**step / bias2  # of the simple moving average that equals the running one
@@ -80,9 +79,10 @@ class RAdam(FormulaOptimizer):
             ratio = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
             rectification = ratio**0.5
         return {
-            "lr": _to_scalar(group["lr"]),
-            "beta1": beta1,
+            "lr": option(group, "lr"),
+            "weight1": 1 - beta1,
             "beta2": beta2,
+            "weight2": 1 - beta2,
             "bias1": 1 - beta1**step,
             "bias2": bias2**0.5,
             "rectification": rectification,

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from flambeau import ops
-from flambeau.optim.formula import FormulaOptimizer, check_lr, lerp, require, scalar
-from flambeau.optim.optimizer import ParamsT, _to_scalar
+from flambeau.optim.formula import FormulaOptimizer, check_lr, lerp, option, require, scalar
+from flambeau.optim.optimizer import ParamsT
 from flambeau.tensors import Tensor
 
 
 def rmsprop_update(
     k: Any, p: Any, g: Any, state: dict, *,
-    lr: Any, alpha: Any, eps: Any, momentum: Any, centered: bool,
+    lr: Any, alpha: Any, weight: Any, eps: Any, momentum: Any, centered: bool,
 ) -> tuple[Any, dict]:  # fmt: skip
-    square = variance = state["square_avg"] * alpha + (1 - alpha) * g * g
+    square = variance = state["square_avg"] * alpha + weight * g * g
     new = {"square_avg": square}
     if centered:
-        new["grad_avg"] = mean = lerp(state["grad_avg"], g, 1 - alpha)
+        new["grad_avg"] = mean = lerp(state["grad_avg"], g, weight)
         variance = square - mean * mean
     scale = k.sqrt(variance) + eps
-    if momentum > 0:
+    if momentum is not None:
         new["momentum_buffer"] = buffer = state["momentum_buffer"] * momentum + g / scale
         return p - lr * buffer, new
     return p - lr * g / scale, new
@@ -44,6 +44,8 @@ class RMSprop(FormulaOptimizer):
     """
 
     update = staticmethod(rmsprop_update)
+    fixed = ("centered",)
+    sampled = ({}, {"centered": True, "momentum": 0.9, "weight_decay": 0.1})
     late_options: ClassVar[dict[str, Any]] = {"momentum": 0, "centered": False} | FormulaOptimizer.late_options
 
     def __init__(
@@ -79,7 +81,13 @@ class RMSprop(FormulaOptimizer):
             state["grad_avg"] = ops.zeros_like(p)
         return state
 
-    def numbers(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        state["step"] += 1
-        names = ("alpha", "eps", "momentum", "centered")
-        return {"lr": _to_scalar(group["lr"])} | {name: group[name] for name in names}
+    def numbers(self, count: Any, group: dict[str, Any]) -> dict[str, Any]:
+        alpha, momentum = group["alpha"], group["momentum"]
+        return {
+            "lr": option(group, "lr"),
+            "alpha": alpha,
+            "weight": 1 - alpha,
+            "eps": group["eps"],
+            "momentum": momentum if momentum > 0 else None,
+            "centered": group["centered"],
+        }

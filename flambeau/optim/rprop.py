@@ -14,8 +14,8 @@ def rprop_update(
     k: Any, p: Any, g: Any, state: dict, *, shrink: Any, grow: Any, smallest: Any, largest: Any
 ) -> tuple[Any, dict]:
     agreement = g * state["prev"]
-    factor = k.where(agreement > 0, grow, k.where(agreement < 0, shrink, k.ones_like(g)))
-    size = state["step_size"] * factor
+    size = state["step_size"]
+    size = k.where(agreement > 0, size * grow, k.where(agreement < 0, size * shrink, size))
     size = k.where(size < smallest, smallest, k.where(size > largest, largest, size))
     g = k.where(agreement < 0, 0.0, g)  # after a change of sign, stay for one step
     return p - k.sign(g) * size, {"prev": g, "step_size": size}
@@ -65,7 +65,6 @@ class Rprop(FormulaOptimizer):
         start = complex(lr, lr) if p.dtype.is_complex else lr
         return {"step": scalar(0.0), "prev": ops.zeros_like(p), "step_size": ops.full_like(p.grad, start)}
 
-    def numbers(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        state["step"] += 1
+    def numbers(self, count: Any, group: dict[str, Any]) -> dict[str, Any]:
         (shrink, grow), (smallest, largest) = group["etas"], group["step_sizes"]
         return {"shrink": shrink, "grow": grow, "smallest": smallest, "largest": largest}

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from flambeau.optim.formula import FormulaOptimizer, check_lr, require
-from flambeau.optim.optimizer import ParamsT, _to_scalar
+from flambeau.optim.formula import FormulaOptimizer, check_lr, option, require
+from flambeau.optim.optimizer import ParamsT
 from flambeau.tensors import Tensor
 
 
 def sgd_update(
-    k: Any, p: Any, g: Any, state: dict, *, lr: Any, momentum: Any, dampening: Any, nesterov: bool
+    k: Any, p: Any, g: Any, state: dict, *, lr: Any, momentum: Any, weight: Any, nesterov: bool
 ) -> tuple[Any, dict]:
-    if momentum == 0:
+    if momentum is None:
         return p - lr * g, {}
     buffer = state["momentum_buffer"]
-    buffer = g if buffer is None else momentum * buffer + (1 - dampening) * g
+    buffer = g if buffer is None else momentum * buffer + weight * g
     step = g + momentum * buffer if nesterov else buffer
     return p - lr * step, {"momentum_buffer": buffer}
 
@@ -39,6 +39,8 @@ class SGD(FormulaOptimizer):
 
     update = staticmethod(sgd_update)
     counters = ()
+    fixed = ("nesterov",)
+    sampled = ({}, {"momentum": 0.9, "weight_decay": 0.1}, {"momentum": 0.9, "nesterov": True, "maximize": True})
     late_options: ClassVar[dict[str, Any]] = {
         "nesterov": False, "maximize": False, "foreach": None, "differentiable": False, "fused": False,
     }  # fmt: skip
@@ -73,8 +75,14 @@ class SGD(FormulaOptimizer):
     def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         return {"momentum_buffer": None} if group["momentum"] != 0 else {}
 
-    def numbers(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    def advance(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         if group["momentum"] != 0:
             state.setdefault("momentum_buffer", None)  # in checkpoints made before momentum was turned on
-        names = ("momentum", "dampening", "nesterov")
-        return {"lr": _to_scalar(group["lr"])} | {name: group[name] for name in names}
+
+    def numbers(self, count: Any, group: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "lr": option(group, "lr"),
+            "momentum": group["momentum"] or None,
+            "weight": 1 - group["dampening"],
+            "nesterov": group["nesterov"],
+        }

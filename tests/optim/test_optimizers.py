@@ -280,7 +280,7 @@ def test_every_formula_is_pure() -> None:
         p = group["params"][0]
         p.grad = torch.ones(3)
         state = optimizer.new_state(p, group)
-        numbers = optimizer.numbers(state, group)
+        numbers = optimizer.numbers(optimizer.advance(state, group), group)
         arrays = {k: rng.random(3) for k in state if k not in optimizer.counters}
         before = copy.deepcopy(arrays)
         type(optimizer).update(np, rng.random(3), rng.random(3), arrays, **numbers)
