@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from flambeau import dtypes
 from flambeau.devices import CPU, device, require_cpu
 from flambeau.engine.blas import set_blas_threads
+from flambeau.engine.runtime import threads
 from flambeau.methods.convert import dtype_of
 
 
 class _Settings:
-    threads: int = 0
     deterministic: bool = False
     deterministic_warn_only: bool = False
     matmul_precision: str = "highest"
@@ -23,19 +22,17 @@ _settings = _Settings()
 
 
 def get_num_threads() -> int:
-    """Threads that matrix products may use."""
-    if _settings.threads:
-        return _settings.threads
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Threads that one op may use."""
+    return threads.get_num_threads()
 
 
 def set_num_threads(num: int) -> None:
-    """Set the number of threads that matrix products may use; the other references run on one."""
+    """Set the number of threads that one op may use."""
     if not isinstance(num, int) or isinstance(num, bool):
         raise TypeError(f"set_num_threads expects an int, but got {type(num).__name__}")
     if num <= 0:
         raise RuntimeError("Expected positive number of threads")
-    _settings.threads = num
+    threads.set_num_threads(num)
     set_blas_threads(num)
 
 

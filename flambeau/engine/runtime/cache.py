@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 import sys
-import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -75,13 +75,13 @@ class ObjectCache:
             return
         try:
             self._make_folder()
-            handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".part")
+            temporary = self.folder / f"{name}.{os.getpid()}.{threading.get_ident()}.part"
             try:
-                with os.fdopen(handle, "wb") as file:
+                with open(temporary, "xb", opener=_for_owner) as file:
                     file.write(_MAGIC + hashlib.sha256(code).digest() + code)
                 os.replace(temporary, self.folder / name)
-            except BaseException:
-                os.unlink(temporary)
+            except OSError:
+                temporary.unlink(missing_ok=True)
                 raise
         except OSError as error:
             self._give_up("write", error)
@@ -137,6 +137,10 @@ class ObjectCache:
     def _give_up(self, what: str, error: OSError) -> None:
         warn_once(f"cannot {what} the kernel cache {self.folder}: {error}; kernels are compiled in every process")
         self.folder = None
+
+
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @functools.cache

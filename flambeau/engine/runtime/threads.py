@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,7 @@ class Pool:
             worker.join(_JOIN)
 
 
-def _prototype(result: type | None, count: int) -> type[ctypes._CFuncPtr]:
+def _prototype(result: Any, count: int) -> Any:
     return ctypes.CFUNCTYPE(result, *[ctypes.c_int64] * count)
 
 
@@ -193,7 +194,12 @@ def _limit(folder: Path, version2: bool) -> float:
     return int(quota) / int(period) if quota not in ("max", "-1") else math.inf
 
 
+def _begin_child() -> None:
+    """A forked child has none of the threads: no pool, and no lock that another thread held."""
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
 atexit.register(stop_workers)
 if hasattr(os, "register_at_fork"):
-    # A child has none of the threads: it starts with no pool, and with no lock that another thread held.
-    os.register_at_fork(before=stop_workers, after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
+    os.register_at_fork(before=stop_workers, after_in_child=_begin_child)

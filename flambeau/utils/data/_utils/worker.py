@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from flambeau.engine.blas import set_blas_threads
 from flambeau.random import Generator, manual_seed, set_thread_generator
 from flambeau.settings import set_num_threads
 from flambeau.utils.data._utils import transfer
@@ -247,7 +246,6 @@ def process_main(job: WorkerJob, channel: connection.Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     set_num_threads(1)
-    set_blas_threads(1)
     random.seed(job.seed)
     manual_seed(job.seed)
     np.random.seed(_numpy_seed(job.base_seed, job.worker_id))
