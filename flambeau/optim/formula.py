@@ -22,6 +22,7 @@ from flambeau import ops
 from flambeau.autograd.mode import enable_grad
 from flambeau.dtypes import float32, float64, get_default_dtype
 from flambeau.ops.apply import apply
+from flambeau.ops.counters import memory_of
 from flambeau.ops.op import Op
 from flambeau.ops.samples import Call, call
 from flambeau.optim.optimizer import Optimizer, ParamsT, _get_value, _to_scalar, _use_grad_for_differentiable
@@ -127,17 +128,12 @@ class FormulaOptimizer(Optimizer):
     # -- counters ----------------------------------------------------------------------------------------------
 
     def _cell(self, counter: Tensor) -> np.ndarray:
-        """The memory of a counter, which is read and written here and now, by no op."""
-        storage = counter._storage
+        """The memory of a counter, looked up once."""
         found = self._memory.get(id(counter))
-        if found is not None and found[1] is storage.value:
+        if found is not None and found[1] is counter._storage.value:
             return found[2]
-        array = counter._array()
-        if not array.flags.writeable:
-            counter.data = counter.clone()
-            array, storage = counter._array(), counter._storage
-        storage.external = True
-        self._memory[id(counter)] = counter, storage.value, array
+        array = memory_of(counter)
+        self._memory[id(counter)] = counter, counter._storage.value, array
         return array
 
     def _put(self, counter: Tensor, value: float) -> float:

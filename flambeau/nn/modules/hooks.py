@@ -29,12 +29,10 @@ class _Global:
         self.buffer_registration: OrderedDict = OrderedDict()
         self.module_registration: OrderedDict = OrderedDict()
         self.parameter_registration: OrderedDict = OrderedDict()
-
-    @property
-    def any_call(self) -> bool:
-        return bool(self.forward or self.forward_pre or self.backward or self.backward_pre)
+        self.used = False  # whether there has ever been one: as long as not, a module's call need not look
 
     def register(self, table: OrderedDict, hook: Callable) -> RemovableHandle:
+        self.used = True
         handle = RemovableHandle(table)
         table[handle.id] = hook
         return handle
@@ -90,14 +88,6 @@ class HookMethods:
         for table in _TABLES:
             put(table, OrderedDict())
         put("_is_full_backward_hook", None)
-
-    @property
-    def _any_hooks(self) -> bool:
-        tables = self.__dict__
-        return bool(
-            tables["_forward_hooks"] or tables["_forward_pre_hooks"] or tables["_backward_hooks"]
-            or tables["_backward_pre_hooks"]
-        )  # fmt: skip
 
     def _register(self, table: str, hook: Any, prepend: bool = False, *flags: tuple[str, bool]) -> RemovableHandle:
         hooks = self.__dict__[table]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from flambeau.errors import warn_once
@@ -23,6 +24,7 @@ class FunctionLayer(Module):
 
     function: Callable[..., Any]
     settings: dict[str, Any]
+    _values: Callable[[Any], tuple] | None = None  # the settings in the order in which the function takes them
 
     def __init__(self, **settings: Any) -> None:
         super().__init__()
@@ -34,7 +36,10 @@ class FunctionLayer(Module):
         """Refuse bad settings; called once they are set."""
 
     def forward(self, input: Any) -> Any:
-        return type(self).function(input, **{name: getattr(self, name) for name in self.settings})
+        cls = type(self)
+        if cls._values is not None:
+            return cls.function(input, *cls._values(self))
+        return cls.function(input, **{name: getattr(self, name) for name in self.settings})
 
     def extra_repr(self) -> str:
         shown = [f"{name}={getattr(self, name)!r}" for name in self.settings if name != "inplace"]
@@ -62,11 +67,22 @@ def layer(name: str, function: Callable, doc: str = "", shown: Callable | None =
     namespace = {
         "__init__": __init__, "__module__": module,
         "__doc__": doc or f"`nn.functional.{function.__name__}` as a layer.",
-        "function": staticmethod(function), "settings": settings,
+        "function": staticmethod(function), "settings": settings, "_values": _in_order(function, settings),
     }  # fmt: skip
     if shown is not None:
         namespace["extra_repr"] = shown
     return type(base)(name, (base,), namespace)
+
+
+def _in_order(function: Callable, settings: dict[str, Any]) -> Any:
+    """What reads the settings off a layer, if the function takes just them after its input; else None."""
+    code = getattr(function, "__code__", None)
+    names = () if code is None else code.co_varnames[1 : code.co_argcount][: len(settings)]
+    if not names or set(names) != set(settings):
+        return None
+    if len(names) == 1:
+        return staticmethod(lambda self: (getattr(self, names[0]),))
+    return staticmethod(attrgetter(*names))
 
 
 def legacy_reduction(size_average: Any, reduce: Any, reduction: str) -> str:

@@ -192,10 +192,12 @@ class Module(HookMethods, StateMethods):
                     table.discard(name)
 
     def __getattr__(self, name: str) -> Any:
-        for table in ("_parameters", "_buffers", "_modules"):
-            found = self.__dict__.get(table)
-            if found is not None and name in found:
-                return found[name]
+        own = self.__dict__
+        if "_modules" in own:  # else `Module.__init__` has not run
+            if name in (table := own["_parameters"]) or name in (table := own["_modules"]):
+                return table[name]
+            if name in (table := own["_buffers"]):
+                return table[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __delattr__(self, name: str) -> None:
@@ -218,9 +220,13 @@ class Module(HookMethods, StateMethods):
     # -- calling -----------------------------------------------------------------------------------------------
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
-        if not (self._any_hooks or GLOBAL.any_call):
-            return self.forward(*args, **kwargs)
-        return call_with_hooks(self, args, kwargs)
+        own = self.__dict__
+        if (
+            own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
+            or GLOBAL.used
+        ):  # fmt: skip
+            return call_with_hooks(self, args, kwargs)
+        return self.forward(*args, **kwargs)
 
     __call__ = _wrapped_call_impl = _call_impl
 

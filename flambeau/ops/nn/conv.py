@@ -7,6 +7,7 @@ is a derivative of the others, so that derivatives of every order are products o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -216,17 +217,18 @@ def _enlarged(g: np.ndarray, x_shape: Ints, w_shape: Ints, window: Window) -> np
 def _batched(function: str, x: Tensor, w: Tensor, n: int) -> bool:
     require_tensor(function, "input", 1, x)
     require_tensor(function, "weight", 2, w)
-    if x.ndim not in (n + 1, n + 2):
+    ndim = len(x._shape)
+    if ndim != n + 2 and ndim != n + 1:
         raise RuntimeError(
             f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {function}, but got input of size: "
             f"{tensor_shape(x)}"
         )
-    if w.ndim != n + 2:
+    if len(w._shape) != n + 2:
         raise RuntimeError(
             f"Expected {n + 2}-dimensional weight for {n + 2}-dimensional input, but got weight of size "
             f"{tensor_shape(w)}"
         )
-    return x.ndim == n + 2
+    return ndim == n + 2
 
 
 def _padding(function: str, padding: Any, kernel: Ints, stride: Ints, dilation: Ints) -> tuple[tuple[int, int], ...]:
@@ -245,12 +247,21 @@ def _padding(function: str, padding: Any, kernel: Ints, stride: Ints, dilation: 
 def _convolve(function: str, n: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any,
               dilation: Any, groups: int) -> Tensor:  # fmt: skip
     batched = _batched(function, input, weight, n)
-    stride, dilation = expanded(function, "stride", stride, n), expanded(function, "dilation", dilation, n)
-    groups = as_int(function, "groups", 7, groups)
-    window = Window(stride, _padding(function, padding, weight._shape[2:], stride, dilation), dilation, groups)
+    kernel = weight._shape[2:]
+    try:
+        window = _window(function, n, kernel, stride, padding, dilation, groups)
+    except TypeError:  # a list cannot be looked up
+        window = _window.__wrapped__(function, n, kernel, stride, padding, dilation, groups)
     if batched:
         return convolution_op(input, weight, bias, window=window)
     return convolution_op(input.unsqueeze(0), weight, bias, window=window).squeeze(0)
+
+
+@lru_cache(1024, typed=True)
+def _window(function: str, n: int, kernel: Ints, stride: Any, padding: Any, dilation: Any, groups: Any) -> Window:
+    stride, dilation = expanded(function, "stride", stride, n), expanded(function, "dilation", dilation, n)
+    groups = as_int(function, "groups", 7, groups)
+    return Window(stride, _padding(function, padding, kernel, stride, dilation), dilation, groups)
 
 
 def _convolve_transposed(function: str, n: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -173,6 +174,16 @@ def _pool(
     function: str, x: Any, n: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> Pool:
     require_tensor(function, "input", 1, x)
+    try:
+        return _windows(function, n, kernel_size, stride, padding, dilation, ceil_mode)
+    except TypeError:  # a list cannot be looked up
+        return _windows.__wrapped__(function, n, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+@lru_cache(1024, typed=True)
+def _windows(
+    function: str, n: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> Pool:
     kernel = _sizes(function, "kernel_size", kernel_size, n)
     given = stride is not None and not (isinstance(stride, (tuple, list)) and not stride)
     steps = _sizes(function, "stride", stride, n) if given else kernel
@@ -236,12 +247,13 @@ def _unbalanced(kernel: Ints, padding: Ints) -> str:
 
 
 def _check_input(function: str, x: Tensor, n: int, one: str) -> None:
+    ndim = len(x._shape)
     if n == 1:
-        if x.ndim not in (2, 3):
-            raise RuntimeError(one.format(shape=tensor_shape(x), ndim=x.ndim))
-    elif x.ndim not in (n + 1, n + 2):
+        if ndim not in (2, 3):
+            raise RuntimeError(one.format(shape=tensor_shape(x), ndim=ndim))
+    elif ndim != n + 2 and ndim != n + 1:
         raise RuntimeError(f"non-empty {n + 1}D or {n + 2}D (batch mode) tensor expected for input")
-    elif 0 in x._shape[1 if x.ndim == n + 2 else 0 :]:
+    elif 0 in (x._shape[1:] if ndim == n + 2 else x._shape):
         raise RuntimeError(
             f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but "
             f"got:{tensor_shape(x)}"
