@@ -1,27 +1,33 @@
-"""Immediate execution: an op is its NumPy reference, run at the call.
+"""The seam between tensors and execution.
 
-`record` runs an op over strided views and gives the Storages of its results; `write` overwrites a view. These two
-and `read` are the whole seam between the tensor floor and execution: the compiled engine replaces what is behind it.
+`call` records an op (or finds it recorded), `assign` overwrites a tensor with another, `read` and `write` are what NumPy
+sees. In `immediate` mode, and for ops that cannot wait (random numbers, data-dependent shapes), an op is its NumPy
+reference, run at the call; in the other modes it is pending until somebody looks:
+
+    immediate   each op at its call, through its reference: a debugger steps from the user's line to NumPy
+    lazy        recorded, and realized one op after the other by native kernels
+    compiled    recorded, and segments that come again run as one fused program
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
-from flambeau.dtypes import bfloat16, dtype, float16, float32
+from flambeau.dtypes import dtype, float32
+from flambeau.engine import reference
 from flambeau.engine.graph import Meta
-from flambeau.engine.value import Storage, empty_bytes
-from flambeau.shape import Ints, contiguous_strides, is_contiguous
+from flambeau.engine.realize import realize
+from flambeau.engine.record import WRITE, Entry, Foreign, Recorder
+from flambeau.engine.value import Storage, Value
+from flambeau.shape import Ints, contiguous_strides
 
-MODE = os.environ.get("FLAMBEAU_EXECUTION", "immediate")
-if MODE != "immediate":
-    raise ValueError(f"FLAMBEAU_EXECUTION={MODE!r}: this release executes 'immediate' only")
-
-_NARROW = (float16, bfloat16)
+MODES = ("immediate", "lazy", "compiled")
 
 
 class View(Protocol):
@@ -34,82 +40,295 @@ class View(Protocol):
     dtype: dtype
 
 
-def read(view: View) -> np.ndarray:
-    """The memory of a view as an ndarray (no copy)."""
-    d = view.dtype
-    size = d.itemsize
-    if 0 in view._shape:  # its offset may lie beyond the memory, which NumPy refuses
-        return np.empty(view._shape, d.np)
-    return np.ndarray(
-        view._shape, d.np, view._storage.value.data, view._offset * size, tuple([s * size for s in view._strides])
-    )
+# -- modes -------------------------------------------------------------------------------------------------------
+
+
+class _Thread(threading.local):
+    """A thread's recorder, made when the thread first records."""
+
+    recorder: Recorder | None = None
+
+
+_thread = _Thread()
+_mode = os.environ.get("FLAMBEAU_EXECUTION", "immediate")
+if _mode not in MODES:
+    raise ValueError(f"FLAMBEAU_EXECUTION={_mode!r}: one of {', '.join(MODES)} is wanted")
+_patience: int | None = None
+
+
+def mode() -> str:
+    """The mode of execution."""
+    return _mode
+
+
+def set_mode(mode: str, patience: int | None = None) -> None:
+    """Execute so from now on: "immediate", "lazy" or "compiled". What is pending in this thread is realized first.
+
+    Args:
+        patience: sightings of a segment before it runs compiled (default: FLAMBEAU_PATIENCE, 2).
+    """
+    global _mode, _patience
+    if mode not in MODES:
+        raise ValueError(f"execution mode {mode!r}: one of {', '.join(MODES)} is wanted")
+    settle()
+    _mode, _patience = mode, patience
+    _thread.recorder = None
+
+
+@contextmanager
+def immediately() -> Iterator[None]:
+    """Ops inside run at their call."""
+    before, patience = _mode, _patience
+    set_mode("immediate")
+    try:
+        yield
+    finally:
+        set_mode(before, patience)
+
+
+def _run(end: Entry, values: list[Value], numbers: list[Any]) -> None:
+    if _mode == "lazy":
+        realize(end, values, numbers, fuse=False, patience=0)
+    else:
+        realize(end, values, numbers, patience=_patience)
+
+
+def recorder() -> Recorder | None:
+    """This thread's recorder; None where ops run at their call."""
+    if _mode == "immediate":
+        return None
+    found = _thread.recorder
+    if found is None:
+        found = _thread.recorder = Recorder(_run)
+    return found
+
+
+def settle() -> None:
+    """Realize what this thread has pending."""
+    found = _thread.recorder
+    if found is not None:
+        found.settle()
+
+
+def _forked() -> None:
+    """A forked child has one thread, and no lock that another one holds."""
+    found = _thread.recorder
+    if found is not None:
+        found.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=settle, after_in_child=_forked)
+
+
+# -- calls -------------------------------------------------------------------------------------------------------
+
+
+def call(
+    into: Recorder, op: Any, inputs: Sequence[Any], params: dict[str, Any], needs: Any
+) -> tuple[Entry, list[Value]]:
+    """The entry of an op's call, found or made, and its pending results; `op.meta` runs only where it is made.
+
+    Raises:
+        Unrecordable: the op must run now.
+    """
+    while True:
+        try:
+            with into.lock:
+                entry = into.match(op, inputs, params, needs)
+                if entry is not None:
+                    return entry, into.outputs(entry)
+            if not _waits(op, inputs, params):
+                raise Unrecordable
+            before = reads.count
+            metas = op.meta(*inputs, **params)
+            if reads.count != before:  # a rule that looked at data: it must look every time
+                op.eager = True
+                raise Unrecordable
+            with into.lock:
+                entry = into.record(op, inputs, params, needs, (metas,) if isinstance(metas, Meta) else metas)
+                return entry, into.outputs(entry)
+        except Foreign as foreign:
+            foreign.other.settle()
+
+
+class Unrecordable(Exception):
+    """A call that must run now."""
+
+
+_CONSTANTS = (type(None), bool, int, float, complex, str, dtype)
+
+
+def _waits(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> bool:
+    """Whether a call means the same at any later time: its parameters are constants."""
+    if op.eager:
+        return False
+    for x in inputs:
+        if not (hasattr(x, "_storage") or isinstance(x, _CONSTANTS)):
+            return False
+    return all(_constant(v) for v in params.values())
+
+
+def _constant(x: Any) -> bool:
+    if isinstance(x, tuple):
+        return all(_constant(v) for v in x)
+    return isinstance(x, _CONSTANTS) or x.__class__ in _CONSTANT_CLASSES
+
+
+_CONSTANT_CLASSES: set[type] = set()
+
+
+def constant(cls: type) -> type:
+    """Class decorator: instances are immutable and compare by value, so that they may be parameters of recorded ops."""
+    _CONSTANT_CLASSES.add(cls)
+    return cls
+
+
+def finish(into: Recorder) -> None:
+    """After each recorded call: segments that nobody looks at are realized when they have grown long."""
+    if into.full():
+        into.settle()
 
 
 def record(op: Any, inputs: Sequence[Any], params: dict[str, Any], metas: Sequence[Meta]) -> list[Storage]:
-    """Run `op` on tensors, numbers and Nones; one new Storage for each of `metas`, laid out as it says."""
-    compute = metas[0].compute if metas else None
-    with np.errstate(all="ignore"):  # casts of operands and results included: overflow is silent in PyTorch
-        arrays = [_operand(x, compute) for x in inputs]
-        results = op.ref(*arrays, **params)
-        if not op.multiple:
-            results = (results,)
-        seen = {_owner(a) for a in arrays if isinstance(a, np.ndarray)}
-        storages = []
-        for result, meta in zip(map(np.asarray, results), metas, strict=True):
-            storages.append(place(result, meta, seen))
-            seen.add(_owner(result))  # one array given as two results must not become one memory
-        return storages
+    """Run `op` now, by its reference; one new Storage for each of `metas`, laid out as it says."""
+    operands = [read(x) if hasattr(x, "_storage") else x for x in inputs]
+    return [Storage(memory) for memory in reference.run(op, operands, params, metas)]
 
 
-def _owner(array: np.ndarray) -> int:
-    return id(array if array.base is None else array.base)
+# -- reading and writing -------------------------------------------------------------------------------------------
 
 
-def _operand(x: Any, compute: dtype | None) -> Any:
-    if hasattr(x, "_storage"):
-        array = read(x)
-        if compute is not None and x.dtype is not compute:
-            array = array.astype(compute.np)
-        # Narrow floats compute in fp32 and are rounded once, when the result is placed.
-        return array.astype(np.float32) if (compute or x.dtype) in _NARROW else array
-    if x is None or compute is None or not isinstance(x, (bool, int, float, complex, np.generic)):
-        return x
-    target = float32 if compute in _NARROW else compute
-    return np.asarray(x).astype(target.np)
+class _Reads(threading.local):
+    """Counts a thread's observations, so that shape rules that make some are noticed."""
+
+    count = 0
 
 
-def place(result: np.ndarray, meta: Meta, borrowed: set[int] = frozenset()) -> Storage:
-    """A Storage holding `result` as `meta` lays it out; its own memory is kept when nobody else can see it."""
-    if result.dtype != meta.dtype.np:
-        result = result.astype(meta.dtype.np)
-    if result.shape != meta.shape:
-        raise AssertionError(f"the reference gave shape {result.shape}, the shape rule {meta.shape}")
-    strides = meta.strides or contiguous_strides(meta.shape)
-    owner = result if result.base is None else result.base
-    mine = isinstance(owner, np.ndarray) and owner.flags.owndata and id(owner) not in borrowed
-    if mine and result.flags.c_contiguous and is_contiguous(meta.shape, strides) and owner.nbytes == result.nbytes:
-        return Storage(result.reshape(-1).view(np.uint8))
-    return copied(result, strides)
+reads = _Reads()
+
+
+def read(view: View) -> np.ndarray:
+    """The memory of a view as an ndarray (no copy), to be read only; what is pending for it is realized."""
+    reads.count += 1
+    value = view._storage.value
+    if value.data is None:
+        value.segment.settle()
+    return reference.window(value.data, view._shape, view._strides, view._offset, view.dtype)  # type: ignore[arg-type]
 
 
 def copied(array: np.ndarray, strides: Ints | None = None) -> Storage:
     """A new Storage holding a copy of `array` with the given (dense) element strides."""
-    size = array.itemsize
-    data = empty_bytes(array.nbytes)
-    strides = contiguous_strides(array.shape) if strides is None else strides
-    np.ndarray(array.shape, array.dtype, data, 0, tuple([s * size for s in strides]))[...] = array
-    return Storage(data)
+    return Storage(reference.copied(array, strides))
 
 
 def write(view: View, array: Any) -> None:
-    """Overwrite the elements of a view, cast to its dtype and broadcast to its shape."""
+    """Overwrite the elements of a view from NumPy, now; cast to its dtype and broadcast to its shape."""
+    _refuse_overlap(view)
+    storage = view._storage
+    data = storage.bytes
+    if storage.value.shared:
+        storage.value = Value(data.copy())
+        data = storage.value.data
+    target = reference.window(data, view._shape, view._strides, view._offset, view.dtype)
+    if not target.flags.writeable:
+        raise RuntimeError("the memory of this tensor is read-only: clone() it before writing")
+    reference.overwrite(target, array)
+
+
+def _refuse_overlap(view: View) -> None:
     if any(s == 0 and n > 1 for s, n in zip(view._strides, view._shape)):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a single memory "
             "location. Please clone() the tensor before performing the operation."
         )
-    target = read(view)
-    if not target.flags.writeable:
+
+
+def mark() -> int:
+    """How many values this thread has seen pending; see `assign`."""
+    found = _thread.recorder
+    return len(found.values) if found is not None else 0
+
+
+def assign(target: View, source: View, since: int = 1 << 62) -> None:
+    """Overwrite a view with the elements of another of its shape, as if now.
+
+    A source computed after `mark()` gave `since` is nobody else's: the target may simply take it over.
+    """
+    storage = target._storage
+    into = recorder()
+    if into is None or storage._external:
+        write(target, read(source))
+        return
+    _refuse_overlap(target)
+    if _repointed(into, target, source, since):
+        return
+    while True:
+        try:
+            with into.lock:
+                _record_write(into, target, source)
+            break
+        except Foreign as foreign:
+            foreign.other.settle()
+    finish(into)
+
+
+def _repointed(into: Recorder, target: View, source: View, since: int) -> bool:
+    """Whether the target's storage could simply take over the value: nothing of the old one is left to see, and its
+    memory is not known to anybody yet."""
+    storage, value = target._storage, source._storage.value
+    old = storage.value
+    if (
+        (old.data is not None and not old.shared)
+        or source._storage._external
+        or target.dtype is not source.dtype
+        or target._offset
+        or source._offset
+        or target._strides != source._strides
+        or old.nbytes != value.nbytes
+        or not _covers(target, old.nbytes)
+    ):
+        return False
+    if value.segment is not None and value.segment is not into or old.segment is not None and old.segment is not into:
+        return False
+    if value.segment is not into or value.number < since:
+        value.shared = True
+    with into.lock:
+        into.overwrite(storage, value)
+    return True
+
+
+def _covers(view: View, nbytes: int) -> bool:
+    """Whether a view shows every byte of its storage once."""
+    n = view.dtype.itemsize
+    for size in view._shape:
+        n *= size
+    if n != nbytes:
+        return False
+    if view._strides == contiguous_strides(view._shape):
+        return True
+    expected = 1
+    for stride, size in sorted(zip(view._strides, view._shape)):
+        if size != 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return True
+
+
+def _record_write(into: Recorder, target: View, source: View) -> None:
+    storage = target._storage
+    if storage.value.shared:  # others keep the old contents: write into a copy
+        storage.value.segment is None or storage.value.segment.settle()
+        storage.value = Value(storage.value.data.copy())  # type: ignore[union-attr]
+    if storage.value.data is not None and not storage.value.data.flags.writeable:
         raise RuntimeError("the memory of this tensor is read-only: clone() it before writing")
-    with np.errstate(all="ignore"):
-        np.copyto(target, array, casting="unsafe")
+    entry = into.match(WRITE, (target, source), {}, None)
+    if entry is None:
+        entry = into.record(WRITE, (target, source), {}, None, (_WRITTEN,))
+    (value,) = into.outputs(entry)
+    value.nbytes = storage.value.nbytes
+    into.overwrite(storage, value)
+
+
+_WRITTEN = Meta((0,), float32)  # of its own a write computes nothing

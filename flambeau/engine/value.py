@@ -1,45 +1,76 @@
 """Values and storages: what tensors are made of.
 
-A `Value` is the immutable result of one op; a `Storage` is a variable that points at its current Value. A tensor is
-a strided view of a Storage. An in-place op makes a new Value and repoints the Storage, so every alias sees the write.
-Immediate execution lets the new Value take over the old one's memory, which nobody can still want to read.
+A `Value` is the immutable result of one op, or memory that came from outside. Until it is realized its `data` is None
+and its `segment` knows how to compute it. A `Storage` is a variable that points at its current Value; a tensor is a strided
+view of a Storage. An in-place op makes a new Value and repoints the Storage, so every alias sees the write and every
+earlier reader keeps the old contents.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 
 class Value:
-    """The bytes that one op produced; `data` is a flat uint8 array."""
+    """The bytes that one op produced; `data` is a flat uint8 array, or None while the op is pending.
 
-    __slots__ = ("data",)
+    `segment` and `number` say where the value stands in a recording that is still pending (see `engine.record`).
+    """
+
+    segment: Any = None
+    number: int = -1
+    shared: bool = False  # several storages may hold it: it must never be written in place
 
     def __init__(self, data: np.ndarray) -> None:
-        self.data = data
+        self.data: np.ndarray | None = data
+        self.nbytes: int = data.size
 
 
 class Storage:
     """A variable holding a Value. `external` memory is visible outside (NumPy, DLPack, shared memory)."""
 
-    __slots__ = ("value", "external", "keeper", "__weakref__")
+    _external: bool = False
+    keeper: object = None  # whatever must outlive the memory: a shared-memory segment, a file mapping
 
     def __init__(self, data: np.ndarray, external: bool = False, keeper: object = None) -> None:
         self.value = Value(data)
-        self.external = external
-        self.keeper = keeper  # whatever must outlive the memory: a shared-memory segment, a file mapping
+        if external:
+            self._external = True
+        if keeper is not None:
+            self.keeper = keeper
 
     @property
     def bytes(self) -> np.ndarray:
-        """The realized memory as a flat, writable uint8 array."""
-        return self.value.data
+        """The realized memory as a flat, writable uint8 array; nothing pending reads it any more."""
+        if self.value.segment is not None:
+            self.value.segment.settle()
+        return self.value.data  # type: ignore[return-value]
+
+    @property
+    def external(self) -> bool:
+        return self._external
+
+    @external.setter
+    def external(self, visible: bool) -> None:
+        if visible and self.value.segment is not None:
+            self.value.segment.settle()  # pending readers must see what is there now
+        self._external = visible
 
     @property
     def nbytes(self) -> int:
-        return self.value.data.size
+        return self.value.nbytes
 
     def data_ptr(self) -> int:
-        return self.value.data.ctypes.data
+        return self.bytes.ctypes.data
+
+
+def holding(value: Value) -> Storage:
+    """A new storage of a value."""
+    storage = Storage.__new__(Storage)
+    storage.value = value
+    return storage
 
 
 def empty_bytes(nbytes: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from flambeau.autograd.opnode import OpNode
 from flambeau.dtypes import FLOAT, can_cast, float32
 from flambeau.engine import execute
 from flambeau.engine.execute import Meta
+from flambeau.engine.value import Value, empty_bytes, holding
 from flambeau.shape import Size, contiguous_strides
 from flambeau.tensors import Tensor, detached, fresh, make
 
@@ -45,15 +46,47 @@ def wants_history(inputs: Sequence[Any]) -> bool:
 
 
 def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
-    """Run an op and record its history; one tensor, or a tuple of them if the op gives several."""
+    """Record an op (or run it, where it cannot wait) and its history; one tensor, or a tuple of them."""
     if state.autocast is not None and (op.narrows or op.widens):
         inputs = [_autocast(x, op) for x in inputs]
+    into = execute.recorder()
+    needs = _needs(inputs) if op.vjp is not None and state.grad else None
+    if into is not None and not op.eager:
+        try:
+            entry, values = execute.call(into, op, inputs, params, needs)
+        except execute.Unrecordable:
+            pass
+        else:
+            outputs = [make(holding(v), m.shape, m.strides, 0, m.dtype) for v, m in zip(values, entry.metas)]
+            _remember(op, inputs, params, needs, outputs)
+            execute.finish(into)
+            return tuple(outputs) if op.multiple else outputs[0]
     metas = op.meta(*inputs, **params)
     if isinstance(metas, Meta):
         metas = (metas,)
-    storages = execute.record(op, inputs, params, metas)
-    outputs = [fresh(s, m.shape, m.dtype, m.strides) for s, m in zip(storages, metas)]
-    if op.vjp is not None and wants_history(inputs):
+    outputs = [
+        fresh(s, m.shape, m.dtype, m.strides) for s, m in zip(execute.record(op, inputs, params, metas), metas)
+    ]
+    _remember(op, inputs, params, needs, outputs)
+    return tuple(outputs) if op.multiple else outputs[0]
+
+
+def _needs(inputs: Sequence[Any]) -> tuple[bool, ...] | None:
+    """Which inputs want gradients; None if none does."""
+    wanted = False
+    needs = []
+    for x in inputs:
+        need = isinstance(x, Tensor) and (
+            x._requires_grad or (x._grad_fn if x._base is None else x.grad_fn) is not None
+        )
+        wanted = wanted or need
+        needs.append(need)
+    return tuple(needs) if wanted else None
+
+
+def _remember(op: Any, inputs: Sequence[Any], params: dict[str, Any], needs: Any, outputs: list[Tensor]) -> None:
+    """Give the results of an op their history."""
+    if needs is not None:
         node = None
         for nr, out in enumerate(outputs):
             if out.dtype.category >= FLOAT:
@@ -62,7 +95,6 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     elif state.inference:
         for out in outputs:
             out._inference = True
-    return tuple(outputs) if op.multiple else outputs[0]
 
 
 def _autocast(x: Any, op: Any) -> Any:
@@ -139,8 +171,8 @@ def in_place(function: Callable, name: str) -> Callable:
     @functools.wraps(function)
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         check_writable(self)
-        since = next_sequence()
-        return assign(self, function(self, *args, **kwargs), since)
+        since, mark = next_sequence(), execute.mark()
+        return assign(self, function(self, *args, **kwargs), since, mark)
 
     method.__name__ = method.__qualname__ = name
     return method
@@ -165,8 +197,11 @@ def check_writable(t: Tensor) -> None:
         )
 
 
-def assign(t: Tensor, result: Any, since: int) -> Tensor:
-    """Overwrite `t` with `result`, in memory and in history; `since` is the newest node before it was computed."""
+def assign(t: Tensor, result: Any, since: int, mark: int = 1 << 62) -> Tensor:
+    """Overwrite `t` with `result`, in memory and in history; `since` is the newest node before it was computed.
+
+    With `mark`, what `execute.mark` said then, a result that nobody else can hold may be taken over without a copy.
+    """
     if result is t:
         return t
     if result._shape != t._shape:
@@ -191,7 +226,7 @@ def assign(t: Tensor, result: Any, since: int) -> Tensor:
         )
     if history:
         _protect(result._grad_fn, t._storage, since)
-    execute.write(t, execute.read(result))
+    execute.assign(t, result, mark)
     t._version_counter.bump()
     if history:
         if isinstance(result._grad_fn, OpNode):
@@ -259,7 +294,7 @@ def write_out(name: str, target: Tensor, result: Tensor) -> Tensor:
         if target.numel():
             _warn_resize(target, result)
         resize(target, result._shape)
-    execute.write(target, execute.read(result))
+    execute.assign(target, result)
     target._version_counter.bump()
     return target
 
@@ -278,6 +313,6 @@ def resize(t: Tensor, shape: Any) -> None:
     t._shape, t._strides = shape, contiguous_strides(shape)
     need = (t._offset + t.numel()) * t.dtype.itemsize
     if need > t._storage.nbytes:
-        data = execute.empty_bytes(need)
+        data = empty_bytes(need)
         data[: t._storage.nbytes] = t._storage.bytes
-        t._storage.value = type(t._storage.value)(data)
+        t._storage.value = Value(data)

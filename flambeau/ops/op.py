@@ -38,6 +38,7 @@ class Op:
         multi_view: for views: one of several that a function returns, which must not be written in place.
         narrows: a product, which `amp.autocast` computes in its narrow dtype.
         widens: a loss or the like, which `amp.autocast` computes in float32.
+        eager: runs at its call: its shape depends on data. Noticed by itself where a shape rule looks at data.
         lower: how the compiler computes it, see `engine.schedule.lowering`; None: by the reference, on the host.
     """
 
@@ -55,6 +56,7 @@ class Op:
     narrows: bool = False
     widens: bool = False
     lower: Any = None
+    eager: bool = False
     keeps: tuple = field(default=(), repr=False)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,208 @@
+"""A segment as one native program: its graph, its plan, and the buffers that a run binds."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from flambeau.engine import reference
+from flambeau.engine.graph import Arg, Call, Graph, Number, Write
+from flambeau.engine.plan import Address, Buffer, HostCall, Launch, Plan
+from flambeau.engine.record import WRITE, Entry
+from flambeau.engine.runtime.launch import Table
+from flambeau.engine.schedule.planner import plan
+from flambeau.engine.value import Value, empty_bytes
+
+_NUMBERS, _STATUS, _ARENA = Buffer("numbers", 0), Buffer("status", 0), Buffer("temp", 0)
+
+
+def compiled(end: Entry, wanted: Sequence[int], fuse: bool) -> Program:
+    """The program of the segment that ends at `end`, giving the results `wanted`."""
+    graph, outside, number_of = graph_of(end, wanted)
+    return Program(graph, plan(graph, fuse=fuse), outside, {number_of[n]: n for n in wanted})
+
+
+# -- from entries to a graph -------------------------------------------------------------------------------------
+
+
+def graph_of(end: Entry, wanted: Sequence[int]) -> tuple[Graph, list[int], dict[int, int]]:
+    """The graph of a segment, the segment's numbers of its inputs in order, and the graph's numbers of all values."""
+    path = end.path()
+    made = {n for entry in path for n in entry.outputs}
+    outside = [n for n in range(end.count) if n not in made]
+    number_of = {n: i for i, n in enumerate([*outside, *sorted(made)])}
+
+    def renumbered(x: Any) -> Any:
+        return x._replace(value=number_of[x.value]) if x.__class__ is Arg else x
+
+    steps: list[Call | Write] = []
+    sizes = dict.fromkeys(range(len(outside)), 0)
+    for entry in path:
+        operands = tuple([renumbered(x) for x in entry.operands])
+        outputs = tuple([number_of[n] for n in entry.outputs])
+        for x in operands:
+            if x.__class__ is Arg and x.value < len(outside):
+                sizes[x.value] = max(sizes[x.value], _reach(x))
+        if entry.op is WRITE:
+            target, source = operands
+            steps.append(Write(target, source, outputs[0]))
+            sizes[outputs[0]] = sizes[target.value]
+        else:
+            steps.append(Call(entry.op, operands, entry.params, entry.metas, outputs))
+            sizes.update(zip(outputs, entry.sizes))
+    inputs = [sizes[n] for n in range(len(outside))]
+    graph = Graph(inputs, steps, tuple([number_of[n] for n in wanted]), end.slots, sizes)
+    return graph, outside, number_of
+
+
+def _reach(x: Arg) -> int:
+    """The bytes of a value up to the last element that an operand reads."""
+    if 0 in x.shape:
+        return 0
+    return (1 + x.offset + sum((n - 1) * s for n, s in zip(x.shape, x.strides))) * x.dtype.itemsize
+
+
+def number_kinds(graph: Graph) -> str:
+    """How `struct` packs the table of numbers."""
+    kinds = ["q"] * graph.numbers
+    for step in graph.steps:
+        for x in step.inputs if isinstance(step, Call) else ():
+            if x.__class__ is Number:
+                kinds[x.slot] = "d" if x.kind is float else "q"
+    return "=" + "".join(kinds)
+
+
+def memory_of(graph: Graph) -> dict[int, int]:
+    """For each value that a write made, the value whose memory it has in the end."""
+    root: dict[int, int] = {}
+    for step in graph.steps:
+        if isinstance(step, Write):
+            root[step.output] = root.get(step.target.value, step.target.value)
+    return root
+
+
+# -- running -----------------------------------------------------------------------------------------------------
+
+
+class _Scratch(threading.local):
+    """A thread's arena: programs do not run inside one another, so one is enough for all of them."""
+
+    memory = np.empty(0, np.uint8)
+
+    def of(self, nbytes: int) -> np.ndarray:
+        if self.memory.size < nbytes:
+            self.memory = empty_bytes(nbytes)
+        return self.memory
+
+
+_scratch = _Scratch()
+
+
+class Program:
+    """A plan with its kernels compiled.
+
+    Args:
+        outside: the segment's number of each input.
+        wanted: the graph's number of each value to give -> the segment's.
+    """
+
+    def __init__(self, graph: Graph, plan: Plan, outside: list[int], wanted: dict[int, int]) -> None:
+        self.graph, self.plan, self.outside = graph, plan, outside
+        self.inputs = len(outside)
+        roots = memory_of(graph)
+        self.given = [(roots.get(n, n), to) for n, to in wanted.items()]
+        self.made = list(plan.outputs.items())
+        self.kinds = struct.Struct(number_kinds(graph))
+        self.numbers = bytearray(8 * graph.numbers + 8)
+        self.status = np.zeros(1, np.int64)
+        slots: list[Buffer] = [Buffer("input", i) for i in range(self.inputs)]
+        slots += [Buffer("output", n) for n, _ in self.made]
+        self.slot_of = {buffer: i for i, buffer in enumerate(slots)} | {
+            _NUMBERS: len(slots), _STATUS: len(slots) + 1, _ARENA: len(slots) + 2,
+        }  # fmt: skip
+        self.slots = struct.Struct(f"={len(slots) + 3}q")
+        self.table = np.zeros(len(slots) + 3, np.int64)
+        self.table_address = self.table.ctypes.data
+        self.fixed = (_address(np.frombuffer(self.numbers, np.uint8)), _address(self.status))
+        self.pieces = self._pieces()
+
+    def _pieces(self) -> list[Table | HostCall]:
+        """The plan's steps, each native stretch as one table."""
+        pieces: list[Table | HostCall] = []
+        stretch: list[Launch] = []
+        for step in [*self.plan.steps, None]:
+            if isinstance(step, Launch):
+                stretch.append(step)
+                continue
+            if stretch:
+                pieces.append(Table([_in_one_arena(launch) for launch in stretch], self.slot_of))
+                stretch = []
+            if step is not None:
+                pieces.append(step)
+        return pieces
+
+    def run(self, values: list[Value], numbers: list[Any]) -> None:
+        """Compute what is wanted of a segment's values."""
+        memory = [values[n].data for n in self.outside]
+        made = [empty_bytes(nbytes) for _, nbytes in self.made]
+        memory += made
+        arena = _scratch.of(self.plan.arena)
+        addresses = [_address(m) for m in memory]
+        self.slots.pack_into(self.table, 0, *addresses, *self.fixed, _address(arena))
+        if numbers:
+            self.kinds.pack_into(self.numbers, 0, *numbers)
+        for piece in self.pieces:
+            if piece.__class__ is Table:
+                piece.run(self.table_address)  # type: ignore[union-attr]
+            else:
+                self._run_host(piece, memory, arena, numbers)  # type: ignore[arg-type]
+        if self.status[0]:
+            self.status[0] = 0
+            self._raise(values, numbers)
+        for number, to in self.given:
+            values[to].data = memory[number if number < self.inputs else self.slot_of[Buffer("output", number)]]
+
+    def _run_host(self, step: HostCall, memory: list[Any], arena: np.ndarray, numbers: list[Any]) -> None:
+        def at(buffer: Buffer) -> np.ndarray:
+            return arena[buffer.index :] if buffer.kind == "temp" else memory[self.slot_of[buffer]]
+
+        call = step.call
+        operands = [
+            reference.window(at(step.places[x.value]), *x[1:]) if x.__class__ is Arg
+            else numbers[x.slot] if x.__class__ is Number else x
+            for x in call.inputs
+        ]  # fmt: skip
+        results = reference.run(call.op, operands, call.params, call.metas)
+        for number, result in zip(call.outputs, results):
+            if number in step.places:
+                at(step.places[number])[: result.size] = result
+
+    def _raise(self, values: list[Value], numbers: list[Any]) -> None:
+        raise IndexError("index out of range")
+
+    def summary(self) -> str:
+        """What the program consists of, for a line in a log."""
+        launches = [s for s in self.plan.steps if isinstance(s, Launch)]
+        hosts = sorted({s.call.op.name for s in self.plan.steps if isinstance(s, HostCall)})
+        kernels = len({s.kernel.key for s in launches})
+        text = f"{len(launches)} launches of {kernels} kernels, {self.plan.arena / 1024:.0f} KB scratch"
+        return text + (f", on the host: {', '.join(hosts)}" if hosts else "")
+
+
+def _in_one_arena(launch: Launch) -> Launch:
+    """The launch with its scratch buffers, which are offsets into the arena, as places in the one arena slot."""
+    args = tuple([
+        Address(_ARENA, a.buffer.index + a.offset) if isinstance(a, Address) and a.buffer.kind == "temp" else a
+        for a in launch.args
+    ])  # fmt: skip
+    return replace(launch, args=args)
+
+
+def _address(memory: np.ndarray) -> int:
+    return memory.__array_interface__["data"][0]
+

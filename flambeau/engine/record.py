@@ -1,0 +1,351 @@
+"""Recording and matching: what happens between a tensor op's call and its realization.
+
+Each thread has one `Recorder`. Ops are not run at their call: they become entries of the thread's pending segment, their
+results are Values without data. At an observation (`settle`) the segment is run and forgotten, but its entries stay in a
+tree: the next time the same ops come with the same shapes, `match` finds them one child after the other, and neither
+shape rules nor anything else is computed again. A branch in the user's program is a branch of the tree.
+
+An entry knows its operands by number: values are numbered in the order in which the segment first sees them, those from
+outside and those it computes alike. Python numbers among the operands are not part of an entry; they are collected in
+`numbers`, so that a learning-rate schedule matches and recompiles nothing. The state of the generators, data-dependent
+shapes and memory that NumPy sees never come here: see `engine.execute`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flambeau.engine.graph import Arg, Meta, Number
+from flambeau.engine.value import Value
+from flambeau.errors import UserLine, user_line
+from flambeau.shape import contiguous_strides
+
+LONGEST = 4000  # entries of a segment: a loop that never looks at its results is realized now and then
+LARGEST = 1 << 30  # bytes of results of a segment
+MANY_CHILDREN = 24  # of an entry: programs that branch on every value must not fill the memory
+MANY_ENTRIES = 200_000  # of a thread's tree: then it is planted anew
+WRITE = "write"  # the `op` of an entry that overwrites a window of a value
+_INT64 = range(-(1 << 63), 1 << 63)
+
+
+class Entry:
+    """One recorded op (or write), a node of the tree of all segments that a thread has seen.
+
+    Attributes:
+        operands: an Arg, a Number or a constant for each operand. An Arg whose number is `first` or beyond was seen here
+            for the first time.
+        outputs: the numbers of its results.
+        count, slots: how many values and numbers the segment has seen after this entry.
+        needs: which operands wanted gradients, or None: part of what must match, for the autograd floor.
+        node: what the autograd floor keeps with the entry.
+        following: the entry that began the next segment when this one ended a segment.
+        ends: what is known of segments that ended here (`engine.execute`).
+    """
+
+    __slots__ = (
+        "op", "operands", "params", "strict", "needs", "metas", "outputs", "sizes", "first", "count", "slots", "depth",
+        "bytes", "line", "parent", "children", "hot", "following", "node", "ends", "events", "results",
+    )  # fmt: skip
+
+    def __init__(self, op: Any, operands: tuple, params: dict[str, Any], needs: Any, metas: Sequence[Meta]) -> None:
+        self.op, self.operands, self.params, self.needs = op, operands, params, needs
+        self.metas = tuple([m if m.strides is not None else m._replace(strides=contiguous_strides(m.shape)) for m in metas])
+        # 1 == 1.0 == True, but not to a shape rule: parameters that are numbers must agree in type as well
+        self.strict = tuple([(k, type(v), str(v)) for k, v in params.items() if isinstance(v, (bool, int, float))])
+        self.sizes = tuple([_span(m) for m in metas])
+        self.outputs: tuple[int, ...] = ()
+        self.first = self.count = self.slots = self.depth = self.bytes = 0
+        self.line: UserLine | None = None
+        self.parent: Entry | None = None
+        self.children: list[Entry] = []
+        self.hot: Entry | None = None
+        self.following: Entry | None = None
+        self.node: Any = None
+        self.ends: Any = None
+        self.events: Any = None
+        self.results: list[int] | None = None
+
+    def __repr__(self) -> str:
+        return f"<entry {self.depth} {getattr(self.op, 'name', self.op)}>"
+
+    def path(self) -> list[Entry]:
+        """The segment that ends here, first entry first."""
+        found: list[Entry] = []
+        at: Entry | None = self
+        while at is not None and at.parent is not None:
+            found.append(at)
+            at = at.parent
+        return found[::-1]
+
+
+def _span(meta: Meta) -> int:
+    """The bytes of a result with its strides."""
+    if 0 in meta.shape:
+        return 0
+    return (1 + sum((n - 1) * s for n, s in zip(meta.shape, meta.layout))) * meta.dtype.itemsize
+
+
+class Foreign(Exception):
+    """An operand is pending in another thread: that thread's segment must be settled first, without our lock."""
+
+    def __init__(self, other: Recorder) -> None:
+        self.other = other
+
+
+class Recorder:
+    """A thread's pending segment, and the tree of those it has seen."""
+
+    def __init__(self, run: Callable[[Entry, list[Value], list[Any]], None]) -> None:
+        self.lock = threading.RLock()
+        self.run = run  # realizes a segment: (last entry, values, numbers)
+        self.planted = 0
+        self._plant()
+        self._begin()
+
+    def _plant(self) -> None:
+        self.root = Entry(None, (), {}, None, ())
+        self.entries = 0
+        self.planted += 1
+
+    def _begin(self) -> None:
+        self.cursor = self.root
+        self.values: list[Value] = []
+        self.numbers: list[Any] = []
+        self.overwritten: list[tuple[weakref.ref, Value]] = []
+        self.nodes: list[Any] = []  # the autograd floor's, in the order of their making
+
+    # -- matching ------------------------------------------------------------------------------------------------
+
+    def match(self, op: Any, operands: Sequence[Any], params: dict[str, Any], needs: Any) -> Entry | None:
+        """Move on to the entry of this call if it has been seen here before; its results then stand at the end of
+        `values`. The caller holds the lock."""
+        cursor = self.cursor
+        entry = cursor.hot
+        if entry is not None and self._fits(entry, op, operands, params, needs):
+            self._advance(entry)
+            return entry
+        for other in cursor.children:
+            if other is not entry and self._fits(other, op, operands, params, needs):
+                cursor.hot = other
+                self._advance(other)
+                return other
+        return None
+
+    def _fits(self, entry: Entry, op: Any, operands: Sequence[Any], params: dict[str, Any], needs: Any) -> bool:
+        """Whether a call is what `entry` recorded; binds the values it sees first."""
+        if entry.op is not op or entry.needs != needs or entry.params != params:
+            return False
+        expected = entry.operands
+        if len(operands) != len(expected):
+            return False
+        if entry.strict:
+            for name, kind, text in entry.strict:
+                if type(params[name]) is not kind or (kind is float and str(params[name]) != text):
+                    return False
+        begun, slots = len(self.values), len(self.numbers)
+        try:
+            if self._fit(expected, operands):
+                return True
+        except BaseException:  # an operand that is pending elsewhere, or a comparison of the user's that raised
+            self._unbind(begun, slots)
+            raise
+        self._unbind(begun, slots)
+        return False
+
+    def _fit(self, expected: tuple, operands: Sequence[Any]) -> bool:
+        for x, spec in zip(operands, expected):
+            kind = spec.__class__
+            if kind is Arg:
+                storage = getattr(x, "_storage", None)
+                if (
+                    storage is None
+                    or (x._shape, x._strides, x._offset, x.dtype) != spec[1:]
+                    or not self._is(storage, spec[0])
+                ):
+                    return False
+            elif kind is Number:
+                if x.__class__ is not spec.kind or (spec.kind is int and x not in _INT64):
+                    return False
+                self.numbers.append(x)
+            elif x is not spec and (x.__class__ is not kind or x != spec):
+                return False
+        return True
+
+    def _is(self, storage: Any, number: int) -> bool:
+        """Whether a storage holds the value of this number; the next new number is bound to a value not seen before."""
+        value = storage.value
+        if value.segment is self:
+            return value.number == number
+        if number != len(self.values):
+            return False
+        self._bind(storage)
+        return True
+
+    def _unbind(self, begun: int, slots: int) -> None:
+        for value in self.values[begun:]:
+            value.segment = None
+        del self.values[begun:], self.numbers[slots:]
+
+    def _bind(self, storage: Any) -> int:
+        """The number of a storage's value in this segment."""
+        value = storage.value
+        if value.segment is self:
+            return value.number
+        if value.segment is not None:
+            raise Foreign(value.segment)
+        if storage._external:  # what NumPy may change at any moment is read now
+            value = Value(value.data.copy())
+        value.segment, value.number = self, len(self.values)
+        self.values.append(value)
+        return value.number
+
+    def _advance(self, entry: Entry) -> None:
+        self.cursor = entry
+        for nbytes in entry.sizes:
+            self.result(nbytes)
+
+    def result(self, nbytes: int) -> Value:
+        """A new pending value, numbered next."""
+        value = Value.__new__(Value)
+        value.data, value.nbytes = None, nbytes
+        value.segment, value.number = self, len(self.values)
+        self.values.append(value)
+        return value
+
+    def outputs(self, entry: Entry) -> list[Value]:
+        """The values of the entry just matched or recorded."""
+        return self.values[entry.count - len(entry.sizes) :]
+
+    # -- recording -----------------------------------------------------------------------------------------------
+
+    def record(
+        self, op: Any, operands: Sequence[Any], params: dict[str, Any], needs: Any, metas: Sequence[Meta]
+    ) -> Entry:
+        """Append a call that has not been seen at this place before. The caller holds the lock."""
+        first, slot = len(self.values), len(self.numbers)
+        try:
+            specs = tuple([self._operand(x) for x in operands])
+        except BaseException:
+            self._unbind(first, slot)
+            raise
+        entry = Entry(op, specs, params, needs, metas)
+        entry.first, entry.parent = first, self.cursor
+        entry.outputs = tuple(range(len(self.values), len(self.values) + len(entry.sizes)))
+        entry.line = user_line()
+        self._append(entry)
+        return entry
+
+    def _append(self, entry: Entry) -> None:
+        cursor = self.cursor
+        entry.depth = cursor.depth + 1
+        entry.bytes = cursor.bytes + sum(entry.sizes)
+        entry.slots = len(self.numbers)
+        if len(cursor.children) >= MANY_CHILDREN:
+            cursor.children.pop(0)
+        cursor.children.append(entry)
+        cursor.hot = entry
+        self.entries += 1
+        self._advance(entry)
+        entry.count = len(self.values)
+
+    def _operand(self, x: Any) -> Any:
+        storage = getattr(x, "_storage", None)
+        if storage is not None:
+            return Arg(self._bind(storage), x._shape, x._strides, x._offset, x.dtype)
+        if x.__class__ in (int, float, bool) and (x.__class__ is not int or x in _INT64):
+            self.numbers.append(x)
+            return Number(len(self.numbers) - 1, x.__class__)
+        return x
+
+    def full(self) -> bool:
+        """Whether the segment has grown to where it should be realized, observed or not."""
+        return self.cursor.depth >= LONGEST or self.cursor.bytes >= LARGEST
+
+    # -- writing in place ----------------------------------------------------------------------------------------
+
+    def overwrite(self, storage: Any, value: Value) -> None:
+        """Let a storage hold another value; should computing it fail, the storage gets its old one back."""
+        self.overwritten.append((weakref.ref(storage), storage.value))
+        storage.value = value
+
+    # -- realizing -----------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Run what is pending. Afterwards every value that somebody holds has data, and the segment is empty."""
+        with self.lock:
+            end = self.cursor
+            if end is self.root:
+                for value in self.values:
+                    value.segment = None
+                self._begin()
+                return
+            values, numbers, overwritten = self.values, self.numbers, self.overwritten
+            self._begin()
+            self.root.hot = end.following or self.root.hot
+            self._ended = end
+            if self.entries > MANY_ENTRIES:
+                self._plant()
+                self.cursor = self.root
+            try:
+                self.run(end, values, numbers)
+            except BaseException as error:
+                _fail(values, overwritten, error)
+                raise
+            for value in values:
+                if value is not None:
+                    value.segment = None
+
+    _ended: Entry | None = None
+
+    def begun(self, entry: Entry) -> None:
+        """Called with the first entry of a segment: what follows the segment before it."""
+        if self._ended is not None:
+            self._ended.following, self._ended = entry, None
+
+
+class _Failed:
+    """The segment of values that could not be computed: looking at them raises the error again."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def settle(self) -> None:
+        raise self.error
+
+
+def _fail(values: list[Value], overwritten: list[tuple[weakref.ref, Value]], error: BaseException) -> None:
+    """Nothing is half-written: storages whose new contents could not be computed keep their old ones."""
+    for ref, old in reversed(overwritten):
+        storage = ref()
+        if storage is not None and storage.value.data is None:
+            storage.value = old
+    failed = _Failed(error)
+    for value in values:
+        if value is not None:
+            value.segment = failed if value.data is None else None
+
+
+def alive(values: list[Value], results: Sequence[int]) -> tuple[int, ...]:
+    """Which results somebody besides the segment still holds."""
+    count, held = sys.getrefcount, _HELD_BY_LIST
+    return tuple([n for n in results if count(values[n]) > held])
+
+
+def _baseline() -> int:
+    values = [Value.__new__(Value)]
+    return sys.getrefcount(values[0])
+
+
+_HELD_BY_LIST = _baseline()
+
+
+def results_of(end: Entry) -> list[int]:
+    """The numbers of all that the entries of a segment compute."""
+    if end.results is None:
+        end.results = [n for entry in end.path() for n in entry.outputs]
+    return end.results
+
