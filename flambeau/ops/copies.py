@@ -9,6 +9,8 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel import move_ops
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.ops.apply import wants_history
 from flambeau.ops.op import op, public
 from flambeau.ops.samples import call
@@ -34,6 +36,7 @@ def memory_format_strides(x: Tensor, memory_format: Any) -> Ints | None:
 clone_op = op(
     "clone", ref=lambda x, strides: x.copy(), vjp=lambda g, _y, _x, strides: (g,),
     meta=lambda x, strides: Meta(x._shape, x.dtype, strides), samples=lambda t: [call(t(2, 3), strides=None)],
+    lower=Kernels(move_ops.clone),
 )  # fmt: skip
 
 
@@ -56,7 +59,7 @@ def contiguous(self: Tensor, memory_format: Any = "contiguous") -> Tensor:
 copy_op = op(
     "copy", ref=lambda _x, src: src.copy(), meta=lambda x, src: Meta(x._shape, x.dtype), backward_name="CopyBackwards",
     vjp=(lambda g, _y, _x, _src: g.new_zeros(g._shape), lambda g, _y, _x, _src: g),
-    samples=lambda t: [call(t(2, 3), t(2, 3))],
+    samples=lambda t: [call(t(2, 3), t(2, 3))], lower=Kernels(move_ops.clone),
 )  # fmt: skip
 
 

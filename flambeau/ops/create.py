@@ -12,6 +12,8 @@ from flambeau import dtypes
 from flambeau.devices import require_cpu
 from flambeau.dtypes import dtype as DType
 from flambeau.engine import execute
+from flambeau.engine.kernel import move_ops
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.engine.value import Storage, empty_bytes
 from flambeau.errors import warn_once
 from flambeau.ops.copies import cast, clone, memory_format_strides
@@ -526,6 +528,7 @@ def _constant(like: Tensor, value: Any) -> Tensor:
 fill_op = op(
     "fill", ref=lambda x, value: np.full(x.shape, np.asarray(value).astype(x.dtype), x.dtype),
     meta=lambda x, value: execute.Meta(x._shape, x.dtype), vjp=lambda g, _y, _x, value: (g * 0,),
+    lower=Kernels(move_ops.filled),
 )  # fmt: skip
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel import move_ops
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import promoted
 from flambeau.ops.samples import call
@@ -76,7 +78,7 @@ def _cat_vjp(g: Tensor, _y: Any, *_tensors: Any, needs: tuple, dim: int) -> list
 
 
 cat_op = op(
-    "cat", ref=_cat, meta=_meta_cat, vjp=_cat_vjp,
+    "cat", ref=_cat, meta=_meta_cat, vjp=_cat_vjp, lower=Kernels(move_ops.cat),
     samples=lambda t: [call(t(2, 3), t(1, 3), dim=0), call(t(2, 3), t(2, 2), t(2, 1), dim=1),
                        call(t(2, 0), t(2, 3), dim=1), call(t(0), t(2, 3), dim=0)],
 )  # fmt: skip
@@ -136,6 +138,7 @@ def _stack_vjp(g: Tensor, _y: Any, *_tensors: Any, needs: tuple, dim: int) -> li
 
 stack_op = op(
     "stack", ref=lambda *arrays, dim: np.stack(arrays, axis=dim), meta=_meta_stack, vjp=_stack_vjp,
+    lower=Kernels(move_ops.stack),
     samples=lambda t: [call(t(2, 3), t(2, 3), dim=0), call(t(2, 3), t(2, 3), t(2, 3), dim=2), call(t(), t(), dim=0)],
 )  # fmt: skip
 

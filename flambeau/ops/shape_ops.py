@@ -9,6 +9,8 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel import move_ops
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.ops.apply import type_name
 from flambeau.ops.copies import clone
 from flambeau.ops.gathering import index_select_op
@@ -69,7 +71,7 @@ def _meta_pad(x: Tensor, pad: Ints, value: Any) -> Meta:
 
 
 constant_pad_op = op(
-    "constant_pad_nd", ref=_pad, meta=_meta_pad,
+    "constant_pad_nd", ref=_pad, meta=_meta_pad, lower=Kernels(move_ops.constant_pad),
     vjp=lambda g, _y, _x, pad, value: (constant_pad_op(g, pad=tuple(-n for n in pad), value=0),),
     samples=lambda t: [call(t(2, 3), pad=(1, 2), value=0.5), call(t(2, 3, 4), pad=(1, 1, -1, 2), value=0),
                        call(t(4), pad=(-1, -1), value=0), call(t(2, 0), pad=(1, 0), value=1)],
@@ -101,6 +103,7 @@ def _repeat_vjp(g: Tensor, _y: Any, _x: Any, repeats: Ints) -> tuple:
 
 repeat_op = op(
     "repeat", ref=lambda x, repeats: np.tile(x, repeats), meta=_meta_repeat, vjp=_repeat_vjp,
+    lower=Kernels(move_ops.repeat),
     samples=lambda t: [call(t(2, 3), repeats=(2, 1, 3)), call(t(), repeats=(4,)), call(t(2, 3), repeats=(0, 2)),
                        call(t(), repeats=())],
 )  # fmt: skip
@@ -195,12 +198,12 @@ def _roll(x: np.ndarray, shifts: Ints, dims: Ints) -> np.ndarray:
 
 
 roll_op = op(
-    "roll", ref=_roll, meta=_meta_dense,
+    "roll", ref=_roll, meta=_meta_dense, lower=Kernels(move_ops.roll),
     vjp=lambda g, _y, _x, shifts, dims: (roll_op(g, shifts=tuple(-s for s in shifts), dims=dims),),
     samples=lambda t: [call(t(2, 3), shifts=(1,), dims=()), call(t(2, 3), shifts=(1, -2), dims=(0, 1))],
 )  # fmt: skip
 flip_op = op(
-    "flip", ref=lambda x, dims: np.flip(x, dims), meta=_meta_kept,
+    "flip", ref=lambda x, dims: np.flip(x, dims), meta=_meta_kept, lower=Kernels(move_ops.flip),
     vjp=lambda g, _y, _x, dims: (flip_op(g, dims=dims),),
     samples=lambda t: [call(t(2, 3), dims=(1,)), call(t(2, 3, 2), dims=(0, 2)), call(t(), dims=())],
 )  # fmt: skip
@@ -255,7 +258,7 @@ def _meta_rot90(x: Tensor, k: int, dims: Ints) -> Meta:
 
 
 rot90_op = op(
-    "rot90", ref=lambda x, k, dims: np.rot90(x, k, dims), meta=_meta_rot90,
+    "rot90", ref=lambda x, k, dims: np.rot90(x, k, dims), meta=_meta_rot90, lower=Kernels(move_ops.rot90),
     vjp=lambda g, _y, _x, k, dims: (rot90_op(g, k=-k % 4, dims=dims),),
     samples=lambda t: [call(t(2, 3), k=1, dims=(0, 1)), call(t(2, 3, 2), k=3, dims=(2, 0)),
                        call(t(2, 3), k=2, dims=(0, 1))],
@@ -278,12 +281,12 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
 # -- triangles and diagonals -----------------------------------------------------------------------------------
 
 tril_op = op(
-    "tril", ref=lambda x, diagonal: np.tril(x, diagonal), meta=_meta_dense,
+    "tril", ref=lambda x, diagonal: np.tril(x, diagonal), meta=_meta_dense, lower=Kernels(move_ops.triangle(True)),
     vjp=lambda g, _y, _x, diagonal: (tril_op(g, diagonal=diagonal),),
     samples=lambda t: [call(t(3, 4), diagonal=0), call(t(2, 3, 3), diagonal=-1)],
 )  # fmt: skip
 triu_op = op(
-    "triu", ref=lambda x, diagonal: np.triu(x, diagonal), meta=_meta_dense,
+    "triu", ref=lambda x, diagonal: np.triu(x, diagonal), meta=_meta_dense, lower=Kernels(move_ops.triangle(False)),
     vjp=lambda g, _y, _x, diagonal: (triu_op(g, diagonal=diagonal),),
     samples=lambda t: [call(t(3, 4), diagonal=0), call(t(2, 3, 3), diagonal=1)],
 )  # fmt: skip
@@ -320,7 +323,7 @@ def _meta_diag_embed(x: Tensor, k: int, dim1: int, dim2: int) -> Meta:
 
 
 diag_embed_op = op(
-    "diag_embed", ref=_diag_embed, meta=_meta_diag_embed,
+    "diag_embed", ref=_diag_embed, meta=_meta_diag_embed, lower=Kernels(move_ops.diag_embed),
     vjp=lambda g, _y, _x, k, dim1, dim2: (diagonal_op(g, k=k, dim1=dim1, dim2=dim2),),
     samples=lambda t: [call(t(3), k=0, dim1=0, dim2=1), call(t(2, 3), k=1, dim1=0, dim2=2),
                        call(t(2, 3), k=-2, dim1=2, dim2=0)],

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel import move_ops
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.ops.op import Op, camel, op, public
 from flambeau.ops.samples import call
 from flambeau.ops.views import as_strided_op, diagonal_op, select_op, slice_op
@@ -36,7 +38,7 @@ def _meta(x: Tensor, src: Tensor, of: Op, params: dict) -> Meta:
 
 
 view_scatter_op = op(
-    "view_scatter", ref=_written, meta=_meta,
+    "view_scatter", ref=_written, meta=_meta, lower=Kernels(move_ops.view_scatter),
     vjp=(lambda g, _y, _x, _s, of, params: view_scatter_op(g, g.new_zeros(_s.shape), of=of, params=params),
          lambda g, _y, _x, _s, of, params: of(g, **params)),
     backward_name=lambda _, params: camel(params["of"].name) + "ScatterBackward0",

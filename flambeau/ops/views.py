@@ -14,6 +14,8 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel import move_ops
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.ops.apply import apply_view
 from flambeau.ops.copies import clone
 from flambeau.ops.op import Layout, Op, op, public, view
@@ -53,7 +55,7 @@ _OVERLAPPING = ("as_strided", "unfold")
 
 embed_op = op(
     "embed", ref=_embed, meta=lambda g, shape, of, params: Meta(tuple(shape), g.dtype),
-    vjp=lambda g, _y, _g, shape, of, params: (of(g, **params),),
+    vjp=lambda g, _y, _g, shape, of, params: (of(g, **params),), lower=Kernels(move_ops.embed),
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Copies between strided windows, and constants written into them: the kernels under every op that moves data.
 
     copy(site, shape, Window(site.result(), strides, float32), Window(site.source(x), x.strides, x.dtype))
+    add(site, shape, target, source)
     fill(site, shape, Window(site.result(), strides, float32), 0.0)
 
 Any number of dimensions, any strides (of the source also 0 and negative ones), any two dtypes: elements are cast as
@@ -19,11 +20,11 @@ from flambeau import dtypes
 from flambeau.dtypes import COMPLEX, dtype
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel import scalars
-from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
+from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
 from flambeau.engine.kernel.move_nest import Nest, lanes_loop, merged
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Address, Kernel
-from flambeau.engine.schedule.lowering import Site
+from flambeau.engine.schedule.lowering import Site, Unsupported
 from flambeau.shape import Ints
 
 RAW = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}  # elements that are only moved, by size
@@ -73,17 +74,32 @@ def copy(site: Site, shape: Ints, target: Window, source: Window, note: str = "c
             shape = (*shape, 2)
     elif source.dtype.category == COMPLEX:
         source = source.real()
+    _move(site, shape, target, source, _Moved(source.dtype, target.dtype), note)
+
+
+def add(site: Site, shape: Ints, target: Window, source: Window, note: str = "add") -> None:
+    """Launch what sets `target[i] = target[i] + source[i]` for every `i` of `shape`; the source is cast as in a copy.
+
+    The target's steps must not be 0: each element is added to once.
+    """
+    if COMPLEX in (target.dtype.category, source.dtype.category):
+        if source.dtype is not target.dtype:
+            raise Unsupported("sums of complex and other numbers")
+        target, source = (w.real()._replace(strides=(*w.real().strides, 1)) for w in (target, source))
+        shape = (*shape, 2)
+    if 0 not in shape:
+        _move(site, shape, target, source, _Added(source.dtype, target.dtype), note)
+
+
+def _move(site: Site, shape: Ints, target: Window, source: Window, moved: _Moved, note: str) -> None:
     dims = merged(shape, (target.strides, source.strides))
     across = _across(dims)
-    moved = _Moved(source.dtype, target.dtype)
     if across is None:
         nest, kernel = _runs(dims, moved)
     else:
         nest, kernel = _tiles([*dims[:across], *dims[across + 1 : -1], dims[across], dims[-1]], moved)
     nbytes = float(np.prod(shape)) * (source.dtype.itemsize + target.dtype.itemsize)
-    site.launch(
-        kernel, (target.address, source.address, *nest.words), nest.tasks, nbytes / 20, note, (0.0, nbytes)
-    )  # fmt: skip
+    site.launch(kernel, (target.address, source.address, *nest.words), nest.tasks, nbytes / 20, note, (0.0, nbytes))
 
 
 class _Moved:
@@ -111,6 +127,30 @@ class _Moved:
         found = scalars.convert(k, scalars.widened(k, x, self.source), self.target)
         found = scalars.narrowed(k, found, self.target)
         return k.cast(found, "i8") if self.target is dtypes.bool_ else found
+
+    def put(self, k: Emitter, x: Val, base: Val, index: Index, mask: Val | None = None) -> None:
+        """Lanes into the target."""
+        if mask is None:
+            k.store(x, base, index)
+        else:
+            k.masked_store(x, base, index, mask)
+
+
+class _Added(_Moved):
+    """Lanes that are added to what the target holds."""
+
+    def __init__(self, source: dtype, target: dtype) -> None:
+        super().__init__(source, target)
+        self.same = False
+        self.key = f"{source.name}+{target.name}"
+
+    def _cast(self, k: Emitter, x: Val) -> Val:
+        return scalars.convert(k, scalars.widened(k, x, self.source), self.target)
+
+    def put(self, k: Emitter, x: Val, base: Val, index: Index, mask: Val | None = None) -> None:
+        held = scalars.load(k, base, index, self.target, lanes(x.type), mask)
+        total = scalars.Scalars(k, self.target).add(held, x)
+        scalars.store(k, total, base, index, self.target, mask)
 
 
 def _across(dims: Sequence[tuple[int, Ints]]) -> int | None:
@@ -147,10 +187,7 @@ def _runs(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Nest, Kernel
                     x = moved.gather(k, k.at(source, k.mul(i, step), RAW[moved.source.itemsize]), ramp, mask)
                 else:
                     x = moved.load(k, source, k.mul(i, step) if width == 1 else i, width, mask)
-                if mask is None:
-                    k.store(x, out, k.mul(i, to) if width == 1 else i)
-                else:
-                    k.masked_store(x, out, i, mask)
+                moved.put(k, x, out, k.mul(i, to) if width == 1 else i, mask)
 
             lanes_loop(k, low, high, width, body)
 
@@ -207,11 +244,11 @@ class _Tile:
             rows.append(self.moved.load(k, self.source, k.add(b, k.mul(at, self.step)), side, mask))
         for c, column in enumerate(transposed(k, rows)):
             if b_end is None or a_end is None:
-                k.store(column, self.target, k.add(k.mul(k.add(b, c), self.to), a))
+                self.moved.put(k, column, self.target, k.add(k.mul(k.add(b, c), self.to), a))
             elif not (isinstance(b_end, int) and c >= b_end):
                 with k.when(k.add(b, c) < b_end):
                     place = k.add(k.mul(k.add(b, c), self.to), a)
-                    k.masked_store(column, self.target, place, k.mask(k.sub(a_end, a), side))
+                    self.moved.put(k, column, self.target, place, k.mask(k.sub(a_end, a), side))
 
 
 def transposed(k: Emitter, rows: Sequence[Val]) -> list[Val]:

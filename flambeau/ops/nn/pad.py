@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel import move_ops
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.ops.nn.checks import as_ints, tensor_shape
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
@@ -70,14 +72,16 @@ def _node_name(_inputs: Any, params: dict[str, Any]) -> str:
 
 
 pad_op = op(
-    "pad_from_itself", ref=_taken, meta=lambda x, pads, mode: _moved(x, pads, 1), backward_name=_node_name,
+    "pad_from_itself", ref=_taken, lower=Kernels(move_ops.placed(_places)),
+    meta=lambda x, pads, mode: _moved(x, pads, 1), backward_name=_node_name,
     vjp=lambda g, _y, _x, pads, mode: (pad_backward_op(g, pads=pads, mode=mode),),
     samples=lambda t: [
         call(t(1, 2, 4), pads=((0, 0), (0, 0), (2, 1)), mode=mode) for mode in ("reflect", "replicate", "circular")
     ],
 )  # fmt: skip
 pad_backward_op = op(
-    "pad_from_itself_backward", ref=_given_back, meta=lambda g, pads, mode: _moved(g, pads, -1),
+    "pad_from_itself_backward", ref=_given_back, lower=Kernels(move_ops.placed_back(_places)),
+    meta=lambda g, pads, mode: _moved(g, pads, -1),
     vjp=lambda h, _y, _g, pads, mode: (pad_op(h, pads=pads, mode=mode),),
     samples=lambda t: [call(t(1, 2, 7), pads=((0, 0), (0, 0), (2, 1)), mode=mode) for mode in ("reflect", "circular")],
 )  # fmt: skip

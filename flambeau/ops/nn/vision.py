@@ -9,6 +9,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel import move_windows
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.ops.nn import conv_kernels as kernels
 from flambeau.ops.nn.checks import as_int, as_ints, tensor_shape
 from flambeau.ops.nn.conv_kernels import Window
@@ -69,11 +71,13 @@ def _unshuffle(x: np.ndarray, factor: int) -> np.ndarray:
 
 
 pixel_shuffle_op = op(
-    "pixel_shuffle", ref=_shuffle, meta=_shuffle_meta, samples=lambda t: [call(t(2, 8, 2, 3), factor=2)],
+    "pixel_shuffle", ref=_shuffle, meta=_shuffle_meta, lower=Kernels(move_windows.pixel_shuffle),
+    samples=lambda t: [call(t(2, 8, 2, 3), factor=2)],
     vjp=lambda g, _y, _x, factor: (pixel_unshuffle_op(g, factor=factor),),
 )  # fmt: skip
 pixel_unshuffle_op = op(
-    "pixel_unshuffle", ref=_unshuffle, meta=_unshuffle_meta, samples=lambda t: [call(t(2, 4, 6), factor=2)],
+    "pixel_unshuffle", ref=_unshuffle, meta=_unshuffle_meta, lower=Kernels(move_windows.pixel_unshuffle),
+    samples=lambda t: [call(t(2, 4, 6), factor=2)],
     vjp=lambda g, _y, _x, factor: (pixel_shuffle_op(g, factor=factor),),
 )  # fmt: skip
 
@@ -84,7 +88,8 @@ def _mix(x: np.ndarray, groups: int) -> np.ndarray:
 
 
 channel_shuffle_op = op(
-    "channel_shuffle", ref=_mix, meta=lambda x, groups: Meta(x._shape, x.dtype),
+    "channel_shuffle", ref=_mix, lower=Kernels(move_windows.channel_shuffle),
+    meta=lambda x, groups: Meta(x._shape, x.dtype),
     vjp=lambda g, _y, _x, groups: (channel_shuffle_op(g, groups=_x.shape[1] // groups),),
     samples=lambda t: [call(t(2, 6, 2), groups=2)],
 )  # fmt: skip
@@ -151,12 +156,12 @@ def _unfold_meta(x: Tensor, kernel: Ints, window: Window) -> Meta:
 
 _SLIDING = {"kernel": (2, 3), "window": Window((1, 2), ((1, 1), (0, 0)), (1, 1), 1)}
 unfold_op = op(
-    "im2col", ref=_unfold, meta=_unfold_meta, backward_name="Im2ColBackward0",
+    "im2col", ref=_unfold, meta=_unfold_meta, lower=Kernels(move_windows.im2col), backward_name="Im2ColBackward0",
     vjp=lambda g, _y, _x, kernel, window: (fold_op(g, size=_x.shape[2:], kernel=kernel, window=window),),
     samples=lambda t: [call(t(2, 2, 4, 5), **_SLIDING)],
 )  # fmt: skip
 fold_op = op(
-    "col2im", ref=_fold, backward_name="Col2ImBackward0",
+    "col2im", ref=_fold, lower=Kernels(move_windows.col2im), backward_name="Col2ImBackward0",
     meta=lambda x, size, kernel, window: Meta((x._shape[0], x._shape[1] // prod(kernel), *size), x.dtype),
     vjp=lambda g, _y, _x, size, kernel, window: (unfold_op(g, kernel=kernel, window=window),),
     samples=lambda t: [call(t(2, 12, 10), size=(4, 5), **_SLIDING)],
