@@ -21,7 +21,7 @@ from flambeau.dtypes import COMPLEX, dtype
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
-from flambeau.engine.kernel.move_nest import Nest, lanes_loop, merged
+from flambeau.engine.kernel.move_walk import Walk, lanes_loop, merged
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Address, Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
@@ -95,11 +95,11 @@ def _move(site: Site, shape: Ints, target: Window, source: Window, moved: _Moved
     dims = merged(shape, (target.strides, source.strides))
     across = _across(dims)
     if across is None:
-        nest, kernel = _runs(dims, moved)
+        walk, kernel = _runs(dims, moved)
     else:
-        nest, kernel = _tiles([*dims[:across], *dims[across + 1 : -1], dims[across], dims[-1]], moved)
+        walk, kernel = _tiles([*dims[:across], *dims[across + 1 : -1], dims[across], dims[-1]], moved)
     nbytes = float(np.prod(shape)) * (source.dtype.itemsize + target.dtype.itemsize)
-    site.launch(kernel, (target.address, source.address, *nest.words), nest.tasks, nbytes / 20, note, (0.0, nbytes))
+    site.launch(kernel, (target.address, source.address, *walk.words), walk.tasks, nbytes / 20, note, (0.0, nbytes))
 
 
 class _Moved:
@@ -161,17 +161,17 @@ def _across(dims: Sequence[tuple[int, Ints]]) -> int | None:
     return next((d for d, (n, steps) in enumerate(dims[:-1]) if steps[1] == 1 and n > 1), None)
 
 
-def _runs(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Nest, Kernel]:
+def _runs(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Walk, Kernel]:
     """Row by row: the innermost dimension is a run of the target, if it has runs."""
-    nest = Nest(dims)
-    step, start = (s[-1] for s in nest.strides)
+    walk = Walk(dims)
+    step, start = (s[-1] for s in walk.strides)
     width = moved.width if step == 1 else 1
-    baked = {len(nest.sizes) - 1: nest.sizes[-1]} if nest.sizes[-1] <= width and nest.lead < len(nest.sizes) - 1 else {}
+    baked = {len(walk.sizes) - 1: walk.sizes[-1]} if walk.sizes[-1] <= width and walk.lead < len(walk.sizes) - 1 else {}
     pattern = {0: "same", 1: "run", -1: "back"}.get(start, "steps") if width > 1 else "single"
 
     def emit(k: Emitter) -> None:
         target, source = k.pointer(0), k.pointer(1)
-        with nest.rows(k, 2, baked) as (offsets, [(low, high)], [[to], [step]]):
+        with walk.rows(k, 2, baked) as (offsets, [(low, high)], [[to], [step]]):
             source = k.at(source, offsets[1], RAW[moved.source.itemsize])
             out = k.at(target, offsets[0], moved.raw)
             once = k.splat(moved.load(k, source, 0, 1), width) if pattern == "same" else None
@@ -191,22 +191,22 @@ def _runs(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Nest, Kernel
 
             lanes_loop(k, low, high, width, body)
 
-    return nest, Kernel(f"copy {moved.key} {pattern} {nest.form} {baked} w{width}", emit)
+    return walk, Kernel(f"copy {moved.key} {pattern} {walk.form} {baked} w{width}", emit)
 
 
 # -- transposes ------------------------------------------------------------------------------------------------
 
 
-def _tiles(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Nest, Kernel]:
+def _tiles(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Walk, Kernel]:
     """By square tiles: the last dimension is a run of the target, the one before it a run of the source."""
-    nest = Nest(dims, inner=2)
+    walk = Walk(dims, inner=2)
     side = min(moved.width, 16)
-    ndim = len(nest.sizes)
-    baked = {d: nest.sizes[d] for d in (ndim - 2, ndim - 1) if nest.sizes[d] < side and d != nest.lead}
+    ndim = len(walk.sizes)
+    baked = {d: walk.sizes[d] for d in (ndim - 2, ndim - 1) if walk.sizes[d] < side and d != walk.lead}
 
     def emit(k: Emitter) -> None:
         target, source = k.pointer(0), k.pointer(1)
-        with nest.rows(k, 2, baked) as (offsets, [across, along], [[to, _], [_, step]]):
+        with walk.rows(k, 2, baked) as (offsets, [across, along], [[to, _], [_, step]]):
             tile = _Tile(k, moved, side, k.at(target, offsets[0], moved.raw), to,
                          k.at(source, offsets[1], RAW[moved.source.itemsize]), step)  # fmt: skip
             with k.loop(along[1], along[0], side) as a, k.loop(across[1], across[0], side) as b:
@@ -219,7 +219,7 @@ def _tiles(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Nest, Kerne
                     with k.when(k.bits("xor", whole, True)):
                         tile.move(a, b, along[1], across[1])
 
-    return nest, Kernel(f"transpose {moved.key} {nest.form} {baked} side{side}", emit)
+    return walk, Kernel(f"transpose {moved.key} {walk.form} {baked} side{side}", emit)
 
 
 class _Tile:
@@ -280,12 +280,12 @@ def fill(site: Site, shape: Ints, target: Window, value: Any, note: str = "fill"
         return
     size = target.dtype.itemsize
     bits = int(number.reshape(1).view(f"i{size}")[0])
-    nest = Nest(merged(shape, (target.strides,)))
-    width = vector_bytes() // size if nest.strides[0][-1] == 1 else 1
+    walk = Walk(merged(shape, (target.strides,)))
+    width = vector_bytes() // size if walk.strides[0][-1] == 1 else 1
 
     def emit(k: Emitter) -> None:
         x = k.splat(k.cast(k.integer(1), RAW[size]), width)
-        with nest.rows(k, 2) as (offsets, [(low, high)], [[to]]):
+        with walk.rows(k, 2) as (offsets, [(low, high)], [[to]]):
             out = k.at(k.pointer(0), offsets[0], RAW[size])
 
             def body(i: Index, mask: Val | None) -> None:
@@ -297,5 +297,5 @@ def fill(site: Site, shape: Ints, target: Window, value: Any, note: str = "fill"
             lanes_loop(k, low, high, width, body)
 
     nbytes = float(np.prod(shape)) * size
-    kernel = Kernel(f"fill {size} {nest.form} w{width}", emit)
-    site.launch(kernel, (target.address, bits, *nest.words), nest.tasks, nbytes / 30, note, (0.0, nbytes))
+    kernel = Kernel(f"fill {size} {walk.form} w{width}", emit)
+    site.launch(kernel, (target.address, bits, *walk.words), walk.tasks, nbytes / 30, note, (0.0, nbytes))

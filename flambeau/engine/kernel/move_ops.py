@@ -15,7 +15,7 @@ from flambeau.dtypes import COMPLEX, bfloat16, dtype, float16, float32
 from flambeau.engine.graph import Call
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 from flambeau.engine.kernel.move import RAW, Window, add, copy, fill, result, window
-from flambeau.engine.kernel.move_nest import Nest, lanes_loop, merged
+from flambeau.engine.kernel.move_walk import Walk, lanes_loop, merged
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
@@ -280,22 +280,22 @@ def triangle(lower: bool) -> Callable[[Site, Call], None]:
         if x.dtype.category == COMPLEX:
             x, out = (w.real()._replace(strides=(*w.real().strides, 1)) for w in (x, out))
             shape, place = (*shape, 2), (*place, 0)
-        nest = Nest(merged(shape, (out.strides, x.strides, place)))
-        kernel = _triangle_kernel(nest, x.dtype, lower)
+        walk = Walk(merged(shape, (out.strides, x.strides, place)))
+        kernel = _triangle_kernel(walk, x.dtype, lower)
         nbytes = 2.0 * math.prod(shape) * x.dtype.itemsize
-        words = (out.address, x.address, diagonal, *nest.words)
-        site.launch(kernel, words, nest.tasks, nbytes / 20, call.op.name, (0.0, nbytes))
+        words = (out.address, x.address, diagonal, *walk.words)
+        site.launch(kernel, words, walk.tasks, nbytes / 20, call.op.name, (0.0, nbytes))
 
     return lowering
 
 
-def _triangle_kernel(nest: Nest, d: dtype, lower: bool) -> Kernel:
+def _triangle_kernel(walk: Walk, d: dtype, lower: bool) -> Kernel:
     raw = RAW[d.itemsize]
-    width = vector_bytes() // 8 if nest.strides[0][-1] == nest.strides[1][-1] == 1 else 1
+    width = vector_bytes() // 8 if walk.strides[0][-1] == walk.strides[1][-1] == 1 else 1
 
     def emit(k: Emitter) -> None:
         diagonal = k.integer(2)
-        with nest.rows(k, 3) as (offsets, [(low, high)], [[to], [step], [onward]]):
+        with walk.rows(k, 3) as (offsets, [(low, high)], [[to], [step], [onward]]):
             out, source = k.at(k.pointer(0), offsets[0], raw), k.at(k.pointer(1), offsets[1], raw)
             ramp = k.mul(k.ramp(vector("i64", width)), k.splat(onward, width))
 
@@ -313,4 +313,4 @@ def _triangle_kernel(nest: Nest, d: dtype, lower: bool) -> Kernel:
 
             lanes_loop(k, low, high, width, body)
 
-    return Kernel(f"{'tril' if lower else 'triu'} {d.itemsize} {nest.form} w{width}", emit)
+    return Kernel(f"{'tril' if lower else 'triu'} {d.itemsize} {walk.form} w{width}", emit)

@@ -1,6 +1,6 @@
-"""Loop nests of kernels that move data: the geometry of several strided windows, and the loops that walk it.
+"""How kernels that move data walk their windows: the geometry of several strided windows, and the loops that walk it.
 
-`Nest` brings the dimensions into the order of the first window's memory, joins those that are one run in every window,
+`Walk` brings the dimensions into the order of the first window's memory, joins those that are one run in every window,
 and cuts the rest into tasks of a few thousand elements. Sizes and strides are words of the launch's argument block, so
 that one kernel serves every size; only how many dimensions there are, and what the innermost ones look like, is code.
 """
@@ -22,7 +22,7 @@ Body = Callable[[Any, Any], None]  # body(i, mask): lanes from element i on; mas
 _Dim = tuple[int, Ints]  # a size, and the step of every window
 
 
-class Nest:
+class Walk:
     """The loops over some dimensions and the strides of several windows on them, the written one first.
 
     Attributes:
@@ -34,25 +34,25 @@ class Nest:
         form: what the code depends on, besides the kernel's own choices.
     """
 
-    def __init__(self, dims: Sequence[_Dim], inner: int = 1) -> None:
+    def __init__(self, dims: Sequence[_Dim], inner: int = 1, grain: int = GRAIN) -> None:
         """`dims` as `merged` gives them, or a permutation."""
         windows = len(dims[0][1])
         dims = [(1, (0,) * windows)] * (inner - len(dims)) + list(dims)
         self.sizes = tuple(n for n, _ in dims)
         self.strides = tuple(tuple(steps[w] for _, steps in dims) for w in range(windows))
         self.inner = inner
-        self._divide()
+        self._divide(grain)
         self.form = f"{len(dims)}d{self.lead}"
 
-    def _divide(self) -> None:
+    def _divide(self, grain: int) -> None:
         """Leading dimensions are counted through by tasks; the one after them is cut into blocks."""
         volume = math.prod(self.sizes)
         self.lead = 0
-        while self.lead < len(self.sizes) - 1 and volume // self.sizes[self.lead] >= GRAIN:
+        while self.lead < len(self.sizes) - 1 and volume // self.sizes[self.lead] >= grain:
             volume //= self.sizes[self.lead]
             self.lead += 1
         size = self.sizes[self.lead]
-        block = max(GRAIN * size // max(volume, 1), 1)
+        block = max(grain * size // max(volume, 1), 1)
         self.block = min(-(-block // 64) * 64 if self.lead >= len(self.sizes) - self.inner else block, size)
         self.blocks = -(-size // self.block) if size else 0
         self.tasks = math.prod(self.sizes[: self.lead]) * self.blocks
