@@ -1,0 +1,116 @@
+"""The memory of values: blocks that are used again and again, so that a training loop maps no new pages.
+
+    block = allocate(nbytes)      # (a flat uint8 array of just that size, its address), 64-byte aligned
+    release(block)                # the caller has no more use for it
+
+A released block is only used again if nothing else holds its memory (a NumPy view, a memoryview): the reference counts
+of the array and of the memory under it say so: release a block with the last reference to it in hand. Free blocks are
+kept by size class; what is kept is bounded by what the program has had in use at once. Everything here is a few
+operations on dicts and lists, each atomic for Python threads.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+import numpy as np
+
+ALIGN, PAGE = 64, 4096  # bytes; blocks of LARGE bytes and more begin at a page
+LARGE = 1 << 20
+KEPT_AT_LEAST = 64 << 20  # bytes of free blocks that are always allowed
+
+
+class Block(NamedTuple):
+    """Memory in use: a flat uint8 array and the address of its first byte."""
+
+    array: np.ndarray
+    address: int
+
+
+class _Counts:
+    live = 0  # bytes in use
+    peak = 0
+    free = 0  # bytes kept for later
+    mapped = 0  # blocks taken from the system
+    reused = 0
+
+
+_free: dict[int, list[Block]] = {}  # size class -> blocks, the last one released at the end
+_class_of: dict[int, int] = {}
+_counts = _Counts()
+
+
+def allocate(nbytes: int) -> Block:
+    """A block of uninitialised memory."""
+    size = _class_of.get(nbytes) or _size_class(nbytes)
+    counts = _counts
+    counts.live += size
+    if counts.live > counts.peak:
+        counts.peak = counts.live
+    try:
+        block = _free[size].pop()
+    except (KeyError, IndexError):
+        return _mapped(nbytes, size)
+    counts.free -= size
+    counts.reused += 1
+    return block if block.array.size == nbytes else _resized(block, nbytes)
+
+
+def release(block: Block) -> None:
+    """Take a block back. Its memory is used again, unless somebody still holds it."""
+    array = block.array
+    size = _class_of.get(array.size) or _size_class(array.size)
+    counts = _counts
+    counts.live -= size
+    # Held by us: the array by `block`, `array` and the call; the memory under it by the array and the call.
+    if sys.getrefcount(array) > 3 or sys.getrefcount(array.base) > 2:
+        return
+    try:
+        _free[size].append(block)
+    except KeyError:
+        _free.setdefault(size, []).append(block)
+    counts.free += size
+    if counts.free > counts.peak and counts.free > KEPT_AT_LEAST:
+        empty_cache()
+
+
+def empty_cache() -> None:
+    """Give all free blocks back to the system."""
+    _free.clear()
+    _counts.free = 0
+
+
+def memory_stats() -> dict[str, int]:
+    """Bytes in use, their peak, and bytes kept for later; blocks taken from the system and blocks used again."""
+    c = _counts
+    return {"live": c.live, "peak": c.peak, "free": c.free, "mapped": c.mapped, "reused": c.reused}
+
+
+def reset_peak() -> None:
+    """Let the peak count from what is in use now."""
+    _counts.peak = _counts.live
+
+
+def _size_class(nbytes: int) -> int:
+    """The size set aside for `nbytes`: a multiple of 64, beyond 1 KiB one of eight steps between powers of two."""
+    step = max(ALIGN, (1 << max(0, nbytes - 1).bit_length()) >> 4)
+    size = max(ALIGN, -(-nbytes // step) * step)
+    if len(_class_of) < 1 << 16:
+        _class_of[nbytes] = size
+    return size
+
+
+def _mapped(nbytes: int, size: int) -> Block:
+    align = PAGE if size >= LARGE else ALIGN
+    raw = np.empty(size + align, np.uint8)
+    start = -raw.ctypes.data % align
+    _counts.mapped += 1
+    return Block(raw[start : start + nbytes], raw.ctypes.data + start)
+
+
+def _resized(block: Block, nbytes: int) -> Block:
+    """The block with an array of another size of the same class."""
+    raw = block.array.base
+    start = block.address - raw.ctypes.data
+    return Block(raw[start : start + nbytes], block.address)
