@@ -6,6 +6,7 @@ Strides count elements, as PyTorch's do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -43,12 +44,23 @@ class Size(tuple):
         return Size, (tuple(self),)
 
 
+@lru_cache(8192)
+def sized(shape: Ints) -> Size:
+    """A tensor's tuple of sizes as users see it."""
+    return Size(shape)
+
+
 def contiguous_strides(shape: Sequence[int]) -> Ints:
     """Row-major strides of a fresh tensor.
 
     >>> contiguous_strides((2, 3, 4))
     (12, 4, 1)
     """
+    return _contiguous_strides(tuple(shape))
+
+
+@lru_cache(8192)
+def _contiguous_strides(shape: Ints) -> Ints:
     strides, step = [], 1
     for n in reversed(shape):
         strides.append(step)
@@ -285,7 +297,10 @@ def shape_args(args: tuple) -> tuple:
     """`f(2, 3)`, `f((2, 3))`, `f([2, 3])` and `f(Size)` alike as a tuple of ints."""
     if len(args) == 1 and isinstance(args[0], (tuple, list)):
         args = tuple(args[0])
-    return tuple(n if type(n) is int else _as_int(n) for n in args)
+    for n in args:
+        if type(n) is not int:
+            return tuple([_as_int(n) for n in args])
+    return args
 
 
 def _as_int(n: Any) -> int:

@@ -49,6 +49,8 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
 @public("Tensor")
 def contiguous(self: Tensor, memory_format: Any = "contiguous") -> Tensor:
     """The tensor itself if its memory is in order, else a copy that is."""
+    if memory_format == "contiguous" and self._strides == contiguous_strides(self._shape):
+        return self
     strides = memory_format_strides(self, memory_format)
     same = all(s == w or n == 1 for s, w, n in zip(self._strides, strides or (), self._shape))
     if same or (strides == contiguous_strides(self._shape) and is_contiguous(self._shape, self._strides)):

@@ -7,6 +7,8 @@ elements is `embed`, which puts the gradient back where the elements were.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,8 @@ from flambeau.shape import (
     wrap_dim,
 )
 from flambeau.tensors import Tensor, make
+
+cached = lru_cache(8192)  # for what follows from shapes and strides alone
 
 # -- putting gradients back ------------------------------------------------------------------------------------
 
@@ -78,10 +82,12 @@ def dropping(name: str, layout: Any, **fields: Any) -> Op:
 # -- one dimension at a time -----------------------------------------------------------------------------------
 
 
+@cached
 def select_layout(shape: Ints, strides: Ints, offset: int, dim: int, index: int) -> Layout:
     return shape[:dim] + shape[dim + 1 :], strides[:dim] + strides[dim + 1 :], offset + index * strides[dim]
 
 
+@cached
 def slice_layout(shape: Ints, strides: Ints, offset: int, dim: int, start: int, length: int, step: int) -> Layout:
     return (
         (*shape[:dim], length, *shape[dim + 1 :]),
@@ -136,6 +142,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 # -- order of dimensions ---------------------------------------------------------------------------------------
 
 
+@cached
 def _permute_layout(shape: Ints, strides: Ints, offset: int, dims: Ints) -> Layout:
     return tuple([shape[d] for d in dims]), tuple([strides[d] for d in dims]), offset
 
@@ -163,24 +170,34 @@ t_op = view("t", _permute_layout, lambda g, _y, _x, dims: (t_op(g, dims=dims),),
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """`input` with two dimensions swapped, as a view."""
     require_tensor("transpose", "input", 1, input)
-    dim0, dim1 = wrap_dim(dim0, input.ndim), wrap_dim(dim1, input.ndim)
-    dims = list(range(input.ndim))
+    return transpose_op(input, dims=_swapped(len(input._shape), dim0, dim1))
+
+
+@lru_cache(1024, typed=True)
+def _swapped(ndim: int, dim0: int, dim1: int) -> Ints:
+    dim0, dim1 = wrap_dim(dim0, ndim), wrap_dim(dim1, ndim)
+    dims = list(range(ndim))
     if dims:
         dims[dim0], dims[dim1] = dims[dim1], dims[dim0]
-    return transpose_op(input, dims=tuple(dims))
+    return tuple(dims)
 
 
 def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
     """`input` with its dimensions in the order `dims`, as a view."""
-    if len(dims) != input.ndim:
+    if len(dims) != len(input._shape):
         raise RuntimeError(
             "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
             f"ordering of dimensions i.e. input.dim() = {input.ndim} is not equal to len(dims) = {len(dims)}"
         )
-    wrapped = tuple([wrap_dim(d, input.ndim) for d in dims])
+    return permute_op(input, dims=_order(shape_args((tuple(dims),))))
+
+
+@cached
+def _order(dims: Ints) -> Ints:
+    wrapped = tuple([wrap_dim(d, len(dims)) for d in dims])
     if len(set(wrapped)) != len(wrapped):
         raise RuntimeError("permute(): duplicate dims are not allowed.")
-    return permute_op(input, dims=wrapped)
+    return wrapped
 
 
 public("torch")(permute)
@@ -228,6 +245,7 @@ def adjoint(input: Tensor) -> Tensor:
 # -- shape -----------------------------------------------------------------------------------------------------
 
 
+@cached
 def _view_layout(shape: Ints, strides: Ints, offset: int, size: Ints) -> Layout:
     found = view_strides(shape, strides, size)
     if found is None:
@@ -253,21 +271,37 @@ def view_(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
         return view_dtype(self, dtype or shape[0])
     if not shape:
         raise TypeError("view() received an invalid combination of arguments - got (), but expected a size or dtype")
-    return view_op(self, size=infer_shape(shape_args(shape), self.numel()))
+    return view_op(self, size=_inferred(shape_args(shape), self._shape))
+
+
+@cached
+def _inferred(wanted: Ints, shape: Ints) -> Ints:
+    return infer_shape(wanted, prod(shape))
+
+
+@cached
+def _reshaped(shape: Ints, strides: Ints, wanted: Ints) -> tuple[Ints, bool]:
+    """The shape that is meant, and whether a view can have it."""
+    size = infer_shape(wanted, prod(shape))
+    return size, view_strides(shape, strides, size) is not None
 
 
 @public("torch")
 def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
     """`input` in another shape: a view where its strides allow, else a copy."""
-    size = infer_shape(shape_args((shape,)), input.numel())
-    if view_strides(input._shape, input._strides, size) is not None:
+    return _reshape(input, shape_args((shape,)))
+
+
+def _reshape(input: Tensor, shape: Ints) -> Tensor:
+    size, viewable = _reshaped(input._shape, input._strides, shape)
+    if viewable:
         return view_op(input, size=size)
     return unsafe_view_op(clone(input, memory_format="contiguous"), size=size)
 
 
 @public("Tensor", name="reshape")
 def _reshape_method(self: Tensor, *shape: Any) -> Tensor:
-    return reshape(self, shape_args(shape))
+    return _reshape(self, shape_args(shape))
 
 
 @public("Tensor")
@@ -285,17 +319,18 @@ def reshape_as(self: Tensor, other: Tensor) -> Tensor:
 @public("torch Tensor")
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions from `start_dim` to `end_dim` as one."""
-    start, end = wrap_dim(start_dim, input.ndim), wrap_dim(end_dim, input.ndim)
+    size = _flattened(input._shape, start_dim, end_dim)
+    return input if size is None else reshape(input, size)
+
+
+@lru_cache(1024, typed=True)
+def _flattened(shape: Ints, start_dim: int, end_dim: int) -> Ints | None:
+    start, end = wrap_dim(start_dim, len(shape)), wrap_dim(end_dim, len(shape))
     if start > end:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
-    if not input._shape:
-        return reshape(input, (1,))
-    if start == end:
-        return input
-    merged = 1
-    for n in input._shape[start : end + 1]:
-        merged *= n
-    return reshape(input, (*input._shape[:start], merged, *input._shape[end + 1 :]))
+    if not shape:
+        return (1,)
+    return None if start == end else (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
 @public("torch Tensor")
@@ -319,11 +354,13 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(input, (*input._shape[:dim], *inner, *input._shape[dim + 1 :]))
 
 
+@cached
 def _squeeze_layout(shape: Ints, strides: Ints, offset: int, dims: Ints, form: int = 1) -> Layout:
     keep = [d for d in range(len(shape)) if d not in dims or shape[d] != 1]
     return tuple([shape[d] for d in keep]), tuple([strides[d] for d in keep]), offset
 
 
+@cached
 def _unsqueeze_layout(shape: Ints, strides: Ints, offset: int, dim: int) -> Layout:
     step = shape[dim] * strides[dim] if dim < len(shape) else 1
     return (*shape[:dim], 1, *shape[dim:]), (*strides[:dim], step, *strides[dim:]), offset
@@ -355,6 +392,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
 # -- repeating -------------------------------------------------------------------------------------------------
 
 
+@cached
 def _expand_layout(shape: Ints, strides: Ints, offset: int, size: Ints) -> Layout:
     return size, expand_strides(shape, strides, size), offset
 
@@ -367,15 +405,21 @@ expand_op = view(
 
 def expand(self: Tensor, size: Sequence[int]) -> Tensor:
     """Dimensions of size 1 repeated (and new ones put in front) without copying; -1 keeps a size."""
-    lead = len(size) - self.ndim
+    lead = len(size) - len(self._shape)
     if lead < 0:
         raise RuntimeError(
             f"expand({self.type()}{{{list(self._shape)}}}, size={list(size)}): the number of sizes provided "
             f"({len(size)}) must be greater or equal to the number of dimensions in the tensor ({self.ndim})"
         )
+    return expand_op(self, size=_expanded(self._shape, shape_args((tuple(size),))))
+
+
+@cached
+def _expanded(shape: Ints, size: Ints) -> Ints:
+    lead = len(size) - len(shape)
     full: list[int] = []
     for i, n in reversed([*enumerate(size)]):
-        have = self._shape[i - lead] if i >= lead else None
+        have = shape[i - lead] if i >= lead else None
         if n == -1:
             if have is None:
                 raise RuntimeError(
@@ -385,10 +429,10 @@ def expand(self: Tensor, size: Sequence[int]) -> Tensor:
         elif have is not None and have != n and have != 1:
             raise RuntimeError(
                 f"The expanded size of the tensor ({n}) must match the existing size ({have}) at non-singleton "
-                f"dimension {i}.  Target sizes: {list(size)}.  Tensor sizes: {list(self._shape)}"
+                f"dimension {i}.  Target sizes: {list(size)}.  Tensor sizes: {list(shape)}"
             )
         full.append(n)
-    return expand_op(self, size=tuple(reversed(full)))
+    return tuple(reversed(full))
 
 
 @public("Tensor", name="expand")
