@@ -267,3 +267,14 @@ def write_array(t: Tensor, array: Any) -> None:
     """Overwrite a tensor's elements from `array` (cast and broadcast), outside autograd; counts as a write."""
     execute.write(t, array)
     t._version_counter.bump()
+
+
+def assign_into(t: Tensor, result: Tensor) -> None:
+    """Overwrite a tensor with another of its shape, outside autograd and recorded like an op; counts as a write.
+
+    `result` must be nobody else's: its memory may become that of `t`.
+    """
+    execute.assign(t, result, 0)
+    version = t._version_counter
+    version.count += 1
+    version.where = None

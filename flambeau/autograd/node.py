@@ -65,15 +65,26 @@ class Like:
 class Node:
     """One step of the backward graph; `grad_fn` of the tensors it computed."""
 
+    hooks: OrderedDict[int, Any] | None = None  # id -> (prehook?, function)
+    tensor_hooks: dict[int, OrderedDict] | None = None  # output_nr -> id -> hook
+    retained: dict[int, weakref.ref] | None = None
+    trace: list[str] | None = None  # where the node was made, in anomaly mode
+
     def __init__(self, edges: Sequence[Edge], metas: Sequence[Like]) -> None:
         self.edges = tuple(edges)
         self.metas = tuple(metas)  # of the outputs: what the incoming gradients look like
         self.sequence = next_sequence()
-        self.hooks: OrderedDict[int, Any] | None = None  # id -> (prehook?, function)
-        self.tensor_hooks: dict[int, OrderedDict] | None = None  # output_nr -> id -> hook
-        self.retained: dict[int, weakref.ref] | None = None
-        self.metadata: dict = {}
-        self.trace = traceback.format_stack()[:-1] if state.anomaly else None
+        if state.anomaly:
+            self.trace = traceback.format_stack()[:-1]
+
+    @functools.cached_property
+    def metadata(self) -> dict:
+        """Anything that a program wants to keep with the node."""
+        return {}
+
+    def hooked(self) -> bool:
+        """Whether somebody watches the gradients that pass here."""
+        return bool(self.hooks or self.tensor_hooks or self.retained)
 
     def name(self) -> str:
         """PyTorch's name of the node, such as `MulBackward0`."""
@@ -209,6 +220,11 @@ class SavedTensor:
             self.tensor: Tensor | None = None
         else:
             self.tensor = tensors.detached(t) if is_output else t
+
+    def intact(self) -> bool:
+        """Whether the tensor is kept as it is, and has not been overwritten since."""
+        t = self.tensor
+        return t is not None and t._version_counter.count == self.version
 
     def protect(self, storage: Any) -> None:
         """Keep a private copy of what an in-place op is about to overwrite."""

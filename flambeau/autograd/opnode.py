@@ -8,10 +8,12 @@ an input, computes only the gradients that are wanted; a joint function may ask 
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau.autograd.node import Grads, Like, Node, SavedTensor, class_named, edge_of
+from flambeau.autograd.mode import state
+from flambeau.autograd.node import Grads, Like, Node, SavedTensor, class_named, edge_of, next_sequence
 from flambeau.dtypes import FLOAT
 from flambeau.tensors import Tensor
 
@@ -38,35 +40,76 @@ class Keeps:
         return self.inputs[i] if i < len(self.inputs) else self.rest
 
 
-class OpNode(Node):
-    """History of one application of an op record."""
+class Form:
+    """What all the nodes of one recorded call have in common: everything but tensors and edges."""
+
+    __slots__ = ("cls", "op", "params", "label", "needs", "likes", "metas", "kept", "kept_outputs")
 
     def __init__(self, op: Any, inputs: Sequence[Any], params: dict[str, Any], outputs: Sequence[Tensor]) -> None:
-        edges = [edge_of(x) if isinstance(x, Tensor) and x.dtype.category >= FLOAT else None for x in inputs]
-        super().__init__(edges, [Like(out) for out in outputs])
         self.op, self.params = op, params
-        self.label = op.backward_name
-        if callable(self.label):
-            self.label = self.label(inputs, params)
-        self.__class__ = class_named(OpNode, self.label)
-        self.needs = tuple(edge is not None for edge in edges)
+        self.label: str = op.backward_name(inputs, params) if callable(op.backward_name) else op.backward_name
+        self.cls = class_named(OpNode, self.label)
+        self.needs = tuple([
+            isinstance(x, Tensor) and x.dtype.category >= FLOAT and x.requires_grad for x in inputs
+        ])  # fmt: skip
         if isinstance(op.vjp, tuple):
             keeps = [k for k, needed in zip(op.keeps, self.needs) if needed and k is not None]
         else:
             keeps = op.keeps
-        self.likes = [Like(x) if isinstance(x, Tensor) else None for x in inputs]
-        self.inputs: list[Any] | None = [
-            (SavedTensor(x, False) if any(k.input(i) for k in keeps) else self.likes[i]) if isinstance(x, Tensor) else x
-            for i, x in enumerate(inputs)
-        ]
+        self.likes = tuple([Like(x) if isinstance(x, Tensor) else None for x in inputs])
+        self.metas = tuple([Like(out) for out in outputs])
+        self.kept = tuple([
+            i for i, x in enumerate(inputs) if isinstance(x, Tensor) and any(k.input(i) for k in keeps)
+        ])  # fmt: skip
         kept = op.kept_outputs if op.kept_outputs is not None else range(len(outputs))
         keep_output = any(k.output for k in keeps)
-        self.outputs = [
-            SavedTensor(out, True) if keep_output and nr in kept else Like(out) for nr, out in enumerate(outputs)
-        ]
+        self.kept_outputs = tuple([nr for nr in range(len(outputs)) if keep_output and nr in kept])
+
+
+class OpNode(Node):
+    """History of one application of an op record."""
+
+    form: Form
+    inputs: list[Any] | None
+    index: int = -1  # among the nodes of the segment being recorded
+
+    def __init__(self, form: Form, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
+        self.form = form
+        self.__class__ = form.cls
+        self.sequence = next_sequence()
+        if state.anomaly:
+            self.trace = traceback.format_stack()[:-1]
+        self.edges = tuple([edge_of(x) if needed else None for x, needed in zip(inputs, form.needs)])
+        kept: list[Any] = [like or x for like, x in zip(form.likes, inputs)]
+        for i in form.kept:
+            kept[i] = SavedTensor(inputs[i], False)
+        self.inputs = kept
+        given: list[Any] = list(form.metas)
+        for nr in form.kept_outputs:
+            given[nr] = SavedTensor(outputs[nr], True)
+        self.outputs = given
+
+    op = property(lambda self: self.form.op)
+    params = property(lambda self: self.form.params)
+    needs = property(lambda self: self.form.needs)
+    likes = property(lambda self: self.form.likes)
+    metas = property(lambda self: self.form.metas)
 
     def name(self) -> str:
-        return self.label
+        return self.form.label
+
+    def intact(self) -> bool:
+        """Whether the tensors that the node keeps are what they were when it was made."""
+        form, inputs, outputs = self.form, self.inputs, self.outputs
+        if inputs is None:
+            return False
+        for i in form.kept:
+            if not inputs[i].intact():
+                return False
+        for nr in form.kept_outputs:
+            if not outputs[nr].intact():
+                return False
+        return True
 
     def protect(self, storage: Any) -> None:
         """Keep copies of saved inputs that live in `storage`, which an in-place op will overwrite."""
@@ -81,18 +124,18 @@ class OpNode(Node):
                 kept.move(result, t)
 
     def run(self, grads: Grads) -> Grads:
-        op = self.op
+        op, params = self.form.op, self.form.params
         inputs, outputs = self._unpacked()
         g = tuple(grads) if op.multiple else grads[0]
         y = tuple(outputs) if op.multiple else outputs[0]
         if isinstance(op.vjp, tuple):
             results = [
-                rule(g, y, *inputs, **self.params) if needed and rule is not None else None
+                rule(g, y, *inputs, **params) if needed and rule is not None else None
                 for rule, needed in zip(op.vjp, self.needs)
             ]
         else:
             extra = {"needs": self.needs} if op.keeps[0].wants_needs else {}
-            results = op.vjp(g, y, *inputs, **extra, **self.params)
+            results = op.vjp(g, y, *inputs, **extra, **params)
         return [
             fit(result, like) if needed and result is not None else None
             for result, like, needed in zip(results, self.likes, self.needs)
@@ -125,7 +168,7 @@ class OpNode(Node):
         if name == "_saved_result":
             return self._unpacked()[1][0]
         raise AttributeError(
-            f"'{self.name() if 'label' in self.__dict__ else 'OpNode'}' object has no attribute '{name}'"
+            f"'{self.name() if 'form' in self.__dict__ else 'OpNode'}' object has no attribute '{name}'"
         )
 
 

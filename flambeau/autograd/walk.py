@@ -18,7 +18,9 @@ from flambeau import tensors
 from flambeau.autograd.mode import set_grad_enabled, state
 from flambeau.autograd.node import AccumulateGrad, Edge, Like, Node, describe, edge_of
 from flambeau.autograd.opnode import fit
+from flambeau.autograd.replay import Watch, replayed
 from flambeau.engine import execute
+from flambeau.engine.value import Value, holding
 from flambeau.shape import Size, contiguous_strides, is_dense
 from flambeau.tensors import Tensor
 
@@ -41,6 +43,12 @@ def backward(
     Raises:
         RuntimeError: a non-scalar output without gradient, an output without history, or freed buffers.
     """
+    if (
+        isinstance(tensors, Tensor) and grad_tensors is None and grad_variables is None and inputs is None
+        and not retain_graph and not create_graph
+    ):  # fmt: skip
+        _plain_backward(tensors)
+        return
     roots = (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
     if inputs is not None:
         inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
@@ -52,6 +60,23 @@ def backward(
     for t, g in zip(inputs or (), found):
         if g is not None:
             accumulate(t, g)
+
+
+def _plain_backward(root: Tensor) -> None:
+    """`loss.backward()`: replayed if it was recorded before, else walked and recorded."""
+    into = execute.recorder()
+    if into is not None:
+        with into.lock:
+            if replayed(into, root):
+                return
+    walk = _Walk((root,), _root_grads((root,), None, False), False, False, None)
+    if into is None:
+        walk.run()
+        return
+    walk.watch = watch = Watch(into, root)
+    walk.run()
+    with into.lock:
+        watch.end(list(_ones.values()))
 
 
 def grad(
@@ -115,7 +140,7 @@ def _root_grad(i: int, root: Tensor, g: Any, create_graph: bool) -> Tensor:
     if g is None:
         if root.requires_grad and root.numel() != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
-        return tensors.from_array(np.ones(root._shape, root.dtype.np))
+        return _one(root)
     if not isinstance(g, Tensor):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
     if g._shape != root._shape:
@@ -131,8 +156,24 @@ def _root_grad(i: int, root: Tensor, g: Any, create_graph: bool) -> Tensor:
     return g if create_graph else tensors.detached(g)
 
 
+_ones: dict[Any, Value] = {}
+
+
+def _one(root: Tensor) -> Tensor:
+    """The gradient of a root by itself. All of one dtype share one read-only value."""
+    value = _ones.get(root.dtype)
+    if value is None:
+        data = np.ones(1, root.dtype.np).view(np.uint8)
+        data.flags.writeable = False
+        value = _ones[root.dtype] = Value(data)
+        value.shared = True
+    return tensors.fresh(holding(value), root._shape, root.dtype)
+
+
 class _Walk:
     """One backward pass; `targets` None accumulates into every leaf, else gradients are caught for each target."""
+
+    watch: Watch | None = None
 
     def __init__(
         self, roots: Sequence[Tensor], grads: Sequence[Tensor], keep: bool, create_graph: bool, targets: Any
@@ -204,6 +245,8 @@ class _Walk:
 
     def _visit(self, node: Node) -> None:
         grads = self.buffers.pop(node, [None] * max(len(node.metas), 1))
+        if self.watch is not None and node.hooked():
+            self.watch.good = False
         if node.tensor_hooks:
             for nr, hooks in node.tensor_hooks.items():
                 grads[nr] = _call_hooks(hooks, grads[nr])
@@ -228,6 +271,8 @@ class _Walk:
                 self._push(edge[0])
 
     def _run_node(self, node: Node, grads: list[Tensor | None]) -> Sequence[Tensor | None]:
+        if self.watch is not None:
+            self.watch.visit(node)
         hooks = list(node.hooks.values()) if node.hooks else ()
         for before, hook in hooks:
             if before:
@@ -275,7 +320,7 @@ def accumulate(t: Tensor, g: Tensor) -> None:
     elif held is None:
         t._grad = _own(g, t)
     elif held.dtype is g.dtype and not held.requires_grad:
-        tensors.write_array(held, held._array() + g._array())
+        tensors.assign_into(held, held + g)
     else:
         t._grad = held + g
     for hook in list((t._post_accumulate_hooks or {}).values()):
@@ -292,6 +337,8 @@ def _own(g: Tensor, leaf: Tensor) -> Tensor:
     alone = sys.getrefcount(g._storage) <= 2 and not g._storage.external
     if alone and g._strides == strides and sys.getrefcount(g) <= _REFERENCES_IN_WALK:
         return tensors.detached(g)
+    if g._strides == strides:
+        return tensors.detached(g.clone())  # type: ignore[attr-defined]
     return tensors.fresh(execute.copied(g._array(), strides), g._shape, g.dtype, strides)
 
 

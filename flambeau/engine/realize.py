@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -44,7 +45,7 @@ def realize(end: Entry, values: list[Value], numbers: list[Any], fuse: bool = Tr
     if program is not None:
         program.run(values, numbers)
     else:
-        run_reference(end, values, numbers)
+        run_reference(end, values, numbers, wanted)
 
 
 def _program(end: Entry, wanted: tuple[int, ...], fuse: bool, patience: int) -> Program | None:
@@ -68,10 +69,13 @@ def _program(end: Entry, wanted: tuple[int, ...], fuse: bool, patience: int) -> 
 # -- the references, op by op ------------------------------------------------------------------------------------
 
 
-def run_reference(end: Entry, values: list[Value], numbers: list[Any]) -> None:
+def run_reference(end: Entry, values: list[Value], numbers: list[Any], wanted: Sequence[int]) -> None:
     """Run a segment through the references, dropping memory after its last reader."""
     path = end.path()
-    dropped = _last_uses(path, set(alive(values, results_of(end))))
+    for number, value in enumerate(values):
+        if value is None:  # skipped in a replay, by whoever knew that nobody wants it
+            values[number] = Value.__new__(Value)
+    dropped = _last_uses(path, set(wanted))
     for entry, drop in zip(path, dropped):
         try:
             _run_entry(entry, values, numbers)

@@ -216,6 +216,14 @@ class Recorder:
         self.values.append(value)
         return value
 
+    def pending(self, number: int, nbytes: int) -> Value:
+        """A new pending value at a number that is free."""
+        value = Value.__new__(Value)
+        value.data, value.nbytes = None, nbytes
+        value.segment, value.number = self, number
+        self.values[number] = value
+        return value
+
     def outputs(self, entry: Entry) -> list[Value]:
         """The values of the entry just matched or recorded."""
         return self.values[entry.count - len(entry.sizes) :]
@@ -332,7 +340,7 @@ def _fail(values: list[Value], overwritten: list[tuple[weakref.ref, Value]], err
 def alive(values: list[Value], results: Sequence[int]) -> tuple[int, ...]:
     """Which results somebody besides the segment still holds."""
     count, held = sys.getrefcount, _HELD_BY_LIST
-    return tuple([n for n in results if count(values[n]) > held])
+    return tuple([n for n in results if count(values[n]) > held and values[n] is not None])
 
 
 def _baseline() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flambeau.autograd.mode import set_grad_enabled, state
 from flambeau.autograd.node import Edge, Grads, Like, Node, edge_of, next_sequence
-from flambeau.autograd.opnode import OpNode
+from flambeau.autograd.opnode import Form, OpNode
 from flambeau.dtypes import FLOAT, can_cast, float32
 from flambeau.engine import execute
 from flambeau.engine.execute import Meta
@@ -58,7 +58,14 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
             pass
         else:
             outputs = [make(holding(v), m.shape, m.strides, 0, m.dtype) for v, m in zip(values, entry.metas)]
-            _remember(op, inputs, params, needs, outputs)
+            if needs is not None:
+                if entry.node is None:
+                    entry.node = Form(op, inputs, params, outputs)
+                node = _remember(entry.node, inputs, outputs)
+                node.index = len(into.nodes)
+                into.nodes.append(node)
+            elif state.inference:
+                _mark_inference(outputs)
             execute.finish(into)
             return tuple(outputs) if op.multiple else outputs[0]
     metas = op.meta(*inputs, **params)
@@ -67,7 +74,10 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     outputs = [
         fresh(s, m.shape, m.dtype, m.strides) for s, m in zip(execute.record(op, inputs, params, metas), metas)
     ]
-    _remember(op, inputs, params, needs, outputs)
+    if needs is not None:
+        _remember(Form(op, inputs, params, outputs), inputs, outputs)
+    elif state.inference:
+        _mark_inference(outputs)
     return tuple(outputs) if op.multiple else outputs[0]
 
 
@@ -84,17 +94,20 @@ def _needs(inputs: Sequence[Any]) -> tuple[bool, ...] | None:
     return tuple(needs) if wanted else None
 
 
-def _remember(op: Any, inputs: Sequence[Any], params: dict[str, Any], needs: Any, outputs: list[Tensor]) -> None:
+def _remember(form: Form, inputs: Sequence[Any], outputs: list[Tensor]) -> OpNode:
     """Give the results of an op their history."""
-    if needs is not None:
-        node = None
-        for nr, out in enumerate(outputs):
-            if out.dtype.category >= FLOAT:
-                node = node or OpNode(op, inputs, params, outputs)
-                out._grad_fn, out._output_nr = node, nr
-    elif state.inference:
-        for out in outputs:
-            out._inference = True
+    node = OpNode(form, inputs, outputs)
+    for nr, out in enumerate(outputs):
+        if out.dtype.category >= FLOAT:
+            out._grad_fn = node
+            if nr:
+                out._output_nr = nr
+    return node
+
+
+def _mark_inference(outputs: list[Tensor]) -> None:
+    for out in outputs:
+        out._inference = True
 
 
 def _autocast(x: Any, op: Any) -> Any:
@@ -108,7 +121,18 @@ def _autocast(x: Any, op: Any) -> Any:
 
 def apply_view(op: Any, x: Tensor, params: dict[str, Any]) -> Tensor:
     """A differentiable view: the same storage and version counter, read another way."""
-    shape, strides, offset = op.layout(x._shape, x._strides, x._offset, **params)
+    key: Any = (op, x._shape, x._strides, x._offset, x.dtype, *params.values())
+    try:
+        known = _views.get(key)
+    except TypeError:  # a parameter that is a list: not worth remembering
+        key, known = None, None
+    if known is None:
+        known = [op.layout(x._shape, x._strides, x._offset, **params), None]
+        if key is not None:
+            if len(_views) >= _MOST_VIEWS:
+                _views.clear()
+            _views[key] = known
+    shape, strides, offset = known[0]
     out = make(x._storage, shape, strides, offset, x.dtype, x._version_counter)
     base = x._base
     out._base = x if base is None else base
@@ -118,9 +142,19 @@ def apply_view(op: Any, x: Tensor, params: dict[str, Any]) -> Tensor:
     elif not state.grad:
         out._view_kind = "no_grad"
     if state.grad and x.requires_grad:
-        out._grad_fn = OpNode(op, (x,), params, (out,))
+        if known[1] is None:
+            known[1] = Form(op, (x,), params, (out,))
+        out._grad_fn = node = OpNode(known[1], (x,), (out,))
+        into = execute.recorder()
+        if into is not None:
+            node.index = len(into.nodes)
+            into.nodes.append(node)
     out._seen_history = out._base._history
     return out
+
+
+_views: dict[Any, list[Any]] = {}  # what a view of one geometry looks like: its layout, and the form of its node
+_MOST_VIEWS = 4096
 
 
 def _regenerate(t: Tensor) -> None:

@@ -27,7 +27,7 @@ from flambeau.ops.op import Op
 from flambeau.ops.samples import Call, call
 from flambeau.optim.optimizer import Optimizer, ParamsT, _get_value, _to_scalar, _use_grad_for_differentiable
 from flambeau.optim.records import DECOUPLED, L2, Recipe, params_of, update_op
-from flambeau.tensors import Tensor, from_array, write_array
+from flambeau.tensors import Tensor, assign_into, from_array
 
 _ACCELERATORS = ["cuda", "xpu", "hpu", "privateuseone"]
 
@@ -272,7 +272,7 @@ class FormulaOptimizer(Optimizer):
 
 def overwrite(target: Tensor, result: Tensor) -> None:
     """Put the elements of a result, which nobody else holds, in the place of a tensor's; counts as a write."""
-    write_array(target, result._array())
+    assign_into(target, result)
 
 
 def check_fused(p: Tensor) -> None:
