@@ -20,6 +20,14 @@ from typing import Any
 
 from flambeau import dtypes
 from flambeau.dtypes import dtype
+from flambeau.engine.kernel import (
+    vecmath_error,
+    vecmath_exp,
+    vecmath_gamma,
+    vecmath_log,
+    vecmath_power,
+    vecmath_trig,
+)  # fmt: skip
 from flambeau.engine.kernel.emit import BITS, Emitter, Index, Val, element, is_float, vector
 from flambeau.engine.schedule.lowering import Unsupported
 
@@ -117,6 +125,16 @@ def _float_only(name: str) -> Callable[..., Val]:
     def method(self: Scalars, x: Val) -> Val:
         return self.k.intrinsic(name, x.type, x) if is_float(x.type) else x
 
+    return method
+
+
+def _mathematics(function: Callable[..., Val]) -> Callable[..., Val]:
+    """A function of `vecmath`, on floats; its second operand may be a number."""
+
+    def method(self: Scalars, x: Val, *others: Any) -> Val:
+        return function(self.k, x, *(self.k.val(other, x.type) for other in others))
+
+    method.__doc__ = function.__doc__
     return method
 
 
@@ -311,3 +329,28 @@ class Scalars:
         last = BITS[element(a.type)] - 1
         inside = self.k.compare("lt", b, last, unsigned=True)
         return self.k.bits("ashr", a, self.k.select(inside, b, last))
+
+    # -- mathematics ---------------------------------------------------------------------------------------------
+
+    exp, exp2 = _mathematics(vecmath_exp.exp), _mathematics(vecmath_exp.exp2)
+    expm1, sigmoid = _mathematics(vecmath_exp.expm1), _mathematics(vecmath_exp.sigmoid)
+    sinh, cosh, tanh = (_mathematics(f) for f in (vecmath_exp.sinh, vecmath_exp.cosh, vecmath_exp.tanh))
+    log, log1p = _mathematics(vecmath_log.log), _mathematics(vecmath_log.log1p)
+    log2, log10 = _mathematics(vecmath_log.log2), _mathematics(vecmath_log.log10)
+    asinh, acosh, atanh = (_mathematics(f) for f in (vecmath_log.asinh, vecmath_log.acosh, vecmath_log.atanh))
+    logaddexp, logaddexp2 = _mathematics(vecmath_log.logaddexp), _mathematics(vecmath_log.logaddexp2)
+    hypot = _mathematics(vecmath_power.hypot)
+    sin, cos, tan = (_mathematics(f) for f in (vecmath_trig.sin, vecmath_trig.cos, vecmath_trig.tan))
+    asin, acos, atan = (_mathematics(f) for f in (vecmath_trig.asin, vecmath_trig.acos, vecmath_trig.atan))
+    atan2 = _mathematics(vecmath_trig.atan2)
+    erf, erfc, erfcx = (_mathematics(f) for f in (vecmath_error.erf, vecmath_error.erfc, vecmath_error.erfcx))
+    erfinv, log_ndtr = _mathematics(vecmath_error.erfinv), _mathematics(vecmath_error.log_ndtr)
+    ndtr, ndtri = _mathematics(vecmath_error.ndtr), _mathematics(vecmath_error.ndtri)
+    lgamma, digamma = _mathematics(vecmath_gamma.lgamma), _mathematics(vecmath_gamma.digamma)
+    fmod, remainder = _mathematics(vecmath_power.fmod), _mathematics(vecmath_power.remainder)
+    floor_divide = _mathematics(vecmath_power.floor_divide)
+
+    def pow(self, x: Val, exponent: Any) -> Val:
+        """`x` to the power `exponent`, both of floats."""
+        self.floats_only(x, exponent)
+        return vecmath_power.pow(self.k, x, self.k.val(exponent, x.type))
