@@ -136,7 +136,7 @@ class FormulaOptimizer(Optimizer):
         self._memory[id(counter)] = counter, counter._storage.value, array
         return array
 
-    def _put(self, counter: Tensor, value: float) -> float:
+    def _put(self, counter: Tensor, value: Any) -> float:
         """Set a counter; the value that it holds then."""
         cell = self._cell(counter)
         cell[()] = value
@@ -186,12 +186,12 @@ class FormulaOptimizer(Optimizer):
                 names, values, params = self._prepared(keys, count, group)
             tensors = [state[name] for name in names]
             results = apply(op, (p, g, *tensors, *values), params)
-            overwrite(p, results[0])
+            assign_into(p, results[0])
             for name, old, new in zip(names, tensors, results[1:]):
                 if old is None:
                     state[name] = new
                 else:
-                    overwrite(old, new)
+                    assign_into(old, new)
 
     def _begin(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         if group.get("fused"):
@@ -268,11 +268,6 @@ class FormulaOptimizer(Optimizer):
             yield call(p.detach(), p.grad, *tensors, *values, **params)
             if None in state.values():
                 yield call(p.detach(), p.grad, *[None] * len(names), *values, **params)
-
-
-def overwrite(target: Tensor, result: Tensor) -> None:
-    """Put the elements of a result, which nobody else holds, in the place of a tensor's; counts as a write."""
-    assign_into(target, result)
 
 
 def check_fused(p: Tensor) -> None:

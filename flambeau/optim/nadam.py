@@ -77,7 +77,7 @@ class NAdam(FormulaOptimizer):
         }
 
     def advance(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
-        step, product = super().advance(state, group), self._cell(state["mu_product"]).item()
+        step, product = super().advance(state, group), self._cell(state["mu_product"])
         return step, self._put(state["mu_product"], product * self._momentum(step, group))
 
     @staticmethod
