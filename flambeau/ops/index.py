@@ -10,6 +10,8 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel import gather_ops
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.errors import warn_once
 from flambeau.ops.accumulate import add_at, checked, leading
 from flambeau.ops.apply import in_place, type_name
@@ -182,9 +184,12 @@ def _samples_index_put(t: Any) -> Any:
     yield call(t(4, 3, 2), t(3, 3), at(4, 3), None, at(2, 3), accumulate=True)
 
 
-index_op = op("index", ref=_index, meta=_meta_index, vjp=_index_vjp, samples=_samples_index)
+index_op = op(
+    "index", ref=_index, meta=_meta_index, vjp=_index_vjp, samples=_samples_index, lower=Kernels(gather_ops.index),
+)  # fmt: skip
 index_put_op = op(
     "index_put", ref=_index_put, meta=_meta_index_put, samples=_samples_index_put,
+    lower=Kernels(gather_ops.index_put),
     vjp=(
         lambda g, _y, _x, _v, *indices, accumulate: g if accumulate else index_put_op(
             g, g.new_zeros(()), *indices, accumulate=False),
@@ -192,9 +197,13 @@ index_put_op = op(
     ),
 )  # fmt: skip
 # The same under the names that PyTorch's graph shows.
-masked_select_op = op("masked_select", ref=_index, meta=_meta_index, vjp=_index_vjp, samples=_samples_index)
+masked_select_op = op(
+    "masked_select", ref=_index, meta=_meta_index, vjp=_index_vjp, samples=_samples_index,
+    lower=Kernels(gather_ops.index),
+)  # fmt: skip
 masked_scatter_op = op(
     "masked_scatter", ref=_index_put, meta=_meta_index_put, vjp=index_put_op.vjp, samples=_samples_index_put,
+    lower=Kernels(gather_ops.index_put),
 )  # fmt: skip
 # Writing one value under a mask: `x[mask] = value` without listing the places.
 mask_put_op = op(
@@ -342,12 +351,12 @@ def _put(x: np.ndarray, index: np.ndarray, source: np.ndarray, accumulate: bool)
 
 take_op = op(
     "take", ref=lambda x, index: np.asarray(x.reshape(-1)[_flat(index, x.size)]),
-    meta=lambda x, index: Meta(index._shape, x.dtype),
+    meta=lambda x, index: Meta(index._shape, x.dtype), lower=Kernels(gather_ops.take),
     vjp=(lambda g, _y, _x, index: put_op(g.new_zeros(_x.shape), index, g, accumulate=True), None),
     samples=lambda t: [call(t(2, 3), t(4, 2, dtype=dtypes.int64, low=-6, high=6))],
 )  # fmt: skip
 put_op = op(
-    "put", ref=_put, meta=lambda x, index, source, accumulate: Meta(x._shape, x.dtype),
+    "put", ref=_put, meta=lambda x, index, source, accumulate: Meta(x._shape, x.dtype), lower=Kernels(gather_ops.put),
     vjp=(
         lambda g, _y, _x, index, _s, accumulate: g if accumulate else put_op(
             g, index, g.new_zeros(_s.shape), accumulate=False),

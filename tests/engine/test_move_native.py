@@ -62,7 +62,7 @@ def same(got: list[np.ndarray], want: list[np.ndarray], close: bool = False) -> 
     for g, w in zip(got, want, strict=True):
         assert g.shape == w.shape and g.dtype == w.dtype
         if close:
-            tolerance = {2: 2e-2, 4: 1e-6}.get(g.dtype.itemsize, 1e-12)
+            tolerance = {2: 2e-2, 4: 1e-6}.get(g.real.dtype.itemsize, 1e-12)
             np.testing.assert_allclose(g.astype(np.complex128), w.astype(np.complex128), tolerance, tolerance)
         else:
             assert g.tobytes() == np.ascontiguousarray(w).tobytes() if g.flags.c_contiguous else (g == w).all()

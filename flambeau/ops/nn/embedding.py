@@ -9,6 +9,8 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.autograd.mode import no_grad
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel import gather_ops
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.errors import warn_once
 from flambeau.ops.accumulate import add_rows
 from flambeau.ops.apply import type_name
@@ -64,7 +66,7 @@ def _rows_for(h: Tensor, index: Tensor, padding_idx: int, by_frequency: bool) ->
 
 
 embedding_op = op(
-    "embedding", ref=_looked_up, meta=_embedding_meta,
+    "embedding", ref=_looked_up, meta=_embedding_meta, lower=Kernels(gather_ops.embedding),
     vjp=(
         lambda g, _y, _weight, index, **how: embedding_backward_op(g, index, rows=_weight.shape[0], **how),
         None,
@@ -76,7 +78,7 @@ embedding_op = op(
     smooth=False,  # the row at padding_idx has a value but, by definition, no gradient
 )  # fmt: skip
 embedding_backward_op = op(
-    "embedding_dense_backward", ref=_table_gradient,
+    "embedding_dense_backward", ref=_table_gradient, lower=Kernels(gather_ops.embedding_backward),
     meta=lambda g, index, rows, **_: Meta((rows, g._shape[-1]), g.dtype),
     vjp=(lambda h, _y, _g, index, rows, **how: _rows_for(h, index, **how), None),
     samples=lambda t: [

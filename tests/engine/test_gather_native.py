@@ -1,0 +1,148 @@
+"""Kernels that read and write at indices, beside their references: samples, dtypes, strides, indices that repeat, that
+count from the end, that are out of range; sums in one order whatever the threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flambeau import dtypes
+from flambeau.dtypes import dtype
+from flambeau.engine.schedule.lowering import Unsupported
+from flambeau.ops.op import ops
+from flambeau.tensors import Tensor, from_array
+from tests.engine.harness import BadData, native, reference
+from tests.engine.test_move_native import maker, same, strided, values
+
+READS = ["gather", "index_select", "index", "masked_select", "take", "embedding"]
+WRITES = ["scatter", "index_copy", "index_fill"]
+SUMS = ["scatter_add", "scatter_reduce", "index_add", "index_put", "masked_scatter", "put", "embedding_dense_backward"]
+
+
+@pytest.mark.parametrize("kind", dtypes.ALL, ids=lambda d: d.name)
+@pytest.mark.parametrize("name", READS + WRITES + SUMS)
+def test_samples(name: str, kind: dtype) -> None:
+    if kind is dtypes.bool_ and name in ("index_add", "embedding_dense_backward", "scatter_reduce"):
+        return
+    ran = 0
+    for inputs, params in ops[name].samples(maker(name, kind)):
+        for how in range(3):
+            given = [strided(x, how) if isinstance(x, Tensor) else x for x in inputs]
+            try:
+                got = native(ops[name], *given, threads=2, **params)
+            except Unsupported:
+                continue
+            except NotImplementedError:  # the op itself refuses the dtype
+                ran = 1
+                continue
+            same(got, reference(ops[name], *given, **params), close=name in SUMS)
+            ran += 1
+    assert ran
+
+
+def indices(rng: Any, high: int, *shape: int, low: int = 0, kind: Any = np.int64) -> Tensor:
+    return from_array(rng.integers(low, high, shape).astype(kind))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+@pytest.mark.parametrize("shape", [(1000, 128), (50, 1), (7, 33), (300, 515)], ids=str)
+def test_embedding_and_its_gradient(shape: tuple[int, int], threads: int) -> None:
+    rng = np.random.default_rng(1)
+    table = from_array(rng.standard_normal(shape).astype(np.float32))
+    for kind in (np.int64, np.int32):
+        at = indices(rng, shape[0], 35, 20, kind=kind)
+        for padding in (-1, 3):
+            how = {"padding_idx": padding, "by_frequency": False}
+            for index in (at, at.t()):
+                (y,) = native(ops["embedding"], table, index, threads=threads, **how)
+                same([y], reference(ops["embedding"], table, index, **how))
+                g = from_array(rng.standard_normal(y.shape).astype(np.float32))
+                args = (ops["embedding_dense_backward"], g, index)
+                one = native(*args, rows=shape[0], **how)
+                same(native(*args, threads=threads, rows=shape[0], **how), one)
+                want = reference(*args, rows=shape[0], **how)
+                np.testing.assert_allclose(one[0], want[0], 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+@pytest.mark.parametrize("kind", [dtypes.float32, dtypes.bfloat16, dtypes.int8], ids=lambda d: d.name)
+def test_larger_gathers_and_scatters(dim: int, kind: dtype) -> None:
+    rng = np.random.default_rng(dim)
+    shape = (13, 70, 45)
+    x, n = from_array(values(rng, shape, kind)), shape[dim]
+    for index_shape in (shape, (5, 33, 40), tuple(90 if d == dim else 9 for d in range(3))):
+        at = indices(rng, n, *index_shape)
+        same(native(ops["gather"], x, at, threads=3, dim=dim), reference(ops["gather"], x, at, dim=dim))
+        src = from_array(values(rng, index_shape, kind))
+        for name in ("scatter", "scatter_add"):
+            got = native(ops[name], x, at, src, threads=3, dim=dim)
+            same(got, native(ops[name], x, at, src, threads=1, dim=dim))
+            want = reference(ops[name], x, at, src, dim=dim)
+            if kind is dtypes.float32:
+                np.testing.assert_allclose(got[0], want[0], 1e-5, 1e-5)
+            else:
+                same(got, want)
+    vector = indices(rng, n, 90)
+    same(native(ops["index_select"], x, vector, threads=2, dim=dim), reference(ops["index_select"], x, vector, dim=dim))
+
+
+def test_indices_from_the_end() -> None:
+    rng = np.random.default_rng(0)
+    x = from_array(rng.standard_normal((6, 5, 4)))
+    a, b = indices(rng, 6, 3, 2, low=-6), indices(rng, 4, 2, low=-4)
+    same(native(ops["index"], x, a, None, b), reference(ops["index"], x, a, None, b))
+    same(native(ops["index"], x, None, None, b), reference(ops["index"], x, None, None, b))
+    same(native(ops["take"], x, indices(rng, 120, 50, low=-120)), [x._array().reshape(-1)[_last_range(120)]])
+    v = from_array(rng.standard_normal((3, 2, 5)))
+    for accumulate in (False, True):
+        got = native(ops["index_put"], x, v, a, None, b, threads=2, accumulate=accumulate)
+        same(got, reference(ops["index_put"], x, v, a, None, b, accumulate=accumulate), close=True)
+    for name in ("index_copy", "index_fill"):
+        src = from_array(rng.standard_normal((2, 5, 4))) if name == "index_copy" else 2.5
+        at = from_array(np.array([-1, 2]))
+        same(native(ops[name], x, at, src, dim=0), reference(ops[name], x, at, src, dim=0))
+
+
+def _last_range(high: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    rng.standard_normal((6, 5, 4)), rng.integers(-6, 6, (3, 2)), rng.integers(-4, 4, (2,))
+    return rng.integers(-high, high, (50,))
+
+
+@pytest.mark.parametrize("bad", [5, -1, 2**40, -(2**62)])
+def test_indices_out_of_range_touch_nothing_and_are_told(bad: int) -> None:
+    x = from_array(np.arange(20.0).reshape(5, 4))
+    at = np.zeros((3, 4), np.int64)
+    at[2, 3] = bad
+    two, one = from_array(at), from_array(np.array([0, bad, 1]))
+    with pytest.raises(BadData):
+        native(ops["gather"], x, two, dim=0)
+    with pytest.raises(BadData):
+        native(ops["scatter_add"], x, two, from_array(np.ones((3, 4))), dim=0)
+    with pytest.raises(BadData):
+        native(ops["index_select"], x, one, dim=0)
+    with pytest.raises(BadData):
+        native(ops["embedding"], x, one, padding_idx=-1, by_frequency=False)
+    with pytest.raises(BadData):
+        native(ops["embedding_dense_backward"], from_array(np.ones((3, 4))), one, rows=5, padding_idx=-1,
+               by_frequency=False)  # fmt: skip
+    if bad != -1:
+        for name, values_ in (("index", []), ("index_put", [from_array(np.ones((3, 4)))])):
+            params = {"accumulate": True} if values_ else {}
+            with pytest.raises(BadData):
+                native(ops[name], x, *values_, one, **params)
+    with pytest.raises(Unsupported):
+        native(ops["embedding"], from_array(np.ones((0, 4))), one, padding_idx=-1, by_frequency=False)
+
+
+def test_integer_reductions() -> None:
+    rng = np.random.default_rng(0)
+    x = from_array(rng.integers(-9, 9, (4, 6)).astype(np.int32))
+    at, src = indices(rng, 4, 9, 6), from_array(rng.integers(-9, 9, (9, 6)).astype(np.int32))
+    for reduce in ("sum", "prod", "amax", "amin"):
+        for own in (True, False):
+            how = {"dim": 0, "reduce": reduce, "include_self": own}
+            same(native(ops["scatter_reduce"], x, at, src, threads=2, **how),
+                 reference(ops["scatter_reduce"], x, at, src, **how))  # fmt: skip
