@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel.conv import lower as lowerings
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.ops.apply import c_name, type_name
 from flambeau.ops.elementwise import conj
 from flambeau.ops.nn import conv_kernels as kernels
@@ -139,6 +141,7 @@ convolution_op = op(
     ),
     samples=_samples,
     narrows=True,
+    lower=Kernels(lowerings.convolution, epilogue=True),
 )
 
 
@@ -164,6 +167,7 @@ conv_transpose_op = op(
     ),
     backward_name="ConvolutionBackward0",
     narrows=True,
+    lower=Kernels(lowerings.transposed),
     samples=lambda t: [
         call(t(2, 3, 4), t(3, 2, 3), t(2), window=Window((2,), ((1, 1),), (1,), 1), output_padding=(1,)),
         call(t(1, 4, 3, 3), t(4, 2, 2, 3), None, window=Window((1, 2), ((0, 0), (1, 1)), (2, 1), 2),
@@ -190,6 +194,7 @@ weight_gradient_op = op(
         lambda h, _y, g, _x, shape, window: input_gradient_op(conj(g), h, shape=_x.shape, window=window),
     ),
     samples=lambda t: [call(t(2, 4, 3), t(2, 3, 7), shape=(4, 3, 3), window=Window((2,), ((0, 0),), (1,), 1))],
+    lower=Kernels(lowerings.weight_gradient),
 )
 input_gradient_op = op(
     "conv_input_gradient",
@@ -200,6 +205,7 @@ input_gradient_op = op(
         lambda h, _y, g, _w, shape, window: weight_gradient_op(conj(g), h, shape=_w.shape, window=window),
     ),
     samples=lambda t: [call(t(2, 4, 3), t(4, 3, 3), shape=(2, 3, 7), window=Window((2,), ((0, 0),), (1,), 1))],
+    lower=Kernels(lowerings.input_gradient),
 )
 
 

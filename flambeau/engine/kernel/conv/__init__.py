@@ -1,0 +1,1 @@
+"""Convolutions as kernels: forward, the input's gradient, the weights' gradient, transposed."""

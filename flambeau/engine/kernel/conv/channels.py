@@ -1,0 +1,191 @@
+"""Convolution with output channels in the lanes of vectors.
+
+A tile is a block of pixels by a few vectors of channels. Each step of the sum loads those vectors of packed weights and
+one number of the source for every pixel, at any place: strides, dilation and narrow images cost nothing. At the end the
+tile is transposed in registers and stored pixel by pixel. It needs enough channels to fill a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from flambeau.dtypes import dtype
+from flambeau.engine.kernel import scalars
+from flambeau.engine.kernel.conv.geometry import Product
+from flambeau.engine.kernel.conv.lanes import Store, Transposed, where
+from flambeau.engine.kernel.conv.prepare import Panels, width_of
+from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
+
+SOURCE, WEIGHTS, RESULT, BIAS, DEPTH, TAPS, EPILOGUE = range(7)  # words of the argument block
+
+
+class Tile(NamedTuple):
+    """A block of pixels (images, rows, columns) by vectors of channels."""
+
+    images: int
+    rows: int
+    columns: int
+    vectors: int
+
+    @property
+    def pixels(self) -> int:
+        return self.images * self.rows * self.columns
+
+
+class Cut(NamedTuple):
+    """Where a tile of one dimension begins, and how many of its first pixels the tile before has stored already."""
+
+    start: Index
+    skip: Index
+
+
+def cut(k: Emitter, number: Index, length: int, count: int) -> Cut:
+    """The tile `number` of a dimension; the last one is moved back until it ends with the dimension."""
+    wanted = k.mul(number, length)
+    if count % length == 0:
+        return Cut(wanted, 0)
+    start = k.minimum(wanted, count - length)
+    return Cut(start, k.sub(wanted, start))
+
+
+@dataclass(frozen=True)
+class ChannelKernel:
+    """The kernel; a task is a row of tiles for one panel of channels."""
+
+    product: Product
+    tile: Tile
+    panels: Panels
+    source: dtype
+    store: Store
+    biased: bool
+    panel_major: bool  # tasks of one panel follow one another: its weights stay in the cache
+
+    @property
+    def key(self) -> str:
+        return (
+            f"conv channels {width_of(self.source)} {self.product} {self.tile} {self.source.name} {self.store.key} "
+            f"{self.biased} {self.panel_major}"
+        )
+
+    @property
+    def cuts(self) -> tuple[int, int, int]:
+        """Tiles along images, depth and rows."""
+        p, t = self.product, self.tile
+        return -(-p.batch // t.images), p.grid[0], -(-p.grid[1] // t.rows)
+
+    @property
+    def tasks(self) -> int:
+        images, depth, rows = self.cuts
+        return images * depth * rows * self.product.groups * self.panels.count
+
+    def emit(self, k: Emitter) -> None:
+        taps = k.stack("i64", max(len(self.product.taps), 1))
+        for nr, offset in enumerate(self.product.taps):
+            k.store(k.const("i64", offset), taps, nr)
+        images, depth, rows = self.cuts
+        panels, blocks = self.product.groups * self.panels.count, images * depth * rows
+        p, t = self.product, self.tile
+        with k.tasks() as task:
+            panel, block = (
+                (k.div(task, blocks), k.rem(task, blocks)) if self.panel_major
+                else (k.rem(task, panels), k.div(task, panels))
+            )  # fmt: skip
+            row, plane = k.rem(block, rows), k.div(block, rows)
+            d = k.rem(plane, depth)
+            image = cut(k, k.div(plane, depth), t.images, p.batch)
+            height = cut(k, row, t.rows, p.grid[1])
+            source = k.add(k.mul(image.start, p.source.batch), k.mul(height.start, p.steps[1]))
+            source = k.add(source, k.mul(d, p.steps[0]))
+            source = k.add(source, k.mul(k.div(panel, self.panels.count), p.depth * p.source.channel))
+            out = k.add(k.mul(image.start, p.out_batch), k.mul(height.start, p.out_steps[1]))
+            out = k.add(out, k.add(k.mul(d, p.out_steps[0]), p.out_first))
+            with k.loop(-(-p.grid[2] // t.columns)) as number:
+                column = cut(k, number, t.columns, p.grid[2])
+                sums = self._sums(k, taps, panel, k.add(source, k.mul(column.start, p.steps[2])))
+                flat = k.add(out, k.mul(column.start, p.out_steps[2]))
+                self._store(k, sums, panel, flat, (image.skip, height.skip, column.skip))
+
+    def _channel(self, k: Emitter, panel: Index) -> tuple[Index, Index]:
+        """The first channel of a panel, in its group and among all."""
+        group, nr = k.div(panel, self.panels.count), k.rem(panel, self.panels.count)
+        first = k.mul(nr, self.panels.size)
+        return first, k.add(k.mul(group, self.product.width), first)
+
+    def _start(self, k: Emitter, panel: Index) -> list[Val]:
+        """The bias, or zeros, for every vector."""
+        lanes = width_of(self.source)
+        type = vector(scalars.compute_type(self.source), lanes)
+        if not self.biased:
+            return [k.const(type, 0)] * self.tile.vectors
+        first, number = self._channel(k, panel)
+        found = []
+        for v in range(self.tile.vectors):
+            full = self.product.width % self.panels.size == 0
+            mask = None if full else k.mask(k.sub(self.product.width - v * lanes, first), lanes)
+            at = k.add(number, v * lanes)
+            found.append(scalars.load(k, k.pointer(BIAS), at, self.source, lanes, mask))
+        return found
+
+    def _sums(self, k: Emitter, taps: Val, panel: Index, source: Index) -> list[list[Val]]:
+        """The tile's sums, [pixel][vector]."""
+        p, t, lanes = self.product, self.tile, width_of(self.source)
+        scalar = scalars.memory_type(self.source)
+        kind = scalars.compute_type(self.source)
+        count = k.integer(TAPS) if len(p.taps) > 1 else len(p.taps)  # not known to LLVM, which would unroll
+        pixels = [
+            n * p.source.batch + h * p.steps[1] + w * p.steps[2]
+            for n in range(t.images) for h in range(t.rows) for w in range(t.columns)
+        ]  # fmt: skip
+        base = k.at(k.pointer(SOURCE), source, scalar)
+        weights = k.at(k.pointer(WEIGHTS), k.mul(panel, self.panels.room), kind)
+        start = self._start(k, panel) * len(pixels)
+        with k.loop(k.integer(DEPTH), carried=[base, weights, *start]) as over:
+            base, weights, *outer = over.carried
+            with k.loop(count, carried=[weights, *outer]) as inner:
+                here, *sums = inner.carried
+                at = k.at(base, k.load(taps, inner.i, "i64"), scalar)
+                row = [k.load(here, v * lanes, vector(kind, lanes)) for v in range(t.vectors)]
+                for nr, pixel in enumerate(pixels):
+                    x = k.splat(scalars.load(k, at, pixel, self.source, 1), lanes)
+                    for v in range(t.vectors):
+                        sums[nr * t.vectors + v] = k.fma(x, row[v], sums[nr * t.vectors + v])
+                inner.carry(k.at(here, self.panels.size, kind), *sums)
+            over.carry(k.at(base, p.source.channel, scalar), *inner.results)
+        sums = over.results[2:]
+        return [sums[nr * t.vectors : (nr + 1) * t.vectors] for nr in range(len(pixels))]
+
+    def _store(
+        self, k: Emitter, sums: list[list[Val]], panel: Index, flat: Index, skips: tuple[Index, Index, Index]
+    ) -> None:
+        p, t, lanes = self.product, self.tile, width_of(self.source)
+        first, number = self._channel(k, panel)
+        out = k.add(flat, k.mul(number, p.out_channel))
+        for v in range(t.vectors):
+            columns = Transposed(k, [pixel[v] for pixel in sums])
+            for lane in range(lanes):
+                channel = v * lanes + lane
+                if not self.panels.partly(channel):
+                    exists = None
+                elif isinstance(first, Val):
+                    exists = k.compare("lt", k.add(first, channel), p.width)
+                else:
+                    return
+                with where(k, exists):
+                    at = k.add(out, channel * p.out_channel)
+                    self._rows(k, columns, lane, at, skips)
+
+    def _rows(self, k: Emitter, columns: Transposed, lane: int, at: Index, skips: Sequence[Index]) -> None:
+        p, t = self.product, self.tile
+        for n in range(t.images):
+            for h in range(t.rows):
+                fresh = None
+                for place, skip in ((n, skips[0]), (h, skips[1])):
+                    if isinstance(skip, Val):
+                        late = k.compare("le", skip, place)
+                        fresh = late if fresh is None else k.bits("and", fresh, late)
+                with where(k, fresh):
+                    x = columns.row(lane, (n * t.rows + h) * t.columns, t.columns)
+                    flat = k.add(at, n * p.out_batch + h * p.out_steps[1])
+                    self.store.row(k, x, k.pointer(RESULT), flat, skips[2])

@@ -1,0 +1,159 @@
+"""Which kernel and which tile a convolution gets: estimates of cycles, a pure function of sizes and machine.
+
+A step of a tile's sum takes as long as its fused multiplications (two vectors a cycle), its loads (two a cycle, less
+for vectors that do not begin at a cache line), or its instructions, whichever is longest. To that come the steps that
+edges waste, what a tile costs besides its steps, and the packing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+from flambeau.engine.kernel.conv import channels, pixels
+from flambeau.engine.kernel.conv.lanes import pieces, power
+from flambeau.engine.kernel.target import cache_sizes, vector_registers
+from flambeau.shape import Ints
+
+CYCLE = 0.28  # nanoseconds
+LATENCY = 4  # cycles from a sum to the next that adds to it
+ISSUE = 6  # instructions a cycle
+UNALIGNED = 1.8  # loads that a vector counts for where it lies across cache lines
+LOOP = 4  # instructions of a loop's end
+TILE = 40  # cycles of a tile besides its sums
+ROW = 6  # cycles of a row's loop
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the choice depends on."""
+
+    batch: int
+    groups: int
+    depth: int
+    width: int
+    grid: Ints
+    taps: int
+    lanes: int
+
+
+def _step(multiplications: int, loads: float, numbers: int) -> float:
+    """Cycles of a step; `numbers` is how many scalars are spread over lanes."""
+    return max(multiplications / 2, loads / 2, LATENCY, (multiplications + loads + LOOP) / ISSUE) + 0.25
+
+
+def _count(length: int, tile: int) -> int:
+    return -(-length // tile)
+
+
+def channel_cost(s: Sizes, tile: channels.Tile) -> float:
+    """Cycles of a product with channels in the lanes."""
+    p, v = tile.pixels, tile.vectors
+    tiles = _count(s.batch, tile.images) * s.grid[0] * _count(s.grid[1], tile.rows) * _count(s.grid[2], tile.columns)
+    panels = s.groups * _count(s.width, v * s.lanes)
+    steps = s.depth * (s.taps * _step(p * v, p + v, p) + (1 if s.taps > 1 else 0.5))
+    rows = power(p)
+    stores = tile.images * tile.rows * len(list(pieces(0, tile.columns)))
+    finish = v * (rows * (rows.bit_length() - 1) + s.lanes * stores * 1.5)
+    return tiles * panels * (steps + finish + TILE) + panels * v * s.lanes * s.depth * s.taps * 0.3
+
+
+def _channel_tiles(s: Sizes) -> Iterator[channels.Tile]:
+    room = vector_registers() - 3
+    for v in range(1, min(8, _count(s.width, s.lanes)) + 1):
+        most = (room - v) // v
+        for w in range(1, min(s.grid[2], s.lanes, most) + 1):
+            for h in range(1, min(s.grid[1], most // w) + 1):
+                for n in range(1, min(s.batch, most // (w * h), 16 if h * w == prod(s.grid[1:]) else 1) + 1):
+                    yield channels.Tile(n, h, w, v)
+
+
+def pixel_cost(s: Sizes, tile: pixels.Tile) -> float:
+    """Cycles of a product with pixels in the lanes."""
+    blocks = s.batch * s.groups * s.grid[0] * _count(s.grid[1], tile.rows) * _count(s.width, tile.channels)
+    whole, left = divmod(s.grid[2], tile.vectors * tile.lanes)
+    counts = [tile.vectors] * whole + ([_count(left, tile.lanes)] if left else [])
+    cycles = 0.0
+    for v in counts:
+        rows = tile.rows * v
+        step = _step(tile.channels * rows, tile.channels + rows * UNALIGNED, tile.channels)
+        cycles += s.depth * (s.taps * step + 1) + tile.channels * rows * 1.5 + TILE
+    return blocks * cycles
+
+
+def _pixel_tiles(s: Sizes) -> Iterator[pixels.Tile]:
+    room = vector_registers() - 2
+    lanes = min(s.lanes, power(s.grid[2]))
+    for c in range(1, min(s.width, 16) + 1):
+        for v in range(1, min(8, _count(s.grid[2], lanes)) + 1):
+            for h in range(1, min(s.grid[1], 8) + 1):
+                if c * v * h + v * h + 1 <= room:
+                    yield pixels.Tile(c, h, v, lanes)
+
+
+@lru_cache(4096)
+def product_tile(s: Sizes) -> channels.Tile | pixels.Tile:
+    """The tile of least cost."""
+    by_channels = min((channel_cost(s, tile), tile) for tile in _channel_tiles(s))
+    by_pixels = min((pixel_cost(s, tile), tile) for tile in _pixel_tiles(s))
+    return by_channels[1] if by_channels[0] <= by_pixels[0] else by_pixels[1]
+
+
+def product_time(s: Sizes, tile: channels.Tile | pixels.Tile) -> float:
+    """Nanoseconds."""
+    return CYCLE * (channel_cost(s, tile) if isinstance(tile, channels.Tile) else pixel_cost(s, tile))
+
+
+# -- the gradient of weights -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GradientTile:
+    """Output channels (in vectors, or one by one) by taps of some input channels."""
+
+    by_channels: bool
+    outputs: int
+    inputs: int
+    taps: int
+
+
+def gradient_cost(s: Sizes, tile: GradientTile) -> float:
+    """Cycles of the weights' gradient; `depth` and `width` are the input's and the output's channels."""
+    rows = s.batch * s.grid[0] * s.grid[1]
+    sums = tile.inputs * tile.taps * tile.outputs
+    tiles = s.groups * _count(s.depth, tile.inputs) * _count(s.taps, tile.taps)
+    if tile.by_channels:
+        step = _step(sums, tile.inputs * tile.taps + tile.outputs, tile.inputs * tile.taps)
+        units = _count(s.width, tile.outputs * s.lanes)
+        packing = rows * s.grid[2] * units * tile.outputs * s.lanes * 0.3
+        return tiles * units * (rows * (s.grid[2] * step + ROW) + sums * 12 + TILE) + packing
+    lanes = min(s.lanes, power(s.grid[2]))
+    step = _step(sums, (tile.taps + 0.5 * tile.outputs) * UNALIGNED, 0)
+    units = _count(s.width, tile.outputs)
+    return tiles * units * (rows * (_count(s.grid[2], lanes) * step + ROW) + sums * 10 + TILE)
+
+
+def _gradient_tiles(s: Sizes) -> Iterator[GradientTile]:
+    room = vector_registers() - 2
+    for taps in {_count(s.taps, parts) for parts in range(1, s.taps + 1)}:
+        for outputs in range(1, min(s.width, 8) + 1):
+            if outputs * taps + outputs + 1 <= room:
+                yield GradientTile(False, outputs, 1, taps)
+        for vectors in range(1, min(8, _count(s.width, s.lanes)) + 1):
+            for inputs in range(1, min(s.depth, 16 if taps == s.taps else 1) + 1):
+                if vectors * inputs * taps + vectors + 1 <= room:
+                    yield GradientTile(True, vectors, inputs, taps)
+
+
+@lru_cache(4096)
+def gradient_tile(s: Sizes) -> GradientTile:
+    """The tile of least cost."""
+    return min(_gradient_tiles(s), key=lambda tile: gradient_cost(s, tile))
+
+
+def fast_memory() -> tuple[int, int]:
+    """Bytes of the first and second cache that operands may fill."""
+    first, second = cache_sizes()
+    return first * 3 // 4, second // 4

@@ -1,0 +1,111 @@
+"""Lanes of vectors rearranged: tiles transposed in registers, and rows of pixels stored where they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from flambeau.dtypes import dtype
+from flambeau.engine.kernel import scalars
+from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
+from flambeau.engine.schedule.lowering import Epilogue
+
+
+def power(n: int) -> int:
+    """The smallest power of two that is at least `n`."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """The range as pieces of a power of two each: (start, length)."""
+    while start < stop:
+        length = 1 << ((stop - start).bit_length() - 1)
+        yield start, length
+        start += length
+
+
+def where(k: Emitter, condition: Val | None) -> AbstractContextManager[None]:
+    """Run the body where the condition holds; None always does."""
+    return nullcontext() if condition is None else k.when(condition)
+
+
+class Transposed:
+    """The rows of a tile read by columns: `row(lane, start, count)` gives that lane of the rows from `start` on.
+
+    Interleaving the rows of the upper half with those of the lower one, as often as the rows can be halved, brings the
+    lanes of one column side by side.
+    """
+
+    def __init__(self, k: Emitter, rows: Sequence[Val]) -> None:
+        self.k = k
+        self.width = lanes(rows[0].type)
+        self.rows = power(len(rows))
+        filled = [*rows, *[k.const(rows[0].type, 0)] * (self.rows - len(rows))]
+        half = self.rows // 2
+        low = [p for i in range(self.width // 2) for p in (i, self.width + i)]
+        high = [p + self.width // 2 for p in low]
+        for _ in range(self.rows.bit_length() - 1):
+            filled = [k.shuffle(filled[i], filled[i + half], mask) for i in range(half) for mask in (low, high)]
+        self.flat = filled
+
+    def row(self, lane: int, start: int, count: int) -> Val:
+        first = lane * self.rows + start
+        a, last = divmod(first, self.width)[0], (first + count - 1) // self.width
+        x, y = self.flat[a], self.flat[last]
+        picks = [first - a * self.width + i for i in range(count)]
+        if count == 1:
+            return self.k.lane(x, picks[0])
+        return x if picks == list(range(self.width)) else self.k.shuffle(x, y, picks)
+
+
+@dataclass(frozen=True)
+class Store:
+    """How neighbouring pixels of a result are written: rounded, passed through an epilogue, `step` elements apart."""
+
+    dtype: dtype
+    step: int
+    epilogue: Epilogue | None
+    first_word: int  # of the epilogue's arguments
+
+    @property
+    def key(self) -> str:
+        return f"{self.dtype.name} {self.step} {self.epilogue.key if self.epilogue else ''}"
+
+    def row(self, k: Emitter, x: Val, out: Val, flat: Index, skip: Index = 0, count: int | None = None) -> None:
+        """Store the first `count` lanes of `x`, except the first `skip`, from element `flat` on."""
+        count = lanes(x.type) if count is None else count
+        for start, length in pieces(0, count):
+            part = x if length == lanes(x.type) else self._part(k, x, start, length)
+            mask = None
+            if isinstance(skip, Val):
+                mask = k.compare("ge", k.ramp(vector("i64", length), start), k.val(skip, vector("i64", length)))
+            self._piece(k, part, out, k.add(flat, start * self.step), mask)
+
+    def _part(self, k: Emitter, x: Val, start: int, length: int) -> Val:
+        return k.lane(x, start) if length == 1 else k.shuffle(x, x, range(start, start + length))
+
+    def _piece(self, k: Emitter, x: Val, out: Val, flat: Index, mask: Val | None) -> None:
+        if self.epilogue is not None:
+            x = self.epilogue.apply(k, x, flat, self.first_word, mask)
+        length = lanes(x.type)
+        if length == 1 and mask is not None:
+            with k.when(mask):
+                scalars.store(k, x, out, flat, self.dtype)
+        elif self.step == 1 or length == 1:
+            scalars.store(k, x, out, flat, self.dtype, mask)
+        else:
+            self._apart(k, x, out, flat, mask)
+
+    def _apart(self, k: Emitter, x: Val, out: Val, flat: Index, mask: Val | None) -> None:
+        """Lanes `step` elements apart: a masked store of a wider vector, which leaves what lies between."""
+        length, step = lanes(x.type), self.step
+        wide = power((length - 1) * step + 1)
+        if mask is not None or wide > 4 * length:
+            for i in range(length):
+                one = None if mask is None else k.lane(mask, i)
+                self._piece(k, k.lane(x, i), out, k.add(flat, i * step), one)
+            return
+        spread = k.shuffle(x, x, [i // step if i % step == 0 and i // step < length else 0 for i in range(wide)])
+        holes = ", ".join(f"i1 {'true' if i % step == 0 and i // step < length else 'false'}" for i in range(wide))
+        scalars.store(k, spread, out, flat, self.dtype, Val(k, vector("i1", wide), f"<{holes}>"))

@@ -1,0 +1,211 @@
+"""Lowerings of the records of convolution: which images and weights are laid out anew, and which kernels run."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from flambeau.dtypes import FLOAT
+from flambeau.engine.graph import Arg, Call
+from flambeau.engine.kernel import move
+from flambeau.engine.kernel.conv import channels, choose, geometry, pixels, weights
+from flambeau.engine.kernel.conv.choose import Sizes
+from flambeau.engine.kernel.conv.geometry import Layout, Product, Shape
+from flambeau.engine.kernel.conv.lanes import Store, power
+from flambeau.engine.kernel.conv.prepare import Image, Panels, computed, padded, weight_panels, width_of
+from flambeau.engine.plan import Address, Kernel
+from flambeau.engine.schedule.lowering import Epilogue, Site, Unsupported
+from flambeau.shape import Ints, contiguous_strides, is_contiguous
+
+NONE = (0, 0, 0)
+
+
+def _check(call: Call) -> None:
+    for x in (*call.inputs, *call.metas):
+        if x is not None and (x.dtype.category != FLOAT or x.dtype is not call.metas[0].dtype):
+            raise Unsupported("convolution of other than floats of one dtype")
+
+
+def _contiguous(site: Site, operand: Arg) -> Address:
+    """The operand in row-major order and the dtype of sums, copied if it is not so."""
+    kind = computed(operand.dtype)
+    if kind is operand.dtype and is_contiguous(operand.shape, operand.strides):
+        return site.source(operand)
+    memory = site.temp(prod(operand.shape) * kind.itemsize)
+    target = move.Window(memory, contiguous_strides(operand.shape), kind)
+    move.copy(site, operand.shape, target, move.window(site, operand))
+    return memory
+
+
+def _framed(site: Site, image: Image, batch: int, low: Ints, frame: Ints, split: int, neighbours: bool) -> Image:
+    """The image in its frame of zeros; the image itself where it already is what the kernel reads."""
+    fits = not any(low) and all(f <= n for f, n in zip(frame, image.size))
+    together = split == 1 and (image.layout.dims[2] == 1 or image.size[2] == 1)
+    if fits and image.dtype is computed(image.dtype) and (together or not neighbours):
+        return image
+    return padded(site, image, batch, low, frame, split)
+
+
+def _sizes(call_dtype: Any, batch: int, groups: int, depth: int, width: int, grid: Ints, taps: int) -> Sizes:
+    return Sizes(batch, groups, depth, width, grid, taps, width_of(call_dtype))
+
+
+class _Weights:
+    """Where weights and bias are, and their dtype as given: that of the result."""
+
+    def __init__(self, site: Site, w: Arg, b: Arg | None) -> None:
+        self.address, self.dtype = _contiguous(site, w), w.dtype
+        self.bias = None if b is None else _contiguous(site, b)
+
+
+def _launch(
+    site: Site, product: Product, tile: channels.Tile | pixels.Tile, image: Image, given: _Weights,
+    epilogue: Epilogue | None,
+) -> None:  # fmt: skip
+    """Launch a product with its tile."""
+    store = Store(given.dtype, product.out_steps[2], epilogue, channels.EPILOGUE)
+    sizes = _sizes(
+        given.dtype, product.batch, product.groups, product.depth, product.width, product.grid, len(product.taps)
+    )
+    address = given.address
+    kernel: channels.ChannelKernel | pixels.PixelKernel
+    if isinstance(tile, channels.Tile):
+        panels = weight_panels(product, image.dtype, tile.vectors)
+        address = panels.launch(site, given.address, "pack weights")
+        panel_major = panels.groups * panels.count * panels.room * image.dtype.itemsize > choose.fast_memory()[1]
+        kernel = channels.ChannelKernel(
+            product, tile, panels, image.dtype, store, given.bias is not None, panel_major
+        )  # fmt: skip
+    else:
+        kernel = pixels.PixelKernel(
+            product, tile, image.dtype, store, given.bias is not None, image.whole
+        )  # fmt: skip
+    args = (
+        image.address, address, site.result(), given.bias or 0, product.depth, len(product.taps),
+        *(epilogue.args if epilogue is not None else ()),
+    )  # fmt: skip
+    site.launch(
+        Kernel(kernel.key, kernel.emit), args, kernel.tasks, cost=choose.product_time(sizes, tile),
+        note=f"convolution {product.depth}->{product.width} {product.grid}",
+        work=(product.flops, 0.0),
+    )  # fmt: skip
+
+
+def convolution(site: Site, call: Call) -> None:
+    """The forward pass."""
+    x, w, b = call.inputs
+    _check(call)
+    meta = call.metas[0]
+    if site.epilogue is not None and not is_contiguous(meta.shape, meta.layout):
+        raise Unsupported("an epilogue on a result that is not row-major")
+    if 0 in meta.shape:
+        return
+    shape = Shape.of(x.shape, w.shape, call.params["window"])
+    if shape.inputs == 0:
+        raise Unsupported("sums of nothing")
+    tile = choose.product_tile(
+        _sizes(x.dtype, shape.batch, shape.groups, shape.inputs, shape.outputs, shape.out, shape.taps)
+    )
+    given = _Weights(site, w, b)
+    neighbours = isinstance(tile, pixels.Tile)
+    split = shape.stride[2] if neighbours and shape.out[2] > 1 else 1
+    image = _framed(site, Image.of(site, x), shape.batch, shape.low, shape.reach(), split, neighbours)
+    _launch(site, geometry.forward(shape, image.layout, Layout.of(meta.layout)), tile, image, given, site.epilogue)
+
+
+def _input_gradient(site: Site, call: Call, g: Arg, w: Arg, b: Arg | None) -> None:
+    _check(call)
+    meta = call.metas[0]
+    if 0 in meta.shape:
+        return
+    if 0 in g.shape or 0 in w.shape:
+        raise Unsupported("sums of nothing")
+    shape = Shape.of(meta.shape, w.shape, call.params["window"])
+    residues = geometry.gradient_residues(shape)
+    image = Image.of(site, g)
+    low, high = geometry.gradient_margins(residues, image.size)
+    frame = tuple([lo + n + hi for lo, n, hi in zip(low, image.size, high)])
+    result = Layout.of(meta.layout)
+    tiles = [
+        choose.product_tile(_sizes(g.dtype, p.batch, p.groups, p.depth, p.width, p.grid, max(len(p.taps), 1)))
+        for p in geometry.input_gradient(shape, residues, low, image.layout, result)
+    ]
+    given = _Weights(site, w, b)
+    image = _framed(site, image, shape.batch, low, frame, 1, any(isinstance(tile, pixels.Tile) for tile in tiles))
+    for product, tile in zip(geometry.input_gradient(shape, residues, low, image.layout, result), tiles):
+        _launch(site, product, tile, image, given, None)
+
+
+def input_gradient(site: Site, call: Call) -> None:
+    """The gradient of the input."""
+    g, w = call.inputs
+    _input_gradient(site, call, g, w, None)
+
+
+def transposed(site: Site, call: Call) -> None:
+    """The transposed convolution: an input's gradient with a bias."""
+    x, w, b = call.inputs
+    _input_gradient(site, call, x, w, b)
+
+
+def weight_gradient(site: Site, call: Call) -> None:
+    """The gradient of the weights."""
+    g, x = call.inputs
+    _check(call)
+    meta = call.metas[0]
+    if 0 in meta.shape:
+        return
+    if 0 in g.shape or not is_contiguous(meta.shape, meta.layout):
+        raise Unsupported("sums of nothing, or weights that are not row-major")
+    shape = Shape.of(x.shape, tuple(meta.shape), call.params["window"])
+    gradient = Image.of(site, g)
+    grid = gradient.size
+    sizes = _sizes(g.dtype, shape.batch, shape.groups, shape.inputs, shape.outputs, grid, shape.taps)
+    tile = choose.gradient_tile(sizes)
+    split = shape.stride[2] if not tile.by_channels and grid[2] > 1 else 1
+    source = _framed(site, Image.of(site, x), shape.batch, shape.low, shape.reach(), split, not tile.by_channels)
+    problem = weights.Problem(
+        shape.batch, shape.groups, shape.inputs, shape.outputs, grid, source.layout,
+        source.layout.steps(shape.stride), geometry.source_taps(shape, source.layout),
+    )  # fmt: skip
+    kernel, address = _gradient_kernel(site, problem, tile, g, gradient, source)
+    partial = site.temp(max(kernel.partial, 1) * computed(g.dtype).itemsize)
+    site.launch(
+        Kernel(kernel.key, kernel.emit), (source.address, address, partial, site.result(), grid[2]), kernel.tasks,
+        cost=choose.CYCLE * choose.gradient_cost(sizes, tile), note=f"weight gradient {tuple(meta.shape)}",
+        work=(problem.flops, 0.0),
+    )  # fmt: skip
+
+
+TASKS = 32  # that the weights' gradient is cut into, where that does not read its operands too often
+
+
+def _gradient_kernel(
+    site: Site, problem: weights.Problem, tile: choose.GradientTile, g: Arg, gradient: Image, source: Image
+) -> tuple[weights.WeightKernel, Address]:
+    """The kernel of a tile, and where it reads the gradient."""
+    first, second = choose.fast_memory()
+    pixel_count = problem.grid[0] * problem.grid[1] * problem.grid[2]
+    kind = computed(g.dtype)
+    store = Store(g.dtype, 1, None, 0)
+    if not tile.by_channels:
+        if gradient.dtype is not kind or gradient.layout.dims[2] != 1 and gradient.size[2] > 1:
+            gradient = padded(site, gradient, problem.batch, NONE, gradient.size)
+        plane = (tile.outputs * pixel_count + source.layout.dims[1] * source.size[1]) * kind.itemsize
+        lanes = min(width_of(g.dtype), power(problem.grid[2]))
+        return weights.PixelGradient(
+            problem, kind, store, max(1, first // plane), 1, 1, tile.taps, tile.outputs, lanes, gradient.layout,
+        ), gradient.address  # fmt: skip
+    channel = pixel_count
+    panels = Panels(
+        kind, tile.outputs, problem.groups, problem.outputs * channel, problem.outputs, channel, problem.batch,
+        problem.groups * problem.outputs * channel, pixel_count,
+    )  # fmt: skip
+    address = panels.launch(site, _contiguous(site, g), "pack gradient")
+    count = -(-problem.inputs // tile.inputs)
+    units = panels.groups * panels.count
+    block = max(1, second // (panels.slab_room * kind.itemsize))
+    tiles = max(1, count * units // TASKS)
+    return weights.ChannelGradient(
+        problem, kind, store, min(block, problem.batch), tile.inputs, min(tiles, count), tile.taps, panels
+    ), address  # fmt: skip
