@@ -11,6 +11,7 @@ from flambeau.nn import init
 from flambeau.nn.modules.lazy import LazyModuleMixin
 from flambeau.nn.modules.module import Module
 from flambeau.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
+from flambeau.ops import counters
 from flambeau.tensors import Tensor
 
 
@@ -73,7 +74,7 @@ class _BatchNorm(_NormBase):
         self._check_input_dim(input)
         average = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
+            counters.add(self.num_batches_tracked, 1)
             if self.momentum is None:
                 average = 1.0 / float(self.num_batches_tracked)
         by_batch = self.training or (self.running_mean is None and self.running_var is None)

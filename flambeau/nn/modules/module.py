@@ -43,6 +43,33 @@ def _unimplemented(self: Module, *input: Any) -> None:
     raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
 
+_PLAIN = (int, float, str, tuple, list, dict)  # what is no parameter, buffer or module
+
+
+class _Shortcut:
+    """Finds `module.weight` in a table of the module sooner than `Module.__getattr__` would, which stays the rule.
+
+    Python calls `__getattr__` only after it has looked everywhere and made an AttributeError. The class of a module
+    gets a shortcut for every name that its instances register; instances that lack the name do not notice.
+    """
+
+    __slots__ = ("table", "name")
+
+    def __init__(self, table: str, name: str) -> None:
+        self.table, self.name = table, name
+
+    def __get__(self, module: Any, cls: Any = None) -> Any:
+        try:
+            return module.__dict__[self.table][self.name]
+        except (KeyError, AttributeError):  # now in another table, or asked of the class
+            raise AttributeError(self.name) from None
+
+    @staticmethod
+    def make(cls: type, table: str, name: str) -> None:
+        if name.isidentifier() and not any(name in vars(base) for base in cls.__mro__):
+            setattr(cls, name, _Shortcut(table, name))
+
+
 class Module(HookMethods, StateMethods):
     """Base class of neural network layers.
 
@@ -92,6 +119,7 @@ class Module(HookMethods, StateMethods):
         for hook in GLOBAL.buffer_registration.values():
             tensor = tensor if (out := hook(self, name, tensor)) is None else out
         self._buffers[name] = tensor
+        _Shortcut.make(type(self), "_buffers", name)
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
@@ -112,6 +140,7 @@ class Module(HookMethods, StateMethods):
         for hook in GLOBAL.parameter_registration.values():
             param = param if (out := hook(self, name, param)) is None else out
         self._parameters[name] = param
+        _Shortcut.make(type(self), "_parameters", name)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a submodule under a name."""
@@ -121,6 +150,7 @@ class Module(HookMethods, StateMethods):
         for hook in GLOBAL.module_registration.values():
             module = module if (out := hook(self, name, module)) is None else out
         self._modules[name] = module
+        _Shortcut.make(type(self), "_modules", name)
 
     def register_module(self, name: str, module: Module | None) -> None:
         """Alias of `add_module`."""
@@ -140,7 +170,9 @@ class Module(HookMethods, StateMethods):
     def __setattr__(self, name: str, value: Any) -> None:
         tables = self.__dict__
         params = tables.get("_parameters")
-        if isinstance(value, Parameter):
+        if isinstance(value, _PLAIN) and (params is None or not self._registered(name)):
+            super().__setattr__(name, value)
+        elif isinstance(value, Parameter):
             if params is None:
                 raise AttributeError("cannot assign parameters before Module.__init__() call")
             self._forget(name, tables, tables["_buffers"], tables["_modules"], tables["_non_persistent_buffers_set"])
@@ -158,8 +190,13 @@ class Module(HookMethods, StateMethods):
             for hook in GLOBAL.module_registration.values():
                 value = value if (out := hook(self, name, value)) is None else out
             tables["_modules"][name] = value
+            _Shortcut.make(type(self), "_modules", name)
         else:
             self._set_other(name, value, tables)
+
+    def _registered(self, name: str) -> bool:
+        tables = self.__dict__
+        return name in tables["_parameters"] or name in tables["_buffers"] or name in tables["_modules"]
 
     def _set_other(self, name: str, value: Any, tables: dict) -> None:
         modules, buffers = tables.get("_modules"), tables.get("_buffers")
@@ -209,7 +246,8 @@ class Module(HookMethods, StateMethods):
         super().__delattr__(name)
 
     def __dir__(self) -> list[str]:
-        known = [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+        others = {n for base in type(self).__mro__ for n, v in vars(base).items() if isinstance(v, _Shortcut)}
+        known = {*super().__dir__()} - others | {*self._parameters, *self._buffers, *self._modules}
         return sorted(name for name in known if not name[:1].isdigit())
 
     def __setstate__(self, state: dict) -> None:

@@ -7,13 +7,14 @@ and the affine parameters broadcast. Its derivative is closed; higher ones go th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from flambeau.autograd.mode import no_grad
-from flambeau.dtypes import finfo, float32
+from flambeau.dtypes import finfo, float32, float64
 from flambeau.engine.execute import Meta
 from flambeau.ops.nn.checks import image_layout, require_floating, tensor_shape
 from flambeau.ops.nn.derive import grads_through, wants_history
@@ -22,8 +23,9 @@ from flambeau.ops.nn.pool import avg_pool2d
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
+from flambeau.ops.views import reshape
 from flambeau.shape import Ints
-from flambeau.tensors import Tensor, write_array
+from flambeau.tensors import Tensor, assign_into
 
 
 class Form(NamedTuple):
@@ -149,20 +151,31 @@ standardize_op = op(
 )  # fmt: skip
 standardize_backward_op = op("standardize_backward", ref=_backward, meta=_backward_meta, multiple=True)
 
+running_statistic_op = op(
+    "running_statistic",
+    ref=lambda old, found, keep, weight, scale: old * keep + found * scale * weight,
+    meta=lambda old, *_: Meta(old._shape, old.dtype, None, float64 if old.dtype is float64 else float32),
+    lower=lambda k, old, found, keep, weight, scale: old * keep + found * scale * weight,
+    samples=lambda t: [call(t(3), t(3), 0.9, 0.1, 1.5)],
+)  # fmt: skip
+
 # -- forms -----------------------------------------------------------------------------------------------------
 
 
+@lru_cache(1024)
 def _batch_form(shape: Ints) -> Form:
     channels = tuple(n if d == 1 else 1 for d, n in enumerate(shape))
     return Form(shape, (0, *range(2, len(shape))), channels, "NativeBatchNorm")
 
 
+@lru_cache(1024)
 def _layer_form(shape: Ints, normalized: Ints) -> Form:
     split = len(shape) - len(normalized)
     rows, length = prod(shape[:split]), prod(normalized)
     return Form((rows, length), (1,), (1, length), "NativeLayerNorm")
 
 
+@lru_cache(1024)
 def _group_form(shape: Ints, groups: int) -> Form:
     n, channels = shape[:2]
     each = channels // groups
@@ -170,6 +183,7 @@ def _group_form(shape: Ints, groups: int) -> Form:
     return Form((n, groups, each, area), (2, 3), (1, groups, each, 1), "NativeGroupNorm")
 
 
+@lru_cache(1024)
 def _instance_form(shape: Ints) -> Form:
     return Form((*shape[:2], prod(shape[2:])), (2,), (1, shape[1], 1), "View")
 
@@ -196,11 +210,11 @@ def _matching(x: Tensor, parameter: Tensor | None) -> Tensor | None:
     return parameter if parameter is None or parameter.dtype is x.dtype else parameter.to(x.dtype)
 
 
-def _update(running: Tensor | None, found: np.ndarray, momentum: float) -> None:
+def _update(running: Tensor | None, found: Tensor, momentum: float, scale: float = 1.0) -> None:
+    """Move a running statistic towards `scale` times the one found."""
     if running is not None:
-        old = running._array()
-        kind = np.float64 if old.dtype == np.float64 else np.float32
-        write_array(running, old * kind(1 - momentum) + found.reshape(old.shape) * kind(momentum))
+        found = reshape(found, running._shape)
+        assign_into(running, running_statistic_op(running, found, 1.0 - momentum, float(momentum), scale))
 
 
 def _batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None,
@@ -222,8 +236,8 @@ def _batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | No
     y, mean, variance, _ = standardize_op(x, weight, bias, None, None, form=form, eps=eps)
     with no_grad():
         count = x.numel() // x_channels
-        _update(running_mean, mean._array(), momentum)
-        _update(running_var, variance._array() * (count / max(count - 1, 1)), momentum)
+        _update(running_mean, mean, momentum)
+        _update(running_var, variance, momentum, count / max(count - 1, 1))
     return y
 
 
@@ -383,8 +397,8 @@ def _instance_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, ru
     y, mean, variance, _ = standardize_op(input, weight, bias, None, None, form=form, eps=eps)
     with no_grad():
         count = prod(input._shape[2:])
-        _update(running_mean, mean._array().mean(0), momentum)
-        _update(running_var, variance._array().mean(0) * (count / max(count - 1, 1)), momentum)
+        _update(running_mean, mean.mean(0), momentum)  # type: ignore[attr-defined]
+        _update(running_var, variance.mean(0), momentum, count / max(count - 1, 1))  # type: ignore[attr-defined]
     return y
 
 
