@@ -23,9 +23,8 @@ from flambeau.ops.nn.pool import avg_pool2d
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
-from flambeau.ops.views import reshape
 from flambeau.shape import Ints
-from flambeau.tensors import Tensor, assign_into
+from flambeau.tensors import Tensor, assign_into, fresh
 
 
 class Form(NamedTuple):
@@ -213,7 +212,7 @@ def _matching(x: Tensor, parameter: Tensor | None) -> Tensor | None:
 def _update(running: Tensor | None, found: Tensor, momentum: float, scale: float = 1.0) -> None:
     """Move a running statistic towards `scale` times the one found."""
     if running is not None:
-        found = reshape(found, running._shape)
+        found = fresh(found._storage, running._shape, found.dtype)
         assign_into(running, running_statistic_op(running, found, 1.0 - momentum, float(momentum), scale))
 
 
@@ -234,10 +233,9 @@ def _batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | No
     if not x.numel():
         return x.clone()
     y, mean, variance, _ = standardize_op(x, weight, bias, None, None, form=form, eps=eps)
-    with no_grad():
-        count = x.numel() // x_channels
-        _update(running_mean, mean, momentum)
-        _update(running_var, variance, momentum, count / max(count - 1, 1))
+    count = x.numel() // x_channels
+    _update(running_mean, mean, momentum)
+    _update(running_var, variance, momentum, count / max(count - 1, 1))
     return y
 
 
@@ -284,7 +282,7 @@ def _check_normalized(x: Tensor, normalized: Ints, spelled: str) -> None:
             "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
             "normalized_shape = []"
         )
-    if x.ndim < len(normalized) or x._shape[x.ndim - len(normalized) :] != normalized:
+    if len(x._shape) < len(normalized) or x._shape[-len(normalized) :] != normalized:
         shown = ", ".join(map(str, normalized))
         raise RuntimeError(
             f"Given normalized_shape=[{shown}], expected input with shape [*{spelled}{shown}], but got input of "
@@ -308,7 +306,7 @@ def _check_affine(x: Tensor, normalized: Ints, **parameters: Tensor | None) -> N
 def _normalized_shape(function: str, value: Any) -> Ints:
     if isinstance(value, int):
         raise TypeError(f"{function}(): argument 'normalized_shape' (position 2) must be tuple of ints, not int")
-    return tuple(int(n) for n in value)
+    return value if type(value) is tuple else tuple([int(n) for n in value])
 
 
 def _layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None,
