@@ -15,6 +15,7 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Composite
 from flambeau.ops.apply import type_name
 from flambeau.ops.arguments import check_input, numpy_names, one_dim, some_dims
 from flambeau.ops.elementwise import conj
@@ -117,7 +118,8 @@ def _sum_meta(x: Tensor, dim: Dims, keepdim: bool, dtype: DType | None = None) -
 
 
 sum_op = op(
-    "sum", ref=lambda x, dim, keepdim, dtype=None: add_up(x, dim, keepdim), meta=_sum_meta, samples=everything_too,
+    "sum", lower=Composite(lambda t, x, dim, keepdim, dtype=None: t.sum(x, dim, keepdim)),
+    ref=lambda x, dim, keepdim, dtype=None: add_up(x, dim, keepdim), meta=_sum_meta, samples=everything_too,
     vjp=lambda g, _y, _x, dim, keepdim, dtype=None: (restore(g, _x.shape, dim, keepdim),),
     backward_name=numbered("Sum"),
 )  # fmt: skip
@@ -161,7 +163,8 @@ def _nansum(x: np.ndarray, dim: Ints, keepdim: bool, dtype: DType | None = None)
 
 
 nansum_op = op(
-    "nansum", ref=_nansum, meta=_sum_meta, samples=over_dims,
+    "nansum", lower=Composite(lambda t, x, dim, keepdim, dtype=None: t.sum(t.where(t.isnan(x), 0, x), dim, keepdim)),
+    ref=_nansum, meta=_sum_meta, samples=over_dims,
     vjp=lambda g, _y, x, dim, keepdim, dtype=None: (restore(g, x.shape, dim, keepdim).masked_fill(x.isnan(), 0),),
 )  # fmt: skip
 
@@ -195,7 +198,8 @@ def _mean(x: np.ndarray, dim: Dims, keepdim: bool, dtype: Any = None) -> np.ndar
 
 
 mean_op = op(
-    "mean", ref=_mean, meta=_mean_meta, samples=everything_too,
+    "mean", lower=Composite(lambda t, x, dim, keepdim, dtype=None: t.mean(x, dim, keepdim)),
+    ref=_mean, meta=_mean_meta, samples=everything_too,
     vjp=lambda g, _y, _x, dim, keepdim, dtype=None: (
         restore(g, _x.shape, dim, keepdim) / max(count_of(_x.shape, dim), 1),
     ),
@@ -261,7 +265,8 @@ def _prod(x: np.ndarray, dim: Dims, keepdim: bool, dtype: Any = None) -> np.ndar
 
 
 prod_op = op(
-    "prod", ref=_prod, meta=_sum_meta, vjp=_prod_vjp, widens=True, backward_name=numbered("Prod"),
+    "prod", lower=Composite(lambda t, x, dim, keepdim, dtype=None: t.prod(x, dim, keepdim)),
+    ref=_prod, meta=_sum_meta, vjp=_prod_vjp, widens=True, backward_name=numbered("Prod"),
     samples=lambda t: [call(t(2, 3), dim=None, keepdim=False), call(t(2, 3), dim=(1,), keepdim=True),
                        call(t(), dim=(), keepdim=False), call(t(0, 2), dim=(0,), keepdim=False)],
 )  # fmt: skip
@@ -300,7 +305,19 @@ def _logsumexp_vjp(g: Tensor, y: Tensor, x: Tensor, dim: Ints, keepdim: bool) ->
     return (keeping(g, shape, dim, keepdim) * conj((x - y).exp()),)
 
 
-logsumexp_op = op("logsumexp", ref=_logsumexp, meta=_logsumexp_meta, vjp=_logsumexp_vjp, samples=over_dims)
+def _lowered_logsumexp(t: Any, x: Any, dim: Ints, keepdim: bool) -> Any:
+    if 0 in x.shape:
+        return t.log(t.sum(t.exp(x), dim, keepdim))
+    top = t.max(x, dim)
+    top = t.where(t.isfinite(top), top, 0)
+    total = t.log(t.sum(t.exp(x - top), dim)) + top
+    return total if keepdim else t.reshape(total, reduced_shape(x.shape, dim, False))
+
+
+logsumexp_op = op(
+    "logsumexp", ref=_logsumexp, meta=_logsumexp_meta, vjp=_logsumexp_vjp, samples=over_dims,
+    lower=Composite(_lowered_logsumexp),
+)  # fmt: skip
 
 
 @public("torch Tensor special", out=True)
@@ -320,11 +337,13 @@ def _logical_meta(x: Tensor, dim: Ints, keepdim: bool) -> Meta:
 
 
 all_op = op(
-    "all", ref=lambda x, dim, keepdim: np.all(x, axis=dim, keepdims=keepdim), meta=_logical_meta, samples=over_dims
-)
+    "all", ref=lambda x, dim, keepdim: np.all(x, axis=dim, keepdims=keepdim), meta=_logical_meta, samples=over_dims,
+    lower=Composite(lambda t, x, dim, keepdim: t.all(x, dim, keepdim)),
+)  # fmt: skip
 any_op = op(
-    "any", ref=lambda x, dim, keepdim: np.any(x, axis=dim, keepdims=keepdim), meta=_logical_meta, samples=over_dims
-)
+    "any", ref=lambda x, dim, keepdim: np.any(x, axis=dim, keepdims=keepdim), meta=_logical_meta, samples=over_dims,
+    lower=Composite(lambda t, x, dim, keepdim: t.any(x, dim, keepdim)),
+)  # fmt: skip
 
 
 @public("torch Tensor", out=True)

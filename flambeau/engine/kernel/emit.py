@@ -485,6 +485,23 @@ class Emitter:
             f"call {type} @{full}({pointers} align {align} {where.name}, {mask.type} {mask.name}, {type} {rest.name})",
         )
 
+    def scatter(self, x: Val, base: Val, indices: Val, mask: Val | None = None) -> None:
+        """Store each lane at its own index."""
+        if element(x.type) == "i1":
+            x = self.emit(like("i8", x.type), f"zext {x.type} {x.name} to {like('i8', x.type)}")
+        scalar, width = element(x.type), lanes(x.type)
+        pointers = vector("ptr", width)
+        where = self.emit(
+            pointers, f"getelementptr inbounds {scalar}, ptr {base.name}, {indices.type} {indices.name}"
+        )
+        mask = mask or self.const(vector("i1", width), 1)
+        full = f"llvm.masked.scatter.{_mangled(x.type)}.{_mangled(pointers)}"
+        align = BITS[scalar] // 8
+        self.declared[full] = f"declare void @{full}({x.type}, {pointers}, {mask.type})"
+        self.lines.append(
+            f"  call void @{full}({x.type} {x.name}, {pointers} align {align} {where.name}, {mask.type} {mask.name})"
+        )
+
     # -- control -------------------------------------------------------------------------------------------------
 
     def label(self, name: str) -> None:

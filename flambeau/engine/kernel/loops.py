@@ -1,0 +1,406 @@
+"""Writes a `Nest` as code: loops over rows, and inside a row one pass after another over its elements.
+
+    for each unit of this thread's tasks:                 a row, or a strip of columns of one
+        steps known in the row (level 1)
+        for each pass:
+            for each outer reduced axis:                  carrying the totals
+                for each block of the run:                fresh accumulators, added to the totals at its end
+                    the run: vectors, unrolled; then what is left
+            steps and stores of the row that the pass's reductions make known
+
+In a sweep the run goes along the lanes (four vectors at a time); over columns the lanes stand still and the run goes down
+the innermost reduced axis. The order of a reduction follows from the nest's axes, lane, width, sums and chunk alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.engine.kernel import reductions
+from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
+from flambeau.engine.kernel.nest import TASK, Nest
+from flambeau.engine.kernel.scalars import Scalars, compute_type, convert, load, memory_type, narrowed, store, widened
+
+UNROLL = 4  # vectors in flight
+SWEEP_BLOCK = 4096  # elements of a run whose sum is made apart, for accuracy
+COLUMN_BLOCK = 512  # rows of a run over columns whose sums are made apart
+
+
+def emit_nest(k: Emitter, nest: Nest) -> None:
+    """The body of the kernel that computes `nest`."""
+    Writer(k, nest).write()
+
+
+class Writer:
+    """The state of writing one nest: where the loops stand, and which values are known there."""
+
+    def __init__(self, k: Emitter, nest: Nest) -> None:
+        self.k, self.nest = k, nest
+        self.scopes: list[dict[tuple[int, int], Val]] = [{}]
+        self.at: dict[int, Index] = {}  # where each axis stands, but for the lane's
+        self.first_lane: list[Index] = [0]  # where the lanes of each copy begin
+        self.masks: list[Val | None] = [None]  # which lanes of each copy exist
+        self.block: Index = 0
+        self.pointers = [k.pointer(nr) for nr in range(len(nest.accesses))]
+        self.wanted: set[int] = set()
+
+    # -- loops ---------------------------------------------------------------------------------------------------
+
+    def write(self) -> None:
+        k, nest = self.k, self.nest
+        self.wanted = nest.needed([s.step for s in nest.stores])
+        for nr, step in enumerate(nest.steps):
+            if step.kind == "reduce":
+                self.wanted |= nest.needed(step.operands)
+        self.compute(0, 0, [0])
+        if nest.flat:
+            start = k.mul(k.begin, TASK)
+            self.run_lanes(0, [], start, k.minimum(k.mul(k.end, TASK), k.integer(len(nest.accesses) + self.numbers)))
+            return
+        each = nest.units_a_task
+        start, stop = k.mul(k.begin, each), k.minimum(k.mul(k.end, each), nest.units)
+        with k.loop(stop, start=start) as unit:
+            self.unit(unit)
+
+    @property
+    def numbers(self) -> int:
+        return len({s.detail[0] for s in self.nest.steps if s.kind == "number"})
+
+    def unit(self, unit: Val) -> None:
+        """One row, one block of it or one strip of its columns."""
+        nest = self.nest
+        extents = [nest.axes[nr].extent for nr in nest.outer] + [nest.blocks, nest.pieces]
+        *places, self.block, piece = self.split(unit, extents)
+        self.at = dict(zip(nest.outer, places))
+        self.scopes.append({})
+        copies = [0]
+        if nest.reduced and not nest.sweep:
+            copies = self.stand_on_columns(piece)
+        for number in range(nest.passes):
+            self.finish_row(number, copies)
+            if not nest.reduced:
+                start = self.k.mul(piece, nest.piece)
+                extent = nest.axes[nest.lane].extent
+                self.run_lanes(0, [], start, self.k.minimum(self.k.add(start, nest.piece), extent))
+            elif nest.passes:
+                self.reduce(number, copies)
+        self.finish_row(nest.passes, copies)
+        self.scopes.pop()
+
+    def split(self, index: Index, extents: list[int]) -> list[Index]:
+        """The coordinates of a row-major index."""
+        found: list[Index] = []
+        for nr in range(len(extents) - 1, -1, -1):
+            if extents[nr] == 1:
+                found.append(0)
+                continue
+            rest = self.k.div(index, extents[nr])
+            outermost = all(n == 1 for n in extents[:nr])
+            found.append(index if outermost else self.k.sub(index, self.k.mul(rest, extents[nr])))
+            index = rest
+        return found[::-1]
+
+    def stand_on_columns(self, piece: Index) -> list[int]:
+        """Set lanes and masks for a strip of columns."""
+        k, nest = self.k, self.nest
+        extent, step = nest.axes[nest.lane].extent, nest.strips * nest.width
+        self.first_lane = [k.add(k.mul(piece, step), nr * nest.width) for nr in range(nest.strips)]
+        ragged = extent % step != 0
+        self.masks = [k.mask(k.sub(extent, lane), nest.width) if ragged else None for lane in self.first_lane]
+        return [*range(nest.strips)]
+
+    def finish_row(self, number: int, copies: list[int]) -> None:
+        """Steps and stores of the row that pass `number` begins with."""
+        nest = self.nest
+        self.compute(1, number, copies)
+        for s in nest.stores:
+            if not s.full and nest.known(s.step) == number:
+                for copy in copies if nest.accesses[s.access].strides[nest.lane] else [0]:
+                    self.store(s.step, s.access, copy)
+
+    def reduce(self, number: int, copies: list[int]) -> None:
+        """A pass over the row: its reductions, and the stores of elements that can be made."""
+        k, nest = self.k, self.nest
+        making = [nr for nr, s in enumerate(nest.steps) if s.kind == "reduce" and nest.stage[nr] == number]
+        making = [nr for nr in making if nr in self.wanted]
+        if not making and not self.stores_of(number):
+            return
+        totals = [self.nothing(nr) for nr in making for _ in copies]
+        totals = self.loops(nest.inner, number, making, totals)
+        for at, nr in enumerate(making):
+            step = nest.steps[nr]
+            for copy in copies:
+                total = totals[at * len(copies) + copy]
+                if nest.sweep:
+                    total = k.fold(total, lambda a, b, step=step: reductions.combine(k, step.detail, step.dtype, a, b))
+                self.scopes[-1][nr, copy] = total
+
+    def nothing(self, nr: int) -> Val:
+        """What a reduction begins with, in every lane."""
+        step = self.nest.steps[nr]
+        type = vector(compute_type(step.dtype), self.nest.width)
+        return reductions.first(self.k, step.detail, step.dtype, type)
+
+    def loops(self, axes: list[int], number: int, making: list[int], totals: list[Val]) -> list[Val]:
+        """The loops over the reduced axes of a row, outermost first."""
+        nest = self.nest
+        axis, rest = axes[0], axes[1:]
+        start, stop = self.bounds(axis)
+        if not rest:
+            return self.blocks(number, making, totals, start, stop)
+        with self.loop(stop, start, 1, totals) as (place, carried, carry):
+            self.at[axis] = place
+            self.scopes.append({})
+            self.compute(nest.axis_level[axis], number, [*range(len(self.masks))])
+            carry(self.loops(rest, number, making, carried))
+            self.scopes.pop()
+        return carry.results
+
+    def bounds(self, axis: int) -> tuple[Index, Index]:
+        nest = self.nest
+        extent = nest.axes[axis].extent
+        if not nest.chunk or axis != nest.reduced[0]:
+            return 0, extent
+        start = self.k.mul(self.block, nest.chunk)
+        return start, self.k.minimum(self.k.add(start, nest.chunk), extent)
+
+    def blocks(self, number: int, making: list[int], totals: list[Val], start: Index, stop: Index) -> list[Val]:
+        """The run, in blocks if it is long."""
+        size = SWEEP_BLOCK if self.nest.sweep else COLUMN_BLOCK
+        length = self.nest.chunk if not isinstance(start, int) else stop - start  # type: ignore[operator]
+        if length <= size or not making:
+            return self.add_up(making, totals, self.run(number, making, start, stop))
+        with self.loop(stop, start, size, totals) as (begin, carried, carry):
+            end = self.k.minimum(self.k.add(begin, size), stop)
+            carry(self.add_up(making, carried, self.run(number, making, begin, end)))
+        return carry.results
+
+    def add_up(self, making: list[int], totals: list[Val], sums: list[list[Val]]) -> list[Val]:
+        """Totals with the accumulators of a run, which are combined pairwise."""
+        copies = len(totals) // max(len(making), 1)
+        result = []
+        for at, (total, parts) in enumerate(zip(totals, sums)):
+            step = self.nest.steps[making[at // copies]]
+            join = lambda a, b: reductions.combine(self.k, step.detail, step.dtype, a, b)  # noqa: B023, E731
+            while len(parts) > 1:
+                parts = [join(*parts[nr : nr + 2]) if nr + 1 < len(parts) else parts[nr] for nr in range(0, len(parts), 2)]
+            result.append(join(total, parts[0]))
+        return result
+
+    def run(self, number: int, making: list[int], start: Index, stop: Index) -> list[list[Val]]:
+        """The accumulators of the innermost loop: for each total, those to be combined."""
+        if self.nest.sweep:
+            return self.run_lanes(number, making, start, stop)
+        return self.run_down(number, making, start, stop)
+
+    def run_lanes(self, number: int, making: list[int], start: Index, stop: Index) -> list[list[Val]]:
+        """Along the lanes: unrolled vectors, then single masked ones into the first accumulator."""
+        k, width = self.k, self.nest.width
+        unroll = self.unroll(number, making)
+        step = unroll * width
+        length = k.sub(stop, start)
+        whole = k.add(start, k.mul(k.div(length, step), step))
+        sums = [self.nothing(nr) for nr in making for _ in range(unroll)]
+        if not isinstance(length, int) or length >= step:
+            with self.loop(whole, start, step, sums) as (i, carried, carry):
+                carry(self.body(number, making, carried, [k.add(i, nr * width) for nr in range(unroll)], [None] * unroll))
+            sums = carry.results
+        if not isinstance(length, int) or length % step:
+            with self.loop(stop, whole, width, sums[::unroll]) as (i, carried, carry):
+                carry(self.body(number, making, carried, [i], [k.mask(k.sub(stop, i), width)]))
+            sums[::unroll] = carry.results
+        if isinstance(length, int) and length < step:
+            return [[total] for total in sums[::unroll]]
+        return [sums[nr * unroll : (nr + 1) * unroll] for nr in range(len(making))]
+
+    def unroll(self, number: int, making: list[int]) -> int:
+        if making:
+            return UNROLL
+        run = self.nest.run
+        needed = self.nest.needed(self.stores_of(number))
+        heavy = sum(self.nest.level[nr] == run for nr in needed)
+        return UNROLL if heavy <= 12 else 2 if heavy <= 24 else 1
+
+    def run_down(self, number: int, making: list[int], start: Index, stop: Index) -> list[list[Val]]:
+        """Down the columns: `sums` rows at a time, each into its own accumulators; the rows left into the first."""
+        k, nest = self.k, self.nest
+        each = nest.sums if making else 1
+        copies = len(self.masks)
+        width = len(making) * copies
+        length = k.sub(stop, start)
+        whole = k.add(start, k.mul(k.div(length, each), each))
+        sums = [[self.nothing(nr) for nr in making for _ in range(copies)] for _ in range(each)]
+        if not isinstance(length, int) or length >= each:
+            with self.loop(whole, start, each, [s for row in sums for s in row]) as (i, carried, carry):
+                following: list[Val] = []
+                for nr in range(each):
+                    following += self.row(number, making, carried[nr * width : (nr + 1) * width], k.add(i, nr))
+                carry(following)
+            sums = [carry.results[nr * width : (nr + 1) * width] for nr in range(each)]
+        if each > 1 and (not isinstance(length, int) or length % each):
+            with self.loop(stop, whole, 1, sums[0]) as (i, carried, carry):
+                carry(self.row(number, making, carried, i))
+            sums[0] = carry.results
+        if isinstance(length, int) and length < each:
+            return [[s] for s in sums[0]]
+        return [[sums[row][nr] for row in range(each)] for nr in range(width)]
+
+    def row(self, number: int, making: list[int], sums: list[Val], place: Index) -> list[Val]:
+        self.at[self.nest.inner[-1]] = place
+        return self.body(number, making, sums, self.first_lane, self.masks)
+
+    def body(
+        self, number: int, making: list[int], sums: list[Val], first_lane: list[Index], masks: list[Val | None]
+    ) -> list[Val]:  # fmt: skip
+        """One turn of the innermost loop: steps, stores, and the accumulators after it."""
+        k, nest = self.k, self.nest
+        before = self.first_lane, self.masks
+        self.first_lane, self.masks = first_lane, masks
+        self.scopes.append({})
+        copies = [*range(len(masks))]
+        roots = [nest.steps[nr].operands[0] for nr in making]
+        self.compute(nest.run, number, copies, nest.needed([*roots, *self.stores_of(number)]))
+        for s in nest.stores:
+            if s.full and nest.known(s.step) == number:
+                for copy in copies if nest.accesses[s.access].strides[nest.lane] else [0]:
+                    self.store(s.step, s.access, copy)
+        after = []
+        for at, total in enumerate(sums):
+            nr, copy = making[at // len(copies)], at % len(copies)
+            step = nest.steps[nr]
+            x = convert(k, self.lanes(step.operands[0], copy), step.dtype)
+            if nest.sweep and masks[copy] is not None:
+                x = k.select(masks[copy], x, self.nothing(nr))  # type: ignore[arg-type]
+            after.append(reductions.combine(k, step.detail, step.dtype, total, x))
+        self.scopes.pop()
+        self.first_lane, self.masks = before
+        return after
+
+    def stores_of(self, number: int) -> list[int]:
+        return [s.step for s in self.nest.stores if s.full and self.nest.known(s.step) == number]
+
+    def loop(self, stop: Index, start: Index, step: int, carried: list[Val]) -> _Loop:
+        return _Loop(self.k, stop, start, step, carried)
+
+    # -- steps ---------------------------------------------------------------------------------------------------
+
+    def compute(self, level: int, number: int, copies: list[int], needed: set[int] | None = None) -> None:
+        """The steps that become known at this depth (and in this pass, for those of the row)."""
+        nest = self.nest
+        needed = self.wanted if needed is None else needed
+        for nr, step in enumerate(nest.steps):
+            if nr not in needed or step.kind == "reduce" or nest.level[nr] != level:
+                continue
+            if nest.stage[nr] != number if level == 1 else nest.stage[nr] > number:
+                continue
+            for copy in copies if nest.across[nr] else [0]:
+                self.scopes[-1][nr, copy] = self.value(nr, copy)
+
+    def get(self, nr: int, copy: int) -> Val:
+        at = nr, copy if self.nest.across[nr] else 0
+        for scope in reversed(self.scopes):
+            if at in scope:
+                return scope[at]
+        raise AssertionError(f"step {nr} is not known yet")
+
+    def lanes(self, nr: int, copy: int) -> Val:
+        """A step's value in every lane."""
+        x = self.get(nr, copy)
+        return self.k.splat(x, self.nest.width) if lanes(x.type) == 1 else x
+
+    def value(self, nr: int, copy: int) -> Val:
+        k, nest, step = self.k, self.nest, self.nest.steps[nr]
+        across = nest.across[nr]
+        if step.kind == "load":
+            return self.load(step.detail, copy)
+        if step.kind == "constant":
+            return k.const(compute_type(step.dtype), step.detail)
+        if step.kind == "number":
+            word, kind = step.detail
+            return convert(k, k.load(k.pointer(word), 0, "double" if kind is float else "i64"), step.dtype)
+        if step.kind == "place":
+            strides, offset = step.detail
+            return self.place(strides, offset, copy, across)
+        operands = [self.lanes(o, copy) if across else self.get(o, copy) for o in step.operands]
+        scalars = Scalars(k, step.dtype)
+        result = step.detail.apply(scalars, *operands)
+        type = vector(compute_type(step.dtype), nest.width if across else 1)
+        if not isinstance(result, Val):
+            return k.const(type, result)
+        return k.val(scalars.cast(result), type)
+
+    def place(self, strides: tuple[int, ...], offset: int, copy: int, across: bool) -> Val:
+        """Where an axis stands, as int64."""
+        k, nest = self.k, self.nest
+        at = self.index(strides, offset)
+        if across:
+            step = strides[nest.lane]
+            at = k.add(at, k.mul(self.first_lane[copy], step))
+            return k.add(k.ramp(vector("i64", nest.width), 0, step), k.val(at, "i64"))
+        return k.val(at, "i64")
+
+    def index(self, strides: tuple[int, ...], offset: Index = 0) -> Index:
+        """The element where all axes but the lane's stand."""
+        k = self.k
+        for nr, stride in enumerate(strides):
+            if stride and nr in self.at:
+                offset = k.add(offset, k.mul(self.at[nr], stride))
+        return offset
+
+    def load(self, access: int, copy: int) -> Val:
+        k, nest = self.k, self.nest
+        strides, d, _ = nest.accesses[access]
+        step, at, base = strides[nest.lane], self.index(strides), self.pointers[access]
+        if step == 0:
+            return load(k, base, at, d, 1)
+        mask = self.masks[copy]
+        if step == 1:
+            return load(k, base, k.add(at, self.first_lane[copy]), d, nest.width, mask)
+        return widened(k, k.gather(base, self.spread(at, step, copy), memory_type(d), mask), d)
+
+    def spread(self, at: Index, step: int, copy: int) -> Val:
+        """The index of each lane."""
+        k = self.k
+        at = k.add(at, k.mul(self.first_lane[copy], step))
+        return k.add(k.ramp(vector("i64", self.nest.width), 0, step), k.val(at, "i64"))
+
+    def store(self, nr: int, access: int, copy: int) -> None:
+        k, nest = self.k, self.nest
+        strides, d, block = nest.accesses[access]
+        at = k.add(self.index(strides), k.mul(self.block, block))
+        step, base = strides[nest.lane], self.pointers[access]
+        if step == 0:
+            store(k, self.element(nr, copy, d), base, at, d)
+            return
+        x = convert(k, self.lanes(nr, copy), d)
+        mask = self.masks[copy]
+        if step == 1:
+            store(k, x, base, k.add(at, self.first_lane[copy]), d, mask)
+        else:
+            k.scatter(narrowed(k, x, d), base, self.spread(at, step, copy), mask)
+
+    def element(self, nr: int, copy: int, d: Any) -> Val:
+        return convert(self.k, self.get(nr, copy), d)
+
+
+class _Loop:
+    """`Emitter.loop` with any number of carried values, none included."""
+
+    def __init__(self, k: Emitter, stop: Index, start: Index, step: int, carried: list[Val]) -> None:
+        self.carried = carried
+        self.results: list[Val] = carried
+        self.inside = k.loop(stop, start=start, step=step, carried=carried)
+        self.loop: Any = None
+
+    def __enter__(self) -> tuple[Val, list[Val], _Loop]:
+        found = self.inside.__enter__()
+        self.loop = found if self.carried else None
+        return (found.i, found.carried, self) if self.carried else (found, [], self)
+
+    def __call__(self, following: list[Val]) -> None:
+        if self.loop is not None:
+            self.loop.carry(*following)
+            self.results = self.loop.results
+
+    def __exit__(self, *error: Any) -> None:
+        self.inside.__exit__(*error)

@@ -1,0 +1,212 @@
+"""A loop nest: what one fused kernel computes, in order, before it is written as code (`kernel.loops` does that).
+
+A nest goes over a space of axes, of which some are kept and some reduced. Its steps are values, each made of earlier ones:
+elements loaded through affine accesses, numbers, maps of elements, and reductions, which give one value for each point
+of the kept axes. Stores say which steps go to memory. A step that depends on a reduction runs in a later pass over the
+row, when the reduction is done; the row stays in cache meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, NamedTuple
+
+from flambeau.dtypes import dtype
+from flambeau.shape import Ints
+
+TASK = 16384  # elements that a task goes through
+
+
+class Axis(NamedTuple):
+    extent: int
+    reduced: bool = False
+
+
+class Function(NamedTuple):
+    """What a map does to elements: `apply(scalars, *operands)`; `key` names it and its parameters."""
+
+    key: str
+    apply: Callable[..., Any]
+
+
+class Access(NamedTuple):
+    """Elements in memory: strides for each axis of the nest, and from one block of a cut reduction to the next.
+
+    The pointer is the argument word of the same number.
+    """
+
+    strides: Ints
+    dtype: dtype
+    block: int = 0
+
+
+class Step(NamedTuple):
+    """A value. `detail`: of a load, the access; of a constant, the number; of a number, (argument word, Python type); of a
+    place, strides for each axis and an offset; of a map, the Function; of a reduction, its name in `reductions.TABLE`."""
+
+    kind: str  # "load", "constant", "number", "place", "map" or "reduce"
+    dtype: dtype
+    operands: Ints = ()
+    detail: Any = None
+
+
+class Store(NamedTuple):
+    step: int
+    access: int
+    full: bool  # at every point of the space; otherwise once a row
+
+
+@dataclass(eq=False)
+class Nest:
+    """Lanes run along axis `lane`: the innermost reduced one in a sweep, else a kept one (lanes are columns)."""
+
+    axes: tuple[Axis, ...]
+    lane: int
+    width: int  # lanes of a vector
+    accesses: list[Access]
+    steps: list[Step]
+    stores: list[Store]
+    sums: int = 1  # of a reduction over columns: accumulators along the reduced axis
+    strips: int = 1  # of a reduction over columns: vectors side by side
+    chunk: int = 0  # the outermost reduced axis is cut into blocks of so many (0: not cut)
+
+    @cached_property
+    def flat(self) -> bool:
+        """Whether this is a walk over consecutive elements, whose number is an argument and not in the code."""
+        plain = len(self.axes) == 1 and not self.axes[0].reduced
+        return plain and all(a.strides[0] in (0, 1) for a in self.accesses) and not self.places
+
+    @cached_property
+    def places(self) -> bool:
+        return any(s.kind == "place" for s in self.steps)
+
+    @cached_property
+    def reduced(self) -> list[int]:
+        return [nr for nr, a in enumerate(self.axes) if a.reduced]
+
+    @cached_property
+    def sweep(self) -> bool:
+        """Whether lanes run along the innermost loop (a reduced axis, or elementwise work)."""
+        return not self.reduced or self.axes[self.lane].reduced
+
+    @cached_property
+    def outer(self) -> list[int]:
+        """The axes whose points are rows."""
+        return [nr for nr, a in enumerate(self.axes) if not a.reduced and nr != self.lane]
+
+    @cached_property
+    def inner(self) -> list[int]:
+        """The axes that loops inside a row go over, the run last."""
+        return self.reduced or [self.lane]
+
+    @cached_property
+    def blocks(self) -> int:
+        return -(-self.axes[self.reduced[0]].extent // self.chunk) if self.chunk else 1
+
+    @cached_property
+    def pieces(self) -> int:
+        """Into how many units a row is cut along the lanes."""
+        extent = self.axes[self.lane].extent
+        if not self.reduced:
+            return -(-extent // self.piece)
+        return 1 if self.sweep else -(-extent // (self.strips * self.width))
+
+    @cached_property
+    def piece(self) -> int:
+        """Elements of a unit of elementwise work along the lanes."""
+        extent = self.axes[self.lane].extent
+        return extent if extent <= 2 * TASK else TASK
+
+    @cached_property
+    def units(self) -> int:
+        return prod(self.axes[nr].extent for nr in self.outer) * self.blocks * self.pieces
+
+    @cached_property
+    def units_a_task(self) -> int:
+        each = max(1, prod(a.extent for a in self.axes) // self.units)
+        return max(1, TASK // each)
+
+    @cached_property
+    def tasks(self) -> int:
+        if self.flat:
+            return -(-self.axes[0].extent // TASK)
+        return -(-self.units // self.units_a_task)
+
+    @cached_property
+    def key(self) -> str:
+        axes = "n" if self.flat else ",".join(f"{a.extent}{'r' if a.reduced else ''}" for a in self.axes)
+        parts = [f"nest {axes} lane{self.lane} w{self.width} s{self.sums}x{self.strips} c{self.chunk}"]
+        parts += [f"{a.strides}{a.dtype.name}{a.block or ''}" for a in self.accesses]
+        for s in self.steps:
+            detail = s.detail.key if s.kind == "map" else repr(s.detail)
+            parts.append(f"{s.kind} {s.dtype.name} {s.operands} {detail}")
+        parts += [f"{s.step}>{s.access}{'f' if s.full else ''}" for s in self.stores]
+        return "|".join(parts)
+
+    # -- what depends on what -------------------------------------------------------------------------------------
+
+    @cached_property
+    def axis_level(self) -> list[int]:
+        """The depth of the loop that binds each axis: 1 for the row, then one for each inner axis."""
+        return [2 + self.inner.index(nr) if nr in self.inner else 1 for nr in range(len(self.axes))]
+
+    @property
+    def run(self) -> int:
+        """The depth of the innermost loop."""
+        return 1 + len(self.inner)
+
+    @cached_property
+    def level(self) -> list[int]:
+        """For each step, the depth of the outermost loop inside which it is known."""
+        found: list[int] = []
+        for s in self.steps:
+            if s.kind in ("load", "place"):
+                strides = self.accesses[s.detail].strides if s.kind == "load" else s.detail[0]
+                found.append(max((self.axis_level[nr] for nr, step in enumerate(strides) if step), default=0))
+            else:
+                found.append(1 if s.kind == "reduce" else max((found[o] for o in s.operands), default=0))
+        return found
+
+    @cached_property
+    def across(self) -> list[bool]:
+        """For each step, whether lanes hold different values."""
+        found: list[bool] = []
+        for s in self.steps:
+            if s.kind in ("load", "place"):
+                strides = self.accesses[s.detail].strides if s.kind == "load" else s.detail[0]
+                found.append(strides[self.lane] != 0)
+            else:
+                found.append(not self.sweep if s.kind == "reduce" else any(found[o] for o in s.operands))
+        return found
+
+    @cached_property
+    def stage(self) -> list[int]:
+        """For each step, the pass in which it is known; of a reduction, the pass that makes it."""
+        found: list[int] = []
+        for s in self.steps:
+            found.append(max((found[o] + (self.steps[o].kind == "reduce") for o in s.operands), default=0))
+        return found
+
+    @cached_property
+    def passes(self) -> int:
+        last = [self.stage[s.step] + (self.steps[s.step].kind == "reduce") for s in self.stores if s.full]
+        return 1 + max([*last, *(self.stage[nr] for nr, s in enumerate(self.steps) if s.kind == "reduce")], default=0)
+
+    def known(self, step: int) -> int:
+        """The first pass that can use a step."""
+        return self.stage[step] + (self.steps[step].kind == "reduce")
+
+    def needed(self, roots: Sequence[int]) -> set[int]:
+        """The steps that `roots` are made of, not looking into reductions."""
+        found: set[int] = set()
+        pending = list(roots)
+        while pending:
+            step = pending.pop()
+            if step not in found:
+                found.add(step)
+                if self.steps[step].kind != "reduce":
+                    pending.extend(self.steps[step].operands)
+        return found

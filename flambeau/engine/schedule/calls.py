@@ -1,0 +1,102 @@
+"""A call as expressions: by the `lower` field of its op's record."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from flambeau import dtypes
+from flambeau.dtypes import COMPLEX, dtype
+from flambeau.engine.graph import Arg, Call, Meta, Number
+from flambeau.engine.kernel.nest import Function
+from flambeau.engine.schedule.expressions import WIDE, Expr, Tensors, tried
+from flambeau.engine.schedule.lowering import Composite, Unsupported
+
+_supported: dict[tuple, Any] = {}
+
+
+def results_of(t: Tensors, call: Call, operand: Any) -> list[Expr]:
+    """The results of a call whose lowering is elementwise or composite; `operand` makes an expression of an Arg."""
+    lower = call.op.lower
+    for meta in call.metas:
+        if meta.dtype.category == COMPLEX:
+            raise Unsupported(f"{meta.dtype} in a kernel")
+    compute = call.metas[0].compute
+    inputs = [_operand(t, x, compute, call, operand) for x in call.inputs]
+    if isinstance(lower, Composite):
+        made = lower.function(t, *inputs, **call.params)
+        made = made if isinstance(made, (tuple, list)) else (made,)
+        return [_shaped(t, t.cast(x, meta.dtype), meta) for x, meta in zip(made, call.metas, strict=True)]
+    return [_elementwise(t, call, inputs, nr) for nr in range(len(call.metas))]
+
+
+def _operand(t: Tensors, x: Any, compute: dtype | None, call: Call, operand: Any) -> Any:
+    if isinstance(x, Arg):
+        if x.dtype.category == COMPLEX:
+            raise Unsupported(f"{x.dtype} in a kernel")
+        return operand(x) if compute is None or compute is x.dtype else t.cast(operand(x), compute)
+    if x is None:
+        return None
+    d = compute or _number_dtype(x, call)
+    if d.category == COMPLEX:
+        raise Unsupported(f"{d} in a kernel")
+    if isinstance(x, Number):
+        made = Expr(t, "number", (), WIDE.get(d, d), (), (x.slot, x.kind))
+        return t.map(Function(f"to {d.name}", lambda s, v: s.cast(v, d)), made) if d in WIDE else made
+    if isinstance(x, (bool, int, float, np.generic)) and not isinstance(x, np.complexfloating):
+        return t.constant(np.asarray(x).astype(d.np).item() if d not in WIDE else float(np.asarray(x).astype(d.np)), d)
+    raise Unsupported(f"an operand of type {type(x).__name__}")
+
+
+def _number_dtype(x: Any, call: Call) -> dtype:
+    """What NumPy makes of a number among arrays whose dtypes are left as they are."""
+    given = [a.dtype for a in call.inputs if isinstance(a, Arg)]
+    kind = x.kind if isinstance(x, Number) else type(x)
+    if kind is float or issubclass(kind, np.floating):
+        return next((d for d in given if d.is_floating_point), dtypes.float64)
+    return given[0] if given and given[0] is not dtypes.bool_ else dtypes.int64
+
+
+def _shaped(t: Tensors, x: Expr, meta: Meta) -> Expr:
+    if prod(x.shape) != prod(meta.shape):
+        raise AssertionError(f"the lowering gave shape {x.shape}, the shape rule {meta.shape}")
+    return t.reshape(x, meta.shape)
+
+
+def _elementwise(t: Tensors, call: Call, inputs: list[Any], nr: int) -> Expr:
+    """One result of a plain function of elements."""
+    lower, params, meta = call.op.lower, call.params, call.metas[nr]
+    given = [x for x in inputs if x is not None]
+    places = tuple(x is not None for x in inputs)
+    several = len(call.metas) > 1
+
+    def apply(s: Any, *values: Any) -> Any:
+        rest = iter(values)
+        result = lower(s, *[next(rest) if there else None for there in places], **params)
+        return result[nr] if several else result
+
+    missing = "" if all(places) else repr(places)
+    key = f"{call.op.name}{missing}{repr(sorted(params.items())) if params else ''}{f'[{nr}]' if several else ''}"
+    function = Function(key, apply)
+    _check(function, tuple([x.dtype for x in given]), WIDE.get(meta.dtype, meta.dtype))
+    spread = tuple([t.expand(x, meta.shape) if x.shape != meta.shape else x for x in given])
+    wide = WIDE.get(meta.dtype, meta.dtype)
+    if not spread:
+        raise Unsupported("no operands")
+    result = t.placed(Expr(t, "map", meta.shape, wide, spread, function))
+    return t.cast(result, meta.dtype) if wide is not meta.dtype else result
+
+
+def _check(function: Function, operands: tuple[dtype, ...], result: dtype) -> None:
+    """Raise Unsupported (again) where a function does not cover operands."""
+    key = function.key, operands, result
+    if key not in _supported:
+        try:
+            tried(function.apply, operands, result)
+            _supported[key] = None
+        except Unsupported as error:
+            _supported[key] = error
+    if _supported[key] is not None:
+        raise _supported[key]

@@ -1,0 +1,67 @@
+"""The end of planning: what nobody reads is dropped, scratch gets its place in the arena, groups become launches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.engine.plan import Buffer, Plan
+from flambeau.engine.schedule.build import launch_of, read_roots
+from flambeau.engine.schedule.groups import Group, Store
+from flambeau.engine.schedule.memory import Root, arrange
+from flambeau.engine.schedule.opaque import Host, Opaque
+
+Step = Group | Opaque | Host
+
+
+def finished(steps: list[Step], wanted: dict[int, Root]) -> Plan:
+    """The plan of steps in order; `wanted` is memory to hand out, by value."""
+    alive, uses = _alive(steps, {id(root) for root in wanted.values()})
+    arena = _place(uses, len(steps))
+    plan = Plan([], arena, {number: root.nbytes for number, root in wanted.items()})
+    for step, stores in alive:
+        plan.steps += [launch_of(step, stores)] if isinstance(step, Group) else step.final()
+    return plan
+
+
+def _alive(steps: list[Step], read: set[int]) -> tuple[list[tuple[Any, list[Store]]], dict[Root, list[int]]]:
+    """The steps that matter with the stores that do, in order; and the positions at which each root is in use."""
+    alive: list[tuple[Any, list[Store]]] = []
+    uses: dict[Root, list[int]] = {}
+
+    def use(root: Root, position: int) -> None:
+        uses.setdefault(root, []).append(position)
+
+    for position in range(len(steps) - 1, -1, -1):
+        step = steps[position]
+        if isinstance(step, Group):
+            stores = [s for s in step.stores if _matters(s.memory.root, read)]
+            if not stores:
+                continue
+            reads = read_roots(step, stores)
+            written = [s.memory.root for s in stores]
+        else:
+            if not any(_matters(root, read) for root in step.results.values()):
+                continue
+            stores = []
+            reads = list(step.operands.values())
+            written = [r for r in step.results.values() if _matters(r, read) or isinstance(step, Opaque)] + step.temps
+        for root in (*reads, *written):
+            use(root, position)
+        read.update(id(root) for root in reads)
+        alive.append((step, stores))
+    return alive[::-1], uses
+
+
+def _matters(root: Root, read: set[int]) -> bool:
+    """Whether what is put into memory is seen by anybody."""
+    return id(root) in read or (root.buffer is not None and root.buffer.kind == "input")
+
+
+def _place(uses: dict[Root, list[int]], count: int) -> int:
+    """Give scratch its place in the arena; the bytes of the arena."""
+    scratch = [(min(at), max(at), root) for root, at in uses.items() if root.buffer is None]
+    scratch.sort(key=lambda life: life[:2])
+    offsets, nbytes = arrange([(first, last, root.nbytes) for first, last, root in scratch])
+    for (_, _, root), offset in zip(scratch, offsets):
+        root.buffer = Buffer("temp", offset)
+    return nbytes

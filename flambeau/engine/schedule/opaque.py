@@ -1,0 +1,94 @@
+"""Steps that are no loop nests of the scheduler: launches of an op's own lowering, and calls on the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.engine.graph import Arg, Call
+from flambeau.engine.kernel import move
+from flambeau.engine.plan import Address, Buffer, HostCall, Kernel, Launch
+from flambeau.engine.schedule.memory import Root
+
+
+class Opaque:
+    """The Site on which a `Kernels` lowering puts its launches. Addresses are of roots until buffers are known."""
+
+    def __init__(self, call: Call | None) -> None:
+        self.call = call
+        self.epilogue: Any = None
+        self.operands: dict[int, Root] = {}
+        self.results: dict[int, Root] = {}
+        self.temps: list[Root] = []
+        self.launches: list[Launch] = []
+        self.note = call.op.name if call is not None else "write"
+
+    def source(self, operand: Arg) -> Address:
+        root: Any = self.operands[operand.value]
+        return Address(root, operand.offset * operand.dtype.itemsize)
+
+    def result(self, nr: int = 0) -> Address:
+        assert self.call is not None
+        root: Any = self.results[self.call.outputs[nr]]
+        return Address(root)
+
+    def temp(self, nbytes: int) -> Address:
+        root: Any = Root(nbytes)
+        self.temps.append(root)
+        return Address(root)
+
+    def number(self, slot: int) -> Address:
+        return Address(Buffer("numbers", 0), 8 * slot)
+
+    def status(self) -> Address:
+        return Address(Buffer("status", 0))
+
+    def launch(
+        self, kernel: Kernel, args: tuple[Address | int, ...], tasks: int = 1, cost: float = 0.0, note: str = "",
+        work: tuple[float, float] = (0.0, 0.0),
+    ) -> None:  # fmt: skip
+        self.launches.append(Launch(kernel, args, tasks, cost, note or self.note, work))
+
+    def final(self) -> list[Launch | HostCall]:
+        """The launches, once every root has its buffer."""
+        for launch in self.launches:
+            launch.args = tuple([
+                Address(a.buffer.buffer, a.offset) if isinstance(a, Address) and isinstance(a.buffer, Root) else a  # type: ignore[arg-type]
+                for a in launch.args
+            ])  # fmt: skip
+        return [*self.launches]
+
+
+class Host:
+    """A call that runs by its reference."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.operands: dict[int, Root] = {}
+        self.results: dict[int, Root] = {}
+        self.temps: list[Root] = []
+
+    def final(self) -> list[Launch | HostCall]:
+        roots = [*self.operands.items(), *self.results.items()]
+        places: dict[int, Any] = {number: root.buffer for number, root in roots if root.buffer is not None}
+        return [HostCall(self.call, places)]
+
+
+def moved(target: Arg, source: Arg, source_root: Root, target_root: Root) -> Opaque:
+    """A write as a copy between windows, through scratch where they may overlap."""
+    step = Opaque(None)
+    step.operands[source.value] = source_root
+    step.results[-1] = target_root
+    home: Any = target_root
+    to = move.Window(Address(home, target.offset * target.dtype.itemsize), target.strides, target.dtype)
+    given = move.Window(step.source(source), source.strides, source.dtype)
+    if source_root is target_root:
+        count = 1
+        strides = []
+        for n in reversed(source.shape):
+            strides.append(count)
+            count *= n
+        between = move.Window(step.temp(count * source.dtype.itemsize), tuple(reversed(strides)), source.dtype)
+        move.copy(step, source.shape, between, given, "write")  # type: ignore[arg-type]
+        given = between
+    move.copy(step, source.shape, to, given, "write")  # type: ignore[arg-type]
+    return step

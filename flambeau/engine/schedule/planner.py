@@ -1,0 +1,399 @@
+"""From a graph to a plan: every step becomes expressions, launches of a lowering of its own, or a call on the host.
+
+Expressions are put into groups as they are made, each into the group of its latest operand if it fits there, otherwise into
+a new group at the end. A group's position in the list of steps is its place in the order of execution, so whatever joins
+an earlier group moves to an earlier time: it may, if its operands are there by then. Memory keeps the first position at
+which it may be read (`ready`) and the last one that touches it (`touched`); a write goes behind the latter. Everything is
+done in one walk over the graph, without looking back, so that planning takes time linear in the number of steps.
+
+With `fuse=False` a group takes in the expressions of one call only: the same kernels, one op at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from typing import Any
+
+from flambeau.dtypes import COMPLEX
+from flambeau.engine.graph import Arg, Call, Graph, Write
+from flambeau.engine.plan import Buffer, Plan
+from flambeau.engine.schedule.calls import results_of
+from flambeau.engine.schedule.expressions import WIDE, Expr, Tensors
+from flambeau.engine.schedule.finish import finished
+from flambeau.engine.schedule.groups import Group, Source, Store
+from flambeau.engine.schedule.lowering import Kernels, Unsupported
+from flambeau.engine.schedule.memory import Memory, Root
+from flambeau.engine.schedule.opaque import Host, Opaque, moved
+from flambeau.engine.schedule.spaces import View, flat
+from flambeau.shape import contiguous_strides, extent, is_contiguous
+
+
+def plan(graph: Graph, fuse: bool = True) -> Plan:
+    """The launches that compute a graph, and the memory they need."""
+    return Planner(graph, fuse).plan()
+
+
+class Value:
+    """A value of the graph: its memory and, where kernels of ours make it, its expression (in the memory's shape)."""
+
+    __slots__ = ("memory", "expr")
+
+    def __init__(self, memory: Memory, expr: Expr | None = None) -> None:
+        self.memory, self.expr = memory, expr
+
+
+class Planner:
+    def __init__(self, graph: Graph, fuse: bool) -> None:
+        self.graph, self.fuse = graph, fuse
+        self.steps: list[Group | Opaque | Host] = []
+        self.floor = 0  # the first group that what is made now may join
+        self.t = Tensors(self)
+        self.values: dict[int, Value] = {}
+        for number, nbytes in enumerate(graph.inputs):
+            root = Root(nbytes, Buffer("input", number))
+            self.values[number] = Value(Memory(root, View((nbytes,), (1,)), None))  # type: ignore[arg-type]
+        self.roots: dict[int, int] = {}  # of a written value, the value whose memory it has
+        self.last = _last_uses(graph)
+        self.into = {s.source.value: s.target.value for s in graph.steps if isinstance(s, Write)}
+
+    def plan(self) -> Plan:
+        for number, step in enumerate(self.graph.steps):
+            self.floor = 0 if self.fuse else len(self.steps)
+            if isinstance(step, Call):
+                self.call(step)
+            else:
+                self.write(number, step)
+        return finished(self.steps, self.wanted())
+
+    def wanted(self) -> dict[int, Root]:
+        """The memory to hand out, by the number of the value that it began as."""
+        found: dict[int, Root] = {}
+        for number in self.graph.wanted:
+            value = self.values[number]
+            root = value.memory.root
+            if value.expr is not None:
+                self.stored(value.expr, value.memory)
+            if root.buffer is None:
+                first = self.roots.get(number, number)
+                root.buffer = Buffer("output", first)
+                found[first] = root
+            elif root.buffer.kind == "output":
+                found[root.buffer.index] = root
+        return found
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def call(self, call: Call) -> None:
+        lower = call.op.lower
+        if all(0 in meta.shape for meta in call.metas):
+            for number, meta in zip(call.outputs, call.metas):
+                self.values[number] = Value(self.fresh(meta, number))
+            return
+        try:
+            if lower is None:
+                raise Unsupported(f"{call.op.name} has no lowering")
+            if isinstance(lower, Kernels):
+                self.opaque(Opaque(call), call, lower)
+            else:
+                self.expressed(call)
+        except Unsupported:
+            self.opaque(Host(call), call, None)
+
+    def expressed(self, call: Call) -> None:
+        """A call as expressions, which join groups."""
+        begun = len(self.steps)
+        self.avoid_conflict(call)
+        results = results_of(self.t, call, self.operand)
+        for number, meta, expr in zip(call.outputs, call.metas, results):
+            if 0 in meta.shape:
+                self.values[number] = Value(self.fresh(meta, number))
+                continue
+            base = self.settled(expr)
+            memory = self.fresh(meta, number)
+            base.memory = memory
+            self.values[number] = Value(memory, base)
+            base.group.work.append(call.op.name)
+        for step in self.steps[begun:]:
+            if isinstance(step, Group) and not step.work:
+                step.work.append(call.op.name)
+
+    def avoid_conflict(self, call: Call) -> None:
+        """What is to be written over memory at once had better be computed where it may be stored there."""
+        target = self.into.get(call.outputs[0])
+        value = self.values.get(target) if target is not None else None
+        if value is not None and value.memory.root.touched >= 0:
+            touched = value.memory.root.touched
+            step = self.steps[touched]
+            elementwise = isinstance(step, Group) and step.reduction is None
+            self.floor = max(self.floor, touched if elementwise else touched + 1)
+
+    def settled(self, expr: Expr) -> Expr:
+        """The group's member whose elements, in order, are those of `expr`; a copy of it if there is no such member."""
+        base, view = self.source(expr)
+        plain = base.group is not None and view.form == flat(prod(base.shape)) and not view.offset
+        if not plain or base.memory is not None or (base.kind == "reduce" and base.detail.order.blocks):
+            return self.t.copy(expr)
+        return base
+
+    def fresh(self, meta: Any, number: int) -> Memory:
+        """Memory for a result."""
+        nbytes = max(self.graph.sizes.get(number, 0), extent(meta.shape, meta.layout) * meta.dtype.itemsize)
+        return Memory(Root(nbytes), View(meta.shape, meta.layout), meta.dtype)
+
+    def opaque(self, step: Opaque | Host, call: Call, lower: Kernels | None) -> None:
+        """A call that runs kernels of its own, or on the host: its operands have to be in memory."""
+        position = len(self.steps)
+        for x in call.inputs:
+            if isinstance(x, Arg):
+                value = self.values[x.value]
+                step.operands[x.value] = self.in_memory(value).root
+        made = {number: self.fresh(meta, number) for number, meta in zip(call.outputs, call.metas)}
+        step.results = {number: memory.root for number, memory in made.items()}
+        if lower is not None:
+            lower.function(step, call)  # type: ignore[arg-type]
+        position = len(self.steps)
+        for root in step.operands.values():
+            root.touched = max(root.touched, position)
+        for number, memory in made.items():
+            memory.root.ready, memory.root.touched = position + 1, position
+            self.values[number] = Value(memory)
+        self.steps.append(step)
+
+    # -- operands ------------------------------------------------------------------------------------------------
+
+    def operand(self, arg: Arg) -> Expr:
+        """An operand as an expression: of the value's expression, where the window shows that in order; else of memory."""
+        value = self.values[arg.value]
+        if 0 in arg.shape:
+            return self.t.constant(0, arg.dtype, arg.shape)
+        expr, memory = value.expr, value.memory
+        if expr is not None and arg.dtype is memory.dtype:
+            seen = View(arg.shape, arg.strides, arg.offset)
+            if not arg.offset and seen.form == memory.view.form and prod(arg.shape) == prod(memory.view.shape):
+                return self.t.reshape(expr, arg.shape)
+            if is_contiguous(memory.view.shape, memory.view.strides):
+                return Expr(self.t, "window", arg.shape, expr.dtype, (expr,), seen)
+        self.in_memory(value)
+        read = Expr(self.t, "read", arg.shape, WIDE.get(arg.dtype, arg.dtype), (), View(*arg[1:4]))
+        read.memory = Memory(memory.root, View(*arg[1:4]), arg.dtype)
+        return read
+
+    def in_memory(self, value: Value) -> Memory:
+        """Memory that holds a value."""
+        if value.expr is not None:
+            self.stored(value.expr, value.memory)
+        return value.memory
+
+    def stored(self, expr: Expr, memory: Memory | None = None) -> Memory:
+        """Memory that holds a member of a group. The store is dropped in the end if nobody reads."""
+        memory = memory or expr.memory
+        if memory is None:
+            memory = expr.memory = Memory(Root(prod(expr.shape) * expr.dtype.itemsize), View.natural(expr.shape), expr.dtype)
+        if memory.store is None:
+            group = expr.group
+            memory.store = group.add_store(expr, memory)
+            if memory.store is None:  # not walked as the group walks: through memory in natural order
+                expr.memory = None
+                copied = self.apart(expr)
+                expr.memory = memory
+                memory.store = copied.group.add_store(copied, memory)
+                group = copied.group
+            memory.root.ready = group.index + 1
+        return memory
+
+    def apart(self, expr: Expr) -> Expr:
+        """A copy of a member in a group of its own."""
+        floor, self.floor = self.floor, len(self.steps)
+        copied = self.t.copy(expr)
+        self.floor = floor
+        return copied
+
+    def source(self, expr: Expr) -> Source:
+        """What an expression shows, and how, through expansions and reshapes."""
+        views = []
+        base = expr
+        while base.kind in ("expand", "reshape", "window"):
+            views.append(base)
+            base = base.operands[0]
+        if base.kind in ("constant", "number"):
+            return Source(base, View((), ()))
+        view: View = base.detail if base.kind in ("read", "place") else View.natural(base.shape)
+        for node in reversed(views):
+            if node.kind == "window":
+                view = node.detail
+            elif node.kind == "expand":
+                view = view.expanded(node.shape)
+            else:
+                shown = view.reshaped(node.shape)
+                if shown is None:
+                    base = self.t.copy(node.operands[0])
+                    shown = View.natural(node.shape)
+                view = shown
+        return Source(base, view)
+
+    # -- placing -------------------------------------------------------------------------------------------------
+
+    def place(self, expr: Expr) -> None:
+        """Put a new map or reduction into a group."""
+        sources = [self.source(o) for o in expr.operands]
+        floor = self.floor
+        for base, _ in sources:
+            floor = max(floor, base.group.index if base.group is not None else 0)
+            if base.kind == "read":
+                floor = max(floor, base.memory.root.ready)
+        for group in self.candidates(floor, sources):
+            if group.join(expr, self.seen_from(group, sources)):
+                return
+        if not self.begin(expr, sources):
+            apart = [Source(self.plain(o), View.natural(o.shape)) for o in expr.operands]
+            if not self.begin(expr, apart):
+                raise AssertionError(f"{expr} does not fit a group of its own")
+
+    def candidates(self, floor: int, sources: list[Source]) -> Iterable[Group]:
+        """Groups that an expression may join: that of its latest operand; those that read the same memory."""
+        tried = set()
+        if floor < len(self.steps) and isinstance(self.steps[floor], Group):
+            tried.add(floor)
+            yield self.steps[floor]  # type: ignore[misc]
+        for base, _ in sources:
+            memory = base.memory
+            group: Any = memory.root.reader if memory is not None else None
+            if group is not None and group.index >= floor and group.index not in tried:
+                tried.add(group.index)
+                yield group
+
+    def begin(self, expr: Expr, sources: list[Source]) -> bool:
+        """Put an expression into a new group at the end."""
+        count = prod(expr.shape)
+        if expr.kind == "reduce":
+            count = prod(a.extent for a in expr.detail.axes)
+        sources = self.seen_from(None, sources)
+        group = Group(len(self.steps), count)
+        if not group.join(expr, sources):
+            return False
+        self.steps.append(group)
+        return True
+
+    def plain(self, operand: Expr) -> Expr:
+        """A copy of an operand in natural order, in a group before."""
+        if self.source(operand).base.kind in ("constant", "number"):
+            return operand
+        return self.apart(operand)
+
+    def seen_from(self, group: Group | None, sources: list[Source]) -> list[Source]:
+        """Sources as a group sees them: what other groups compute is read from memory."""
+        return [
+            s if s.base.group is None or s.base.group is group else self.reading(*s) for s in sources
+        ]
+
+    def reading(self, base: Expr, view: View) -> Source:
+        """A member of an earlier group, as elements in memory."""
+        memory = self.stored(base)
+        if not is_contiguous(memory.view.shape, memory.view.strides):
+            if view.form == View.natural(base.shape).form and not view.offset and view.shape == memory.view.shape:
+                view = memory.view
+            else:  # views are of the natural order
+                kept, base.memory = memory, None
+                natural = self.stored(base)
+                base.memory, memory = kept, natural
+        read = Expr(self.t, "read", view.shape, base.dtype, (), view)
+        read.memory = memory
+        return Source(read, view)
+
+    # -- writes --------------------------------------------------------------------------------------------------
+
+    def write(self, number: int, write: Write) -> None:
+        target, source = write.target, write.source
+        value = self.values[target.value]
+        root = value.memory.root
+        self.roots[write.output] = self.roots.get(target.value, target.value)
+        if self.last.get(target.value, -1) > number:
+            self.preserve(target)
+        whole = not target.offset and prod(target.shape) * target.dtype.itemsize == root.nbytes
+        whole = whole and View(*target[1:4]).form == flat(prod(target.shape))
+        if not whole:
+            self.in_memory(value)
+        after = Value(Memory(root, View((root.nbytes // target.dtype.itemsize,), (1,)), target.dtype))
+        self.values[write.output] = after
+        if 0 in target.shape:
+            self.values[write.output] = value
+            return
+        if target.dtype.category == COMPLEX or source.dtype.category == COMPLEX:
+            self.moved(target, source, root)
+            return
+        expr = self.t.cast(self.operand(source), target.dtype)
+        last = self.last.get(source.value, -1) <= number and source.value not in self.graph.wanted
+        base = self.overwrite(expr, target, root, last)
+        if whole and WIDE.get(target.dtype, target.dtype) is base.dtype and base.memory is after.memory:
+            after.expr = base
+        elif whole and base.memory is not None and base.memory.root is root:
+            after.memory, after.expr = base.memory, base
+
+    def overwrite(self, expr: Expr, target: Arg, root: Root, last: bool) -> Expr:
+        """Store an expression in a window of memory that may be in use; the member that is stored."""
+        memory = Memory(root, View(*target[1:4]), target.dtype)
+        base, view = self.source(expr)
+        if base.group is not None and view.form == flat(prod(base.shape)) and self.store_over(base, memory):
+            if last and (base.memory is None or base.memory.store is None):
+                base.memory = memory
+            return base
+        self.floor = max(self.floor, root.touched + 1)
+        copied = self.t.copy(expr)
+        if not self.store_over(copied, memory):  # it reads what it would overwrite
+            copied = self.apart(self.apart(expr))
+            if not self.store_over(copied, memory):
+                raise AssertionError(f"{target} cannot be written")
+        copied.memory = copied.memory or memory
+        return copied
+
+    def store_over(self, base: Expr, memory: Memory) -> bool:
+        """Let a member go to memory in use, if its group comes after all other uses."""
+        group, root = base.group, memory.root
+        if group.index < root.touched or (base.kind == "reduce" and base.detail.order.blocks):
+            return False
+        if root.touched == group.index:
+            same = (memory.view.form, memory.view.offset)
+            mine = any(s.memory.root is root for s in group.stores)
+            if mine or group.reduction is not None or group.loads.get(id(root), set()) - {same}:
+                return False
+        store = group.add_store(base, memory)
+        if store is None:
+            return False
+        memory.store = store
+        root.ready = group.index + 1
+        return True
+
+    def preserve(self, target: Arg) -> None:
+        """Keep what a value holds in other memory: it is still to be read after the write."""
+        value = self.values[target.value]
+        root = value.memory.root
+        dtype = value.memory.dtype or target.dtype
+        count = root.nbytes // dtype.itemsize
+        shape = (count,)
+        kept = self.apart(self.operand(Arg(target.value, shape, contiguous_strides(shape), 0, dtype)))
+        self.stored(kept)
+        self.values[target.value] = Value(kept.memory, None)
+
+    def moved(self, target: Arg, source: Arg, root: Root) -> None:
+        """A write of complex elements: a copy kernel."""
+        step = moved(target, source, self.in_memory(self.values[source.value]).root, root)
+        position = len(self.steps)
+        step.operands[source.value].touched = max(step.operands[source.value].touched, position)
+        root.touched, root.ready = position, position + 1
+        self.steps.append(step)
+
+
+def _last_uses(graph: Graph) -> dict[int, int]:
+    """For each value the number of the last step that reads it."""
+    last: dict[int, int] = {}
+    for number, step in enumerate(graph.steps):
+        read = step.inputs if isinstance(step, Call) else (step.source,)
+        for x in read:
+            if isinstance(x, Arg):
+                last[x.value] = number
+    last.update(dict.fromkeys(graph.wanted, len(graph.steps)))
+    return last
+
+
+__all__ = ["Store", "plan"]
