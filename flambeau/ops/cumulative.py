@@ -14,6 +14,8 @@ from flambeau import dtypes
 from flambeau.autograd.mode import state
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel import scan
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.ops import return_types
 from flambeau.ops.arguments import check_input, not_implemented, numpy_names, one_dim
 from flambeau.ops.elementwise import conj
@@ -46,6 +48,7 @@ def _running_meta(x: Tensor, dim: int, reverse: bool = False, dtype: DType | Non
 
 cumsum_op = op(
     "cumsum", ref=lambda x, dim, reverse=False, dtype=None: _accumulated(np.add, x, dim, reverse), meta=_running_meta,
+    lower=Kernels(scan.running("sum")),
     samples=lambda t: [*along_a_dim(t), call(t(4), dim=0, reverse=True)],
     vjp=lambda g, _y, _x, dim, reverse=False, dtype=None: (cumsum_op(g, dim=dim, reverse=not reverse),),
 )  # fmt: skip
@@ -98,7 +101,7 @@ def _cumprod_vjp_by_element(g: Tensor, x: Tensor, dim: int) -> Tensor:
 
 cumprod_op = op(
     "cumprod", ref=lambda x, dim, dtype=None: _accumulated(np.multiply, x, dim), meta=_running_meta, vjp=_cumprod_vjp,
-    samples=along_a_dim,
+    samples=along_a_dim, lower=Kernels(scan.running("product")),
 )  # fmt: skip
 
 
@@ -143,8 +146,9 @@ def _logcumsumexp_vjp(g: Tensor, y: Tensor, x: Tensor, dim: int, reverse: bool =
 
 
 logcumsumexp_op = op(
-    "logcumsumexp", ref=_logcumsumexp, meta=_logcumsumexp_meta, vjp=_logcumsumexp_vjp, samples=along_a_dim
-)
+    "logcumsumexp", ref=_logcumsumexp, meta=_logcumsumexp_meta, vjp=_logcumsumexp_vjp, samples=along_a_dim,
+    lower=Kernels(scan.running("logsum")),
+)  # fmt: skip
 
 
 @public("torch Tensor", out=True)
@@ -183,7 +187,7 @@ def _best_vjp(g: Any, y: Any, _x: Any, dim: int) -> tuple:
 def _running_best(name: str, ufunc: np.ufunc, result: type) -> Op:
     record = op(
         name, ref=_best_so_far(ufunc), meta=_best_meta, vjp=_best_vjp, multiple=True, kept_outputs=(1,),
-        samples=along_a_dim,
+        samples=along_a_dim, lower=Kernels(scan.best(name[3:])),
     )  # fmt: skip
 
     @numpy_names
