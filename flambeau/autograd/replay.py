@@ -149,7 +149,7 @@ def replayed(into: Recorder, root: Tensor) -> bool:
         return False
     mode = _mode()
     for replay in into.cursor.events:
-        if node.index < len(into.nodes):
+        if replay.__class__ is Replay and node.index < len(into.nodes):
             leaves = replay.fits(into, root, mode)
             if leaves is not None:
                 replay.play(into, leaves)

@@ -121,6 +121,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=settle, after_in_child=_forked)
 
 
+watching: list[Any] = []  # called with (op, inputs, params, metas) of every call: counters and profilers
+
+
 # -- calls -------------------------------------------------------------------------------------------------------
 
 

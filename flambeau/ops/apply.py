@@ -58,6 +58,8 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
             pass
         else:
             outputs = [make(holding(v), m.shape, m.strides, 0, m.dtype) for v, m in zip(values, entry.metas)]
+            if execute.watching:
+                _tell_watchers(op, inputs, params, entry.metas)
             if needs is not None:
                 if entry.node is None:
                     entry.node = Form(op, inputs, params, outputs)
@@ -71,6 +73,8 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     metas = op.meta(*inputs, **params)
     if isinstance(metas, Meta):
         metas = (metas,)
+    if execute.watching:
+        _tell_watchers(op, inputs, params, metas)
     outputs = [
         fresh(s, m.shape, m.dtype, m.strides) for s, m in zip(execute.record(op, inputs, params, metas), metas)
     ]
@@ -79,6 +83,11 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     elif state.inference:
         _mark_inference(outputs)
     return tuple(outputs) if op.multiple else outputs[0]
+
+
+def _tell_watchers(op: Any, inputs: Sequence[Any], params: dict[str, Any], metas: Sequence[Meta]) -> None:
+    for watcher in execute.watching:
+        watcher(op, inputs, params, metas)
 
 
 def _needs(inputs: Sequence[Any]) -> tuple[bool, ...] | None:

@@ -127,8 +127,8 @@ def erfcx(k: Emitter, x: Val) -> Val:
 def erfinv(k: Emitter, y: Val) -> Val:
     """The x whose erf is y; NaN outside [-1, 1]."""
     size = magnitude(k, y)
-    far = k.select(size > 1.0, math.nan, with_sign_of(k, _erfcinv_far(k, 1.0 - size), y))
-    return k.select(size <= 0.5, _erfinv_near(k, y), far)
+    far = k.select(size > 1.0, math.nan, _erfcinv_far(k, 1.0 - size))
+    return with_sign_of(k, k.select(size <= 0.5, _erfinv_near(k, size), far), y)
 
 
 @in_double

@@ -48,6 +48,17 @@ _Q_DOUBLE = (
     0.16666666666666677, 0.5,
 )  # fmt: skip
 
+# (tanh(x) / x - 1) / x**2, in x**2
+_TANH_SINGLE = (
+    0.002271603560075164, -0.00829700380563736, 0.021741177886724472, -0.05395274609327316, 0.13333241641521454,
+    -0.3333333134651184,
+)  # fmt: skip
+_TANH_DOUBLE = (
+    -1.8647885850996171e-06, 1.0983127717130281e-05, -3.590952225642621e-05, 9.538229749605797e-05,
+    -0.0002386476083659672, 0.0005899211366668888, -0.0014558178162349877, 0.003592126228496383, -0.008863235394988699,
+    0.021869488529559996, -0.05396825396805795, 0.13333333333333025, -0.3333333333333333,
+)  # fmt: skip
+
 
 def expm1_of_rest(k: Emitter, r: Val) -> Val:
     """exp(r) - 1 for |r| <= ln(2) / 2."""
@@ -105,12 +116,15 @@ def sigmoid(k: Emitter, x: Val) -> Val:
 
 
 def tanh(k: Emitter, x: Val) -> Val:
-    """The hyperbolic tangent: t / (t + 2) with t = expm1(2 |x|)."""
-    size = at_most(k, magnitude(k, x), by_format(x, 10.0, 20.0))
-    bits, _, r = _reduced(k, size + size)
+    """The hyperbolic tangent: a polynomial near zero, 1 - 2 / (exp(2 |x|) + 1) beyond."""
+    z = x * x
+    near = k.fma(x * z, polynomial(k, z, by_format(x, _TANH_SINGLE, _TANH_DOUBLE)), x)
+    size = magnitude(k, x)
+    at = at_most(k, size, by_format(x, 10.0, 20.0))
+    bits, _, r = _reduced(k, at + at)
     power = power_of_two(k, bits, element(x.type))
-    t = k.fma(power, expm1_of_rest(k, r), power - 1.0)
-    return with_sign_of(k, t / (t + 2.0), x)
+    far = 1.0 - 2.0 / (k.fma(power, expm1_of_rest(k, r), power) + 1.0)
+    return with_sign_of(k, k.select(size < 0.55, near, far), x)
 
 
 @in_double

@@ -90,7 +90,8 @@ def lgamma(k: Emitter, x: Val) -> Val:
     right = _lgamma_right(k, k.select(x.equals(0.0), 1.0, size))
     left = _LOG_PI - log(k, magnitude(k, _sin_pi(k, size) * size)) - right
     pole = k.bits("and", x <= 0.0, k.intrinsic("floor", x.type, x).equals(x))
-    result = k.select(k.bits("or", pole, size.equals(math.inf)), math.inf, k.select(x > 0.0, right, left))
+    result = k.select(size < 2.0**-60, -log(k, size), k.select(x > 0.0, right, left))
+    result = k.select(k.bits("or", pole, size.equals(math.inf)), math.inf, result)
     return k.select(k.unordered(x, x), x, result)
 
 

@@ -51,8 +51,9 @@ def pow(k: Emitter, x: Val, y: Val) -> Val:
     half = y * 0.5
     odd = k.bits("and", whole, k.intrinsic("trunc", y.type, half).differs(half))
     result = k.select(odd, with_sign_of(k, size, x), size)
-    result = k.select(k.bits("or", whole, x >= 0.0), result, k.select(x < 0.0, math.nan, size))
-    return k.select(y.equals(0.0), 1.0, result)
+    real = k.bits("or", whole, k.bits("or", x >= 0.0, magnitude(k, x).equals(math.inf)))
+    result = k.select(real, result, math.nan)
+    return k.select(k.bits("or", y.equals(0.0), x.equals(1.0)), 1.0, result)
 
 
 def _of_floats(k: Emitter, x: Val, y: Val) -> Val:
@@ -110,10 +111,10 @@ def hypot(k: Emitter, a: Val, b: Val) -> Val:
     """sqrt(a**2 + b**2) without overflow; infinite if one operand is, whatever the other."""
     a, b = magnitude(k, a), magnitude(k, b)
     large, small = k.select(a > b, a, b), k.select(a > b, b, a)
-    scale = k.select(large > 2.0**500, k.const(a.type, 2.0**-600), k.select(large < 2.0**-450, 2.0**600, 1.0))
-    back = k.select(large > 2.0**500, k.const(a.type, 2.0**600), k.select(large < 2.0**-450, 2.0**-600, 1.0))
+    one = k.const(a.type, 1.0)
+    scale = k.select(large > 2.0**500, 2.0**-600, k.select(large < 2.0**-450, 2.0**600, one))
     p, q = large * scale, small * scale
-    y = root(k, k.fma(p, p, q * q)) * back
+    y = root(k, k.fma(p, p, q * q)) * (1.0 / scale)
     infinite = k.bits("or", a.equals(math.inf), b.equals(math.inf))
     return k.select(infinite, math.inf, y)
 

@@ -89,11 +89,17 @@ def _of_far(k: Emitter, x: Val) -> tuple[Val, Val]:
     fraction = k.bits("or", k.bits("shl", high, 2), k.bits("lshr", product[2], 30))  # signed, of a quarter turn
     upper = k.cast(k.bits("ashr", fraction, 32), "double") * 2.0**-32
     lower = k.cast(k.bits("and", fraction, 0xFFFFFFFF), "double") * 2.0**-64
-    lost = k.bits("or", k.bits("shl", k.bits("and", product[2], 0x3FFFFFFF), 2), k.bits("lshr", product[3], 30))
-    rest = ((upper + lower) + k.cast(lost, "double") * 2.0**-96) * (math.pi / 2)
+    finer, finest = (_joined(k, product[i], product[i + 1]) for i in (2, 3))
+    rest = ((upper + lower) + (finer * 2.0**-96 + finest * 2.0**-128)) * (math.pi / 2)
     negative = x < 0.0
     rest = k.select(magnitude(k, x) < math.inf, k.select(negative, -rest, rest), math.nan)
     return k.select(negative, -n, n), rest
+
+
+def _joined(k: Emitter, high: Val, low: Val) -> Val:
+    """The low 30 bits of a number of 32 and the high 2 of the next, as a double."""
+    upper = k.bits("shl", k.bits("and", high, 0x3FFFFFFF), 2)
+    return k.cast(k.bits("or", upper, k.bits("lshr", low, 30)), "double")
 
 
 def _window(k: Emitter, first: Val) -> list[Val]:

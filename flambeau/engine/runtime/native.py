@@ -110,7 +110,7 @@ done:
 
 _SHARING = """
 ; The first task of thread %nr's share.
-define internal i64 @share(i64 %tasks, i64 %threads, i64 %nr) alwaysinline {
+define internal i64 @share(i64 %tasks, i64 %threads, i64 %nr) {
   %product = mul i64 %tasks, %nr
   %first = udiv i64 %product, %threads
   ret i64 %first
