@@ -9,10 +9,21 @@ import numpy as np
 
 from flambeau import ops
 from flambeau.autograd import no_grad
+from flambeau.engine.execute import Meta
 from flambeau.errors import warn_once
-from flambeau.tensors import Tensor
+from flambeau.ops.op import op
+from flambeau.ops.samples import call
+from flambeau.tensors import Tensor, assign_into
 
 Parameters = Tensor | Iterable[Tensor]
+
+clip_factor_op = op(
+    "clip_factor",
+    ref=lambda norm, largest: np.minimum(largest / (norm + 1e-6), 1.0),
+    meta=lambda norm, largest: Meta(norm._shape, norm.dtype, None, norm.dtype),
+    lower=lambda k, norm, largest: k.minimum(largest / (norm + 1e-6), 1.0),
+    samples=lambda t: [call(t(low=0.5, high=2), 1.0), call(t(low=0.5, high=0.8), 1.0)],
+)
 
 
 def _listed(parameters: Parameters) -> list[Tensor]:
@@ -24,8 +35,10 @@ def get_total_norm(
     tensors: Parameters, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
 ) -> Tensor:  # fmt: skip
     """The norm of all tensors as one vector."""
-    listed = _listed(tensors)
-    norm_type = float(norm_type)
+    return _total_norm(_listed(tensors), float(norm_type), error_if_nonfinite)
+
+
+def _total_norm(listed: list[Tensor], norm_type: float, error_if_nonfinite: bool) -> Tensor:
     if not listed:
         return ops.tensor(0.0)
     norms = [ops.linalg_vector_norm(t, norm_type) for t in listed]
@@ -45,10 +58,13 @@ def clip_grads_with_norm_(
     parameters: Parameters, max_norm: float, total_norm: Tensor, foreach: bool | None = None
 ) -> None:  # fmt: skip
     """Scale gradients so that a norm of `total_norm` becomes at most `max_norm`."""
-    scale = ops.clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
-    for p in _listed(parameters):
-        if p.grad is not None:
-            p.grad.mul_(scale)
+    _scale([p.grad for p in _listed(parameters) if p.grad is not None], float(max_norm), total_norm)
+
+
+def _scale(grads: list[Tensor], max_norm: float, total_norm: Tensor) -> None:
+    factor = clip_factor_op(total_norm, max_norm)
+    for grad in grads:
+        assign_into(grad, ops.mul(grad, factor))
 
 
 @no_grad()
@@ -57,9 +73,9 @@ def clip_grad_norm_(
     foreach: bool | None = None,
 ) -> Tensor:  # fmt: skip
     """Scale all gradients so that their joint norm is at most `max_norm`; gives the norm before."""
-    listed = _listed(parameters)
-    total = get_total_norm([p.grad for p in listed if p.grad is not None], norm_type, error_if_nonfinite)
-    clip_grads_with_norm_(listed, max_norm, total)
+    grads = [p.grad for p in _listed(parameters) if p.grad is not None]
+    total = _total_norm(grads, float(norm_type), error_if_nonfinite)
+    _scale(grads, float(max_norm), total)
     return total
 
 
