@@ -1,8 +1,8 @@
 """Running results along a dimension: the kernels of cumsum, cumprod, logcumsumexp, cummax and cummin.
 
-Rows are independent. Where neighbours in memory belong to different rows, lanes are rows and walk the dimension
-together; else a row goes element by element, but for sums along a run, which add up inside a vector first (three shifts)
-and carry one total on. Floats accumulate in double and are rounded once an element, as in the references.
+Rows are independent, so lanes are rows, which walk the dimension together; but sums along a run add up inside a vector
+first (three shifts) and carry one total on. Floats accumulate in double and are rounded once an element, as in the
+references.
 """
 
 from __future__ import annotations
@@ -45,14 +45,38 @@ class _Scan:
         """Whether totals are doubles."""
         return self.compute.category == FLOAT and self.kind in COMBINE
 
-    def load(self, k: Emitter, base: Val, at: Index, width: int, mask: Val | None) -> Val:
-        x = scalars.load(k, base, at, self.source, width, mask)
+    @property
+    def adds_exactly(self) -> bool:
+        """Whether sums may be made in another order: of float64 (and bool) they would show it."""
+        return self.kind == "sum" and self.compute not in (dtypes.float64, dtypes.bool_)
+
+    def load(self, k: Emitter, base: Val, at: Index, lane: _Lanes) -> Val:
+        if lane.apart is None:
+            x = scalars.load(k, base, at, self.source, lane.width, lane.mask)
+        else:
+            type = scalars.memory_type(self.source)
+            x = scalars.widened(k, k.gather(k.at(base, at, type), lane.apart[1], type, lane.mask), self.source)
         if self.compute is not self.source:
             x = scalars.convert(k, x, self.compute)
         return k.cast(x, "double") if self.wide else x
 
-    def store(self, k: Emitter, x: Val, base: Val, at: Index, mask: Val | None) -> None:
-        scalars.store(k, scalars.convert(k, x, self.target), base, at, self.target, mask)
+    def store(self, k: Emitter, x: Val, base: Val, at: Index, lane: _Lanes) -> None:
+        lane.store(k, scalars.convert(k, x, self.target), base, at, self.target, 0)
+
+
+@dataclass(frozen=True)
+class _Lanes:
+    """Which lanes there are, and for each window how far apart theirs lie (None: they are neighbours)."""
+
+    width: int
+    mask: Val | None
+    apart: list[Val] | None = None
+
+    def store(self, k: Emitter, x: Val, base: Val, at: Index, d: dtype, nr: int) -> None:
+        if self.apart is None:
+            scalars.store(k, x, base, at, d, self.mask)
+        else:
+            k.scatter(scalars.narrowed(k, x, d), k.at(base, at, scalars.memory_type(d)), self.apart[nr], self.mask)
 
 
 def running(kind: str) -> Callable[[Site, Call], None]:
@@ -104,56 +128,60 @@ def _launch(site: Site, shape: Ints, dim: int, windows: list[Window], scan: _Sca
     rest = [d for d in range(len(shape)) if d != dim]
     n = shape[dim]
     dims = merged(tuple(shape[d] for d in rest), [tuple(w.strides[d] for d in rest) for w in windows])
-    lanes = min(vector_bytes() // max(windows[0].dtype.itemsize, 4), 16)
-    along = all(step == 1 for step in dims[-1][1]) and dims[-1][0] > 2
-    runs = all(w.strides[dim] == 1 for w in windows)
-    walk = Walk(dims, grain=max(GRAIN // n, lanes if along else 1))
+    lanes = min(vector_bytes() // max(windows[0].dtype.itemsize, 4), 16) if dims[-1][0] > 2 else 1
+    if scan.adds_exactly and all(w.strides[dim] == 1 for w in windows):
+        lanes = 0
+    walk = Walk(dims, grain=max(GRAIN // n, lanes, 1))
     words = (*(w.address for w in windows), n, *(w.strides[dim] for w in windows), *walk.words)
     nbytes = float(sum(w.dtype.itemsize for w in windows) * math.prod(shape))
-    site.launch(_kernel(walk, scan, len(windows), lanes if along else 1, runs), words, walk.tasks,
-                nbytes / 4, note, (0.0, nbytes))  # fmt: skip
+    kernel = _kernel(walk, scan, len(windows), lanes)
+    site.launch(kernel, words, walk.tasks, nbytes / 4, note, (0.0, nbytes))
 
 
-def _kernel(walk: Walk, scan: _Scan, windows: int, width: int, runs: bool) -> Kernel:
-    blocked = runs and width == 1 and scan.kind == "sum" and scan.compute not in (dtypes.float64, dtypes.bool_)
-    write = _sum_in_vectors if blocked else _element_by_element
+def _kernel(walk: Walk, scan: _Scan, windows: int, lanes: int) -> Kernel:
+    """`lanes`: how many rows go together; 0 for one row in vectors."""
+    width = max(lanes, 1)
+    apart = any(s[-1] != 1 for s in walk.strides) and width > 1
+    kinds = (scan.target, scan.source, dtypes.int64)
 
     def emit(k: Emitter) -> None:
         n, steps = k.integer(windows), [k.integer(windows + 1 + w) for w in range(windows)]
-        kinds = (scan.target, scan.source, dtypes.int64)
         with walk.rows(k, 2 * windows + 1) as (offsets, [(low, high)], inner):
             rows = [k.at(k.pointer(w), offsets[w], scalars.memory_type(kinds[w])) for w in range(windows)]
+            ramp = k.ramp(vector("i64", width))
+            places = [k.mul(ramp, k.splat(step, width)) for (step,) in inner] if apart else None
 
             def body(i: Index, mask: Val | None) -> None:
-                starts = [i if width > 1 else k.mul(i, step) for (step,) in inner]
+                starts = [k.mul(i, step) if apart or width == 1 else i for (step,) in inner]
                 at = [k.at(row, start, scalars.memory_type(d)) for row, start, d in zip(rows, starts, kinds)]
-                write(k, scan, at, n, steps, width, mask)
+                if lanes:
+                    _element_by_element(k, scan, at, n, steps, _Lanes(width, mask, places))
+                else:
+                    _sum_in_vectors(k, scan, at, n)
 
             lanes_loop(k, low, high, width, body, unroll=1)
 
-    key = f"scan {scan.kind} {scan.source.name} {scan.compute.name} {scan.target.name} {walk.form} {blocked} w{width}"
+    key = f"scan {scan.kind} {scan.source.name} {scan.compute.name} {scan.target.name} {walk.form} {apart} {lanes}"
     return Kernel(key, emit)
 
 
-def _element_by_element(
-    k: Emitter, scan: _Scan, rows: list[Val], n: Val, steps: list[Val], width: int, mask: Val | None
-) -> None:  # fmt: skip
+def _element_by_element(k: Emitter, scan: _Scan, rows: list[Val], n: Val, steps: list[Val], lane: _Lanes) -> None:
     """One row a lane."""
     out, source = rows[:2]
-    first = scan.load(k, source, 0, width, mask)
+    first = scan.load(k, source, 0, lane)
     carried = [first]
     if len(rows) > 2:
-        carried.append(k.const(vector("i64", width), 0))
-        scalars.store(k, carried[1], rows[2], 0, dtypes.int64, mask)
-    scan.store(k, first, out, 0, mask)
+        carried.append(k.const(vector("i64", lane.width), 0))
+        lane.store(k, carried[1], rows[2], 0, dtypes.int64, 2)
+    scan.store(k, first, out, 0, lane)
     with k.loop(n, start=1, carried=carried) as loop:
-        x = scan.load(k, source, k.mul(loop.i, steps[1]), width, mask)
+        x = scan.load(k, source, k.mul(loop.i, steps[1]), lane)
         if scan.kind in COMBINE:
             following = [COMBINE[scan.kind](k, loop.carried[0], x)]
         else:
-            following = _better(k, scan.kind, x, *loop.carried, loop.i)
-            scalars.store(k, following[1], rows[2], k.mul(loop.i, steps[2]), dtypes.int64, mask)
-        scan.store(k, following[0], out, k.mul(loop.i, steps[0]), mask)
+            following = _better(k, scan.kind, x, loop.carried[0], loop.carried[1], loop.i)
+            lane.store(k, following[1], rows[2], k.mul(loop.i, steps[2]), dtypes.int64, 2)
+        scan.store(k, following[0], out, k.mul(loop.i, steps[0]), lane)
         loop.carry(*following)
 
 
@@ -165,9 +193,7 @@ def _better(k: Emitter, kind: str, x: Val, held: Val, place: Val, i: Val) -> lis
     return [k.select(renewed, x, held), k.select(renewed, k.val(i, place.type), place)]
 
 
-def _sum_in_vectors(
-    k: Emitter, scan: _Scan, rows: list[Val], n: Val, steps: list[Val], _width: int, _mask: Val | None
-) -> None:  # fmt: skip
+def _sum_in_vectors(k: Emitter, scan: _Scan, rows: list[Val], n: Val) -> None:
     """One row, eight elements at a time."""
     out, source = rows
     width = max(vector_bytes() // 8, 2)
@@ -176,13 +202,13 @@ def _sum_in_vectors(
     zero = k.const(vector(type, width), none)
 
     def block(i: Index, carry: Val, mask: Val | None) -> Val:
-        x = scan.load(k, source, i, width, mask)
+        x = scan.load(k, source, i, _Lanes(width, mask))
         step = 1
         while step < width:
             x = x + k.shuffle(zero, x, [j if j < step else width + j - step for j in range(width)])
             step *= 2
         x = x + carry
-        scan.store(k, x, out, i, mask)
+        scan.store(k, x, out, i, _Lanes(width, mask))
         return k.splat(k.lane(x, width - 1), width)
 
     with k.loop(k.sub(n, width - 1), step=width, carried=[zero]) as loop:
