@@ -1,7 +1,8 @@
 """Runs a program in every execution mode and compares; makes a failing program small.
 
-* immediate against lazy: what is discrete must be equal, floats within the rounding of sums;
-* lazy, compiled, compiled on another number of threads, and once more: the same bits.
+* immediate against the others: what is discrete must be equal, floats within the rounding of sums;
+* lazy against fused (compiled from the first sighting on): the same bits;
+* compiled against compiled again, on another number of threads: the same bits.
 
 A difference between immediate and native that a change of the data by a few units in the last place makes as well is no
 fault: such a program amplifies rounding (a branch at its border, a sum that cancels).
@@ -10,7 +11,7 @@ fault: such a program amplifies rounding (a branch at its border, a sum that can
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -21,8 +22,13 @@ from tests.engine.fuzz.compare import differences
 from tests.engine.fuzz.program import Program, smaller
 from tests.engine.fuzz.running import Running, Seen, run
 
-MODES = ("immediate", "lazy", "compiled")
-set_mode: Callable[[str], Any] | None = getattr(execute, "set_mode", None)
+# name: mode, and how often a segment is seen before it runs compiled
+MODES: dict[str, tuple[str, int | None]] = {
+    "immediate": ("immediate", None),
+    "lazy": ("lazy", None),
+    "fused": ("compiled", 0),
+    "compiled": ("compiled", 2),
+}
 
 
 @dataclass
@@ -49,46 +55,40 @@ class Tally:
         )
 
 
-def run_in(mode: str, program: Program, threads: int | None = None, perturbed: bool = False) -> Running:
+def run_in(mode: str, program: Program, threads: int = 2, perturbed: bool = False) -> Running:
     """A run in one execution mode."""
-    before = flambeau.get_num_threads()
-    if set_mode is not None:
-        set_mode(mode)
-    if threads is not None:
-        flambeau.set_num_threads(threads)
+    before, mode_before = flambeau.get_num_threads(), execute.mode()
+    flambeau.set_num_threads(threads)
+    execute.set_mode(*MODES[mode])
     try:
         return run(program, flambeau, perturbed)
     finally:
+        execute.set_mode(mode_before)
         flambeau.set_num_threads(before)
-        if set_mode is not None:
-            set_mode("immediate")
 
 
 def faults(program: Program, tally: Tally | None = None) -> list[str]:
-    """What is wrong with how the modes run this program."""
+    """What is wrong with how the modes run this program: every fourth in all of them, the others in one and immediate."""
     tally = tally or Tally()
     immediate = run_in("immediate", program)
     tally.add(immediate)
-    if set_mode is None:  # only immediate execution exists: it must at least repeat itself
-        return labelled("immediate and again", differences(run_in("immediate", program).log, immediate.log, True))
-    lazy = run_in("lazy", program)
-    found = list(differences(lazy.log, immediate.log, exact=False))
-    if found and not program.exact:
+    modes = (("lazy", "fused", "compiled"), ("fused",), ("compiled",), ("fused",))[program.seed % 4]
+    native = {mode: run_in(mode, program, threads=1 + program.seed // 4 % 2) for mode in modes}
+    found = {mode: list(differences(run.log, immediate.log, exact=False)) for mode, run in native.items()}
+    if any(found.values()) and not program.exact:
         nudged = run_in("immediate", program, perturbed=True)
         explained = {where for where, _ in differences(nudged.log, immediate.log, exact=False)}
-        if all(where in explained for where, _ in found):
-            tally.amplifying += 1
-            found = []
-    wrong = labelled("lazy and immediate", iter(found))
-    compiled = run_in("compiled", program)
-    wrong += labelled("compiled and lazy", differences(compiled.log, lazy.log, exact=True))
-    threads = 1 + program.seed % 2
-    again = run_in("compiled", program, threads)
-    wrong += labelled(f"compiled on {threads} threads and compiled", differences(again.log, compiled.log, exact=True))
+        found = {mode: [f for f in wrong if f[0] not in explained] for mode, wrong in found.items()}
+        tally.amplifying += not any(found.values())
+    wrong = [text for mode in modes for text in labelled(f"{mode} and immediate", found[mode])]
+    if len(modes) > 1:
+        again = run_in("compiled", program, threads=2 - program.seed // 4 % 2)
+        wrong += labelled("fused and lazy", differences(native["fused"].log, native["lazy"].log, exact=True))
+        wrong += labelled("compiled, 1 thread and 2", differences(again.log, native["compiled"].log, exact=True))
     return wrong
 
 
-def labelled(what: str, found: Iterator[tuple[Any, str]]) -> list[str]:
+def labelled(what: str, found: Iterable[tuple[Any, str]]) -> list[str]:
     return [f"{what}: {text}" for _, text in found]
 
 
@@ -118,7 +118,7 @@ def beside(program: Program, torch: ModuleType, tally: Tally | None = None) -> l
         nudged = outline(run_in("immediate", program, perturbed=True).log)
         explained = {where for where, _ in differences(nudged, ours, exact=False)}
         found = [(where, text) for where, text in found if where not in explained]
-    return labelled("Flambeau and PyTorch", iter(found))
+    return labelled("Flambeau and PyTorch", found)
 
 
 def outline(x: Any) -> Any:

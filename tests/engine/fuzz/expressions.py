@@ -104,7 +104,7 @@ class Expressions:
         return Expr(f"torch.randint({low}, {high}, {shape}).float()", shape, "float32")
 
     def shape(self) -> Shape:
-        sizes = [self.draw.choice((1, 2, 3, 3, 4, 4, 5)) for _ in range(self.draw.choice((1, 2, 2, 2, 3)))]
+        sizes = [self.draw.choice((1, 2, 3, 3, 3, 4, 4, 4)) for _ in range(self.draw.choice((1, 2, 2, 2, 3)))]
         if self.draw.random() < 0.02:
             sizes[0] = self.draw.choice((0, 17, 300))
         return tuple(sizes)
