@@ -9,6 +9,7 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Composite
 from flambeau.ops import return_types
 from flambeau.ops.arguments import check_input, invalid, is_int, not_implemented, numpy_names, one_dim, some_dims
 from flambeau.ops.compare import maximum_op, minimum_op
@@ -64,6 +65,13 @@ def _spread_whole(g: Tensor, y: Tensor, x: Tensor, dim: Ints, keepdim: bool) -> 
     return (g * (hits / hits.sum()),)
 
 
+def _lowered(how: str) -> Composite:
+    def largest(t: Any, x: Any, dim: Ints, keepdim: bool) -> Any:
+        return getattr(t, how)(x, dim, keepdim)
+
+    return Composite(largest)
+
+
 def _extremum(name: str, ref: Callable, kernel: str, backward_name: str, vjp: Callable = _spread) -> Op:
     def meta(x: Tensor, dim: Ints, keepdim: bool) -> Meta:
         if x.dtype.is_complex:
@@ -73,6 +81,7 @@ def _extremum(name: str, ref: Callable, kernel: str, backward_name: str, vjp: Ca
     return op(
         name, ref=lambda x, dim, keepdim: ref(x, axis=dim, keepdims=keepdim), meta=meta, vjp=vjp,
         samples=_dims_samples if vjp is _spread else _whole_samples, backward_name=backward_name,
+        lower=_lowered("max" if ref is np.max else "min"),
     )  # fmt: skip
 
 
@@ -122,7 +131,8 @@ def _aminmax_vjp(g: Any, y: Any, x: Tensor, dim: Ints, keepdim: bool) -> tuple:
 
 
 aminmax_op = op(
-    "aminmax", meta=_aminmax_meta, vjp=_aminmax_vjp, multiple=True,
+    "aminmax", lower=Composite(lambda t, x, dim, keepdim: (t.min(x, dim, keepdim), t.max(x, dim, keepdim))),
+    meta=_aminmax_meta, vjp=_aminmax_vjp, multiple=True,
     ref=lambda x, dim, keepdim: (np.min(x, axis=dim, keepdims=keepdim), np.max(x, axis=dim, keepdims=keepdim)),
     samples=lambda t: [call(t(2, 3), dim=(0, 1), keepdim=False), call(t(2, 3), dim=(1,), keepdim=True)],
 )  # fmt: skip
@@ -176,6 +186,21 @@ def one_dim_samples(t: Maker) -> list[Call]:
     ]
 
 
+def _lowered_place(how: str) -> Callable:
+    """Values and places of extrema, as expressions: the first element that is equal to the extremum, or NaN."""
+
+    def find(t: Any, x: Any, dim: int, keepdim: bool) -> tuple:
+        if not x.shape:
+            return x, t.constant(0, dtypes.int64)
+        best = getattr(t, how)(x, dim)
+        hit = t.eq(x, best) if x.dtype.category < dtypes.FLOAT else t.eq(x, best) | t.isnan(x)
+        place = t.min(t.where(hit, t.index(x, dim), dtypes.iinfo(dtypes.int64).max), dim)
+        shape = reduced_shape(x.shape, (dim,), keepdim)
+        return t.reshape(best, shape), t.reshape(place, shape)
+
+    return find
+
+
 def _picking(name: str, where: Callable) -> Op:
     def ref(x: np.ndarray, dim: int, keepdim: bool) -> tuple:
         if not x.ndim:
@@ -188,7 +213,8 @@ def _picking(name: str, where: Callable) -> Op:
         return picked_meta(x, dim, keepdim)
 
     return op(
-        name, ref=ref, meta=meta, vjp=pick_vjp, samples=one_dim_samples, multiple=True, kept_outputs=(1,),
+        name, ref=ref, meta=meta, vjp=pick_vjp, samples=one_dim_samples, lower=Composite(_lowered_place(name)),
+        multiple=True, kept_outputs=(1,),
         backward_name={"max": "MaxBackward0", "min": "MinBackward0"}[name],
     )  # fmt: skip
 
@@ -237,8 +263,13 @@ def _place(name: str, where: Callable) -> None:
     def ref(x: np.ndarray, dim: int | None, keepdim: bool) -> np.ndarray:
         return where(x, axis=dim if x.ndim else None, keepdims=keepdim)
 
+    def lower(t: Any, x: Any, dim: int | None, keepdim: bool) -> Any:
+        if dim is None:
+            return _lowered_place(name[3:])(t, t.reshape(x, (-1,)), 0, True)[1]
+        return _lowered_place(name[3:])(t, x, dim, keepdim)[1]
+
     record = op(
-        name, ref=ref, meta=meta,
+        name, ref=ref, meta=meta, lower=Composite(lower),
         samples=lambda t: [call(t(2, 3), dim=None, keepdim=False), call(t(2, 3), dim=1, keepdim=True),
                            call(t(), dim=0, keepdim=False), call(t(0, 3), dim=1, keepdim=False)],
     )  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Composite
 from flambeau.ops.apply import type_name
 from flambeau.ops.arguments import check_input, not_implemented, numpy_names, one_dim, some_dims
 from flambeau.ops.copies import cast
@@ -38,6 +39,19 @@ def _vector_norm(x: np.ndarray, ord: float, dim: Ints, keepdim: bool) -> np.ndar
     if ord == 2:
         return np.sqrt(add_up(size * size, dim, keepdim))
     return add_up(size**ord, dim, keepdim) ** size.dtype.type(1 / ord)
+
+
+def _lowered_norm(t: Any, x: Any, ord: float, dim: Ints, keepdim: bool) -> Any:
+    if ord == 2:
+        return t.sqrt(t.sum(x * x, dim, keepdim))
+    size = t.abs(x)
+    if abs(ord) == math.inf:
+        return (t.max if ord > 0 else t.min)(size, dim, keepdim)
+    if ord == 0:
+        return t.sum(t.cast(t.ne(size, 0), size.dtype), dim, keepdim)
+    if ord == 1:
+        return t.sum(size, dim, keepdim)
+    return t.pow(t.sum(t.pow(size, ord), dim, keepdim), 1 / ord)
 
 
 def _vector_norm_meta(x: Tensor, ord: float, dim: Ints, keepdim: bool) -> Meta:
@@ -73,8 +87,9 @@ def _norm_samples(t: Maker) -> list[Call]:
 
 
 vector_norm_op = op(
-    "linalg_vector_norm", ref=_vector_norm, meta=_vector_norm_meta, vjp=_vector_norm_vjp, samples=_norm_samples
-)
+    "linalg_vector_norm", ref=_vector_norm, meta=_vector_norm_meta, vjp=_vector_norm_vjp, samples=_norm_samples,
+    lower=Composite(_lowered_norm),
+)  # fmt: skip
 
 
 @public("linalg", name="vector_norm", out=True)

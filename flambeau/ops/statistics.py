@@ -10,6 +10,7 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Composite
 from flambeau.ops import sorting
 from flambeau.ops.arguments import check_input, invalid, numpy_names, one_dim, some_dims
 from flambeau.ops.create import tensor
@@ -33,6 +34,15 @@ def _moments(x: np.ndarray, dim: Ints, correction: float, keepdim: bool) -> tupl
     squares = apart.real**2 + apart.imag**2 if x.dtype.kind == "c" else apart * apart
     total = add_up(squares, dim, keepdim)
     return total / kind(max(n - correction, 0)), center if keepdim else center.reshape(total.shape)
+
+
+def _lowered_moments(t: Any, x: Any, dim: Ints, correction: float, keepdim: bool) -> tuple:
+    n = count_of(x.shape, dim)
+    mean = t.mean(x, dim)
+    apart = x - mean
+    variance = t.sum(apart * apart, dim) / max(n - correction, 0)
+    shape = reduced_shape(x.shape, dim, keepdim)
+    return t.reshape(variance, shape), t.reshape(mean, shape)
 
 
 def _moments_meta(name: str, several: bool) -> Callable[..., Any]:
@@ -76,6 +86,10 @@ def _spread(name: str, root: bool) -> tuple[Op, Op]:
         var, mean = _moments(x, **how)
         return final(var), mean
 
+    def lower(t: Any, x: Any, **how: Any) -> tuple:
+        variance, mean = _lowered_moments(t, x, **how)
+        return t.sqrt(variance) if root else variance, mean
+
     def gradient(g: Tensor, y: Tensor, x: Tensor, **how: Any) -> Tensor:
         return _std_gradient(g, y, x, **how) if root else _var_gradient(g, x, **how)
 
@@ -88,9 +102,10 @@ def _spread(name: str, root: bool) -> tuple[Op, Op]:
         return (parts[0] if len(parts) == 1 else parts[0] + parts[1],)
 
     alone = op(name, ref=one, meta=_moments_meta("std and var", False), samples=_spread_samples,
+               lower=Composite(lambda t, x, **how: lower(t, x, **how)[0]),
                vjp=lambda g, y, x, **how: (gradient(g, y, x, **how),))  # fmt: skip
     pair = op(name + "_mean", ref=both, meta=_moments_meta(name + "_mean", True), vjp=both_vjp, multiple=True,
-              kept_outputs=(0,), samples=_spread_samples)  # fmt: skip
+              kept_outputs=(0,), samples=_spread_samples, lower=Composite(lower))  # fmt: skip
     return alone, pair
 
 

@@ -52,6 +52,7 @@ class Recording:
         self.sizes: dict[int, int] = {}
         self.numbers: list[Any] = []
         self.count = 0
+        self.status = np.zeros(1, np.int64)
 
     def input(self, array: np.ndarray) -> Ref:
         assert not self.steps, "inputs come first"
@@ -148,6 +149,8 @@ class Recording:
         def at(buffer: Any, offset: int = 0) -> np.ndarray:
             if buffer.kind == "temp":
                 return arena[GUARD + buffer.index + offset :]
+            if buffer.kind == "status":
+                return self.status.view(np.uint8)
             if buffer.kind == "numbers":
                 return table.view(np.uint8)[offset:]
             return memory[buffer][offset if buffer.kind == "input" else GUARD + offset :]

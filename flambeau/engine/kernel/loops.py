@@ -18,7 +18,7 @@ from typing import Any
 
 from flambeau.engine.kernel import reductions
 from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
-from flambeau.engine.kernel.nest import TASK, Nest
+from flambeau.engine.kernel.nest import TASK, Nest, Store
 from flambeau.engine.kernel.scalars import Scalars, compute_type, convert, load, memory_type, narrowed, store, widened
 
 UNROLL = 4  # vectors in flight
@@ -115,8 +115,7 @@ class Writer:
         self.compute(1, number, copies)
         for s in nest.stores:
             if not s.full and nest.known(s.step) == number:
-                for copy in copies if nest.accesses[s.access].strides[nest.lane] else [0]:
-                    self.store(s.step, s.access, copy)
+                self.write_out(s, copies)
 
     def reduce(self, number: int, copies: list[int]) -> None:
         """A pass over the row: its reductions, and the stores of elements that can be made."""
@@ -262,8 +261,7 @@ class Writer:
         self.compute(nest.run, number, copies, nest.needed([*roots, *self.stores_of(number)]))
         for s in nest.stores:
             if s.full and nest.known(s.step) == number:
-                for copy in copies if nest.accesses[s.access].strides[nest.lane] else [0]:
-                    self.store(s.step, s.access, copy)
+                self.write_out(s, copies)
         after = []
         for at, total in enumerate(sums):
             nr, copy = making[at // len(copies)], at % len(copies)
@@ -363,6 +361,25 @@ class Writer:
         k = self.k
         at = k.add(at, k.mul(self.first_lane[copy], step))
         return k.add(k.ramp(vector("i64", self.nest.width), 0, step), k.val(at, "i64"))
+
+    def write_out(self, s: Store, copies: list[int]) -> None:
+        if s.check:
+            for copy in copies if self.nest.across[s.step] else [0]:
+                self.check(s.step, s.access, copy)
+            return
+        for copy in copies if self.nest.accesses[s.access].strides[self.nest.lane] else [0]:
+            self.store(s.step, s.access, copy)
+
+    def check(self, nr: int, access: int, copy: int) -> None:
+        """Set the status word if a condition is false in a lane that exists."""
+        k, mask = self.k, self.masks[copy]
+        wrong = k.bits("xor", self.get(nr, copy), True)
+        if lanes(wrong.type) > 1:
+            if mask is not None:
+                wrong = k.bits("and", wrong, mask)
+            wrong = k.fold(wrong, lambda a, b: k.bits("or", a, b))
+        with k.when(wrong):
+            k.store(k.const("i64", 1), self.pointers[access], 0)
 
     def store(self, nr: int, access: int, copy: int) -> None:
         k, nest = self.k, self.nest

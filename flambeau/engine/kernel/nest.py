@@ -57,6 +57,7 @@ class Store(NamedTuple):
     step: int
     access: int
     full: bool  # at every point of the space; otherwise once a row
+    check: bool = False  # no element is stored; where the step is false, the status word becomes 1
 
 
 @dataclass(eq=False)
@@ -143,7 +144,7 @@ class Nest:
         for s in self.steps:
             detail = s.detail.key if s.kind == "map" else repr(s.detail)
             parts.append(f"{s.kind} {s.dtype.name} {s.operands} {detail}")
-        parts += [f"{s.step}>{s.access}{'f' if s.full else ''}" for s in self.stores]
+        parts += [f"{s.step}>{s.access}{'f' if s.full else ''}{'!' if s.check else ''}" for s in self.stores]
         return "|".join(parts)
 
     # -- what depends on what -------------------------------------------------------------------------------------

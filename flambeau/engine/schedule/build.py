@@ -177,7 +177,8 @@ class Built:
         stores = []
         for s in self.stores:
             access = self._access(accesses, s.memory, s.memory.view.offset, s.form, self._full(s.expr))
-            stores.append(NestStore(numbers[s.expr], access, self._full(s.expr)))
+            check = s.memory.root.buffer is not None and s.memory.root.buffer.kind == "status"
+            stores.append(NestStore(numbers[s.expr], access, self._full(s.expr), check))
         for at, leaf in waiting:
             slot, kind = leaf.number
             word = self.number_args.setdefault(slot, len(self.accesses) + len(self.number_args))

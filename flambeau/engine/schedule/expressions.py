@@ -97,6 +97,8 @@ class Placer(Protocol):
 
     def place(self, expr: Expr) -> None: ...
 
+    def require(self, condition: Expr) -> None: ...
+
 
 class Tensors:
     """Makes expressions. Each one is handed to the planner as it is made, so operands always come before their users."""
@@ -159,6 +161,10 @@ class Tensors:
     def copy(self, x: Expr) -> Expr:
         """The same elements, computed (so that they can be stored)."""
         return self.placed(Expr(self, "map", x.shape, x.dtype, (x,), Function("copy", lambda s, v: v)))
+
+    def require(self, condition: Expr) -> None:
+        """Report data that the op cannot accept, where a condition does not hold: the reference will raise the error."""
+        self._placer.require(condition)
 
     # -- shapes --------------------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ def _alive(steps: list[Step], read: set[int]) -> tuple[list[tuple[Any, list[Stor
 
 def _matters(root: Root, read: set[int]) -> bool:
     """Whether what is put into memory is seen by anybody."""
-    return id(root) in read or (root.buffer is not None and root.buffer.kind == "input")
+    return id(root) in read or (root.buffer is not None and root.buffer.kind in ("input", "status"))
 
 
 def _place(uses: dict[Root, list[int]], count: int) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from math import prod
 from typing import Any
 
+from flambeau import dtypes
 from flambeau.dtypes import COMPLEX
 from flambeau.engine.graph import Arg, Call, Graph, Write
 from flambeau.engine.plan import Buffer, Plan
@@ -49,6 +50,7 @@ class Planner:
         self.steps: list[Group | Opaque | Host] = []
         self.floor = 0  # the first group that what is made now may join
         self.t = Tensors(self)
+        self.status = Root(8, Buffer("status", 0))
         self.values: dict[int, Value] = {}
         for number, nbytes in enumerate(graph.inputs):
             root = Root(nbytes, Buffer("input", number))
@@ -117,6 +119,13 @@ class Planner:
         for step in self.steps[begun:]:
             if isinstance(step, Group) and not step.work:
                 step.work.append(call.op.name)
+
+    def require(self, condition: Expr) -> None:
+        """Check a condition where it is computed."""
+        base, _ = self.source(condition)
+        if base.group is None:
+            base = self.t.copy(condition)
+        base.group.add_store(base, Memory(self.status, View((), ()), dtypes.bool_))
 
     def avoid_conflict(self, call: Call) -> None:
         """What is to be written over memory at once had better be computed where it may be stored there."""

@@ -9,11 +9,12 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Composite
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn.checks import check_reduction, legacy_reduction, require_floating, tensor_shape
 from flambeau.ops.nn.derive import grads_through, wants_history
 from flambeau.ops.nn.linear import linear
-from flambeau.ops.nn.softmax import _log_softmax, log_softmax_of
+from flambeau.ops.nn.softmax import _log_softmax, log_softmax_of, lowered_log_softmax
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
@@ -156,6 +157,89 @@ def _cross_entropy_backward(
     return out.reshape(log_p.shape)
 
 
+# -- lowering --------------------------------------------------------------------------------------------------
+
+
+class _Lowered:
+    """`_Picked` as tensor expressions. Nothing is read at a target: each class asks whether it is meant."""
+
+    def __init__(self, t: Any, shape: tuple, target: Any, weight: Any, ignore_index: int, dtype: Any) -> None:
+        self.t, self.dim, self.target, self.dtype = t, 1 if len(shape) > 1 else 0, target, dtype
+        self.classes = shape[self.dim]
+        along = tuple(1 if d == self.dim else n for d, n in enumerate(shape))  # where there is one a target
+        self.index = t.reshape(t.cast(target, dtypes.int64), along)
+        self.valid = t.ne(self.index, ignore_index)
+        places = t.index(t.constant(0, dtypes.int64, shape), self.dim)
+        self.hit = t.eq(places, self.index)
+        per_class = tuple(n if d == self.dim else 1 for d, n in enumerate(shape))
+        self.weight = None if weight is None else t.reshape(weight, per_class)
+        counted = t.cast(self.valid, dtype)
+        self.weights = counted if weight is None else self.at_targets(self.weight) * counted
+
+    def at_targets(self, x: Any) -> Any:
+        return self.t.sum(self.t.where(self.hit, x, 0), self.dim)
+
+    def total(self) -> Any:
+        return self.t.sum(self.weights, None)
+
+    def reduced(self, losses: Any, reduction: str) -> Any:
+        t = self.t
+        t.require(~self.valid | ((self.index >= 0) & (self.index < self.classes)))
+        losses = t.where(self.valid, losses, 0)
+        if reduction == "none":
+            return t.reshape(losses, self.target.shape)
+        total = t.sum(losses, None, keepdim=False)
+        return total / t.reshape(self.total(), ()) if reduction == "mean" else total
+
+    def scaled(self, g: Any, reduction: str) -> Any:
+        t = self.t
+        if reduction == "mean":
+            g = g / t.reshape(self.total(), ())
+        each = t.reshape(g, self.index.shape) if reduction == "none" else t.expand(t.reshape(g, ()), self.index.shape)
+        return t.where(self.valid, each, 0)
+
+
+def _lowered_nll(t: Any, x: Any, target: Any, weight: Any, reduction: str, ignore_index: int) -> Any:
+    at = _Lowered(t, x.shape, target, weight, ignore_index, x.dtype)
+    return at.reduced(-at.at_targets(x) * at.weights, reduction)
+
+
+def _lowered_nll_backward(
+    t: Any, g: Any, target: Any, weight: Any, shape: tuple, reduction: str, ignore_index: int
+) -> Any:  # fmt: skip
+    at = _Lowered(t, shape, target, weight, ignore_index, g.dtype)
+    return t.where(at.hit & at.valid, -(at.scaled(g, reduction) * at.weights), 0)
+
+
+def _lowered_cross_entropy(
+    t: Any, x: Any, target: Any, weight: Any, reduction: str, ignore_index: int, smoothing: float
+) -> tuple:  # fmt: skip
+    dim = 1 if len(x.shape) > 1 else 0
+    log_p = lowered_log_softmax(t, x, dim)
+    at = _Lowered(t, x.shape, target, weight, ignore_index, x.dtype)
+    losses = -at.at_targets(log_p) * at.weights
+    if smoothing:
+        smooth = -t.sum(log_p if weight is None else log_p * at.weight, dim)
+        losses = losses * (1 - smoothing) + smooth * (smoothing / at.classes)
+    return at.reduced(losses, reduction), log_p
+
+
+def _lowered_cross_entropy_backward(
+    t: Any, g: Any, log_p: Any, target: Any, weight: Any, reduction: str, ignore_index: int, smoothing: float
+) -> Any:  # fmt: skip
+    at = _Lowered(t, log_p.shape, target, weight, ignore_index, log_p.dtype)
+    scale = at.scaled(g, reduction)
+    hit = scale * at.weights
+    p = t.exp(log_p)
+    if not smoothing:
+        return p * hit - t.where(at.hit & at.valid, hit, 0)
+    hit = hit * (1 - smoothing)
+    even = scale * (smoothing / at.classes)
+    each = even if weight is None else even * at.weight
+    spread = even * at.classes if weight is None else t.sum(each, at.dim)
+    return p * (hit + spread) - each - t.where(at.hit & at.valid, hit, 0)
+
+
 # -- records ---------------------------------------------------------------------------------------------------
 
 
@@ -211,18 +295,18 @@ def _smoothed_samples(t: Any) -> Any:
 
 
 nll_op = op(
-    "nll_loss", ref=_nll, meta=_nll_meta, vjp=_nll_vjp, backward_name=_node_name, samples=_samples, widens=True
+    "nll_loss", lower=Composite(_lowered_nll), ref=_nll, meta=_nll_meta, vjp=_nll_vjp, backward_name=_node_name, samples=_samples, widens=True
 )  # fmt: skip
 nll_backward_op = op(
-    "nll_loss_backward", ref=_nll_backward, meta=lambda g, target, weight, shape, **_: Meta(tuple(shape), g.dtype),
+    "nll_loss_backward", lower=Composite(_lowered_nll_backward), ref=_nll_backward, meta=lambda g, target, weight, shape, **_: Meta(tuple(shape), g.dtype),
     vjp=lambda h, _y, _g, target, weight, shape, **how: (nll_op(h, target, weight, **how), None, None),
 )  # fmt: skip
 cross_entropy_op = op(
-    "cross_entropy", ref=_cross_entropy, meta=_cross_entropy_meta, vjp=_cross_entropy_vjp, multiple=True,
+    "cross_entropy", lower=Composite(_lowered_cross_entropy), ref=_cross_entropy, meta=_cross_entropy_meta, vjp=_cross_entropy_vjp, multiple=True,
     kept_outputs=(1,), backward_name=_node_name, samples=_smoothed_samples, widens=True,
 )  # fmt: skip
 cross_entropy_backward_op = op(
-    "cross_entropy_backward", ref=_cross_entropy_backward,
+    "cross_entropy_backward", lower=Composite(_lowered_cross_entropy_backward), ref=_cross_entropy_backward,
     meta=lambda g, log_p, *_, **__: Meta(log_p._shape, log_p.dtype),
 )  # fmt: skip
 

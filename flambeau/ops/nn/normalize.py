@@ -16,6 +16,7 @@ import numpy as np
 from flambeau.autograd.mode import no_grad
 from flambeau.dtypes import finfo, float32, float64
 from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Composite
 from flambeau.ops.nn.checks import image_layout, require_floating, tensor_shape
 from flambeau.ops.nn.derive import grads_through, wants_history
 from flambeau.ops.nn.pad import pad
@@ -144,11 +145,58 @@ def _samples(t: Any) -> Any:
     yield call(t(2, 4, 3), t(4), t(4), None, None, form=_group_form((2, 4, 3), 2), eps=1e-5)
 
 
+# -- lowering --------------------------------------------------------------------------------------------------
+
+
+def _lowered(t: Any, x: Any, w: Any, b: Any, mean: Any, variance: Any, form: Form, eps: float) -> tuple:
+    view = t.reshape(x, form.shape)
+    if mean is None:
+        mean = t.mean(view, form.axes)
+        apart = view - mean
+        variance = t.mean(apart * apart, form.axes)
+    else:
+        mean, variance = t.reshape(mean, form.statistics()), t.reshape(variance, form.statistics())
+    scale = 1.0 / t.sqrt(variance + eps)
+    y = view - mean
+    if w is None:
+        y = y * scale
+    elif form.affine == form.statistics():
+        y = y * (scale * t.reshape(w, form.affine))
+    else:
+        y = y * scale * t.reshape(w, form.affine)
+    if b is not None:
+        y = y + t.reshape(b, form.affine)
+    return t.reshape(y, x.shape), mean, variance, scale
+
+
+def _lowered_backward(
+    t: Any, g: Any, x: Any, w: Any, mean: Any, scale: Any, form: Form, fixed: bool, needs: tuple
+) -> tuple:  # fmt: skip
+    g = t.reshape(g, form.shape)
+    normal = (t.reshape(x, form.shape) - mean) * scale
+    over = tuple(d for d, n in enumerate(form.affine) if n == 1)
+    gx = gw = gb = t.constant(0.0, x.dtype, (0,))
+    if needs[0]:
+        inner = g if w is None else g * t.reshape(w, form.affine)
+        if not fixed:
+            inner = inner - t.mean(inner, form.axes) - normal * t.mean(inner * normal, form.axes)
+        gx = t.reshape(inner * scale, x.shape)
+    if needs[1]:
+        gw = t.reshape(t.sum(g * normal, over), (-1,))
+    if needs[2]:
+        gb = t.reshape(t.sum(g, over), (-1,))
+    return gx, gw, gb
+
+
+# -- records ---------------------------------------------------------------------------------------------------
+
 standardize_op = op(
-    "standardize", ref=_standardize, meta=_standardize_meta, vjp=_vjp, multiple=True, kept_outputs=(1, 3),
+    "standardize", lower=Composite(_lowered), ref=_standardize, meta=_standardize_meta, vjp=_vjp, multiple=True, kept_outputs=(1, 3),
     backward_name=lambda _inputs, params: params["form"].name + "Backward0", samples=_samples,
 )  # fmt: skip
-standardize_backward_op = op("standardize_backward", ref=_backward, meta=_backward_meta, multiple=True)
+standardize_backward_op = op(
+    "standardize_backward", ref=_backward, meta=_backward_meta, multiple=True, lower=Composite(_lowered_backward)
+)
 
 running_statistic_op = op(
     "running_statistic",

@@ -9,6 +9,7 @@ import numpy as np
 
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Composite
 from flambeau.ops.copies import cast
 from flambeau.ops.nn.checks import require_floating
 from flambeau.ops.op import op, public
@@ -50,6 +51,35 @@ def _log_softmax_backward(g: np.ndarray, y: np.ndarray, dim: int) -> np.ndarray:
     return g - np.exp(y) * g.sum(dim, keepdims=True)
 
 
+# -- lowering --------------------------------------------------------------------------------------------------
+
+
+def lowered_log_softmax(t: Any, x: Any, dim: int) -> Any:
+    if not x.shape:
+        return t.constant(0.0, x.dtype)
+    shifted = x - t.max(x, dim)
+    return shifted - t.log(t.sum(t.exp(shifted), dim))
+
+
+def _lowered_softmax(t: Any, x: Any, dim: int) -> Any:
+    if not x.shape:
+        return t.constant(1.0, x.dtype)
+    e = t.exp(x - t.max(x, dim))
+    return e / t.sum(e, dim)
+
+
+def _lowered_softmax_backward(t: Any, g: Any, y: Any, dim: int) -> Any:
+    product = g * y
+    return product - y * t.sum(product, dim if y.shape else ())
+
+
+def _lowered_log_softmax_backward(t: Any, g: Any, y: Any, dim: int) -> Any:
+    return g - t.exp(y) * t.sum(g, dim if y.shape else ())
+
+
+# -- records ---------------------------------------------------------------------------------------------------
+
+
 def _meta(kernel: str) -> Any:
     def meta(x: Tensor, dim: int) -> Meta:
         require_floating(
@@ -67,7 +97,7 @@ def _samples(t: Any) -> Any:
 
 
 softmax_backward_op = op(
-    "softmax_backward", ref=_softmax_backward, meta=lambda g, y, dim: Meta(y._shape, y.dtype),
+    "softmax_backward", lower=Composite(_lowered_softmax_backward), ref=_softmax_backward, meta=lambda g, y, dim: Meta(y._shape, y.dtype),
     vjp=(
         lambda h, _r, _g, y, dim: softmax_backward_op(h, y, dim=dim),
         lambda h, _r, g, y, dim: h * (g - (g * y).sum(dim, keepdim=True)) - g * (h * y).sum(dim, keepdim=True),
@@ -75,7 +105,7 @@ softmax_backward_op = op(
     samples=lambda t: [call(t(3, 4), t(3, 4), dim=1)],
 )  # fmt: skip
 log_softmax_backward_op = op(
-    "log_softmax_backward", ref=_log_softmax_backward, meta=lambda g, y, dim: Meta(y._shape, y.dtype),
+    "log_softmax_backward", lower=Composite(_lowered_log_softmax_backward), ref=_log_softmax_backward, meta=lambda g, y, dim: Meta(y._shape, y.dtype),
     vjp=(
         lambda h, _r, _g, y, dim: h - (h * y.exp()).sum(dim, keepdim=True),
         lambda h, _r, g, y, dim: -h * y.exp() * g.sum(dim, keepdim=True),
@@ -83,11 +113,11 @@ log_softmax_backward_op = op(
     samples=lambda t: [call(t(3, 4), t(3, 4), dim=1)],
 )  # fmt: skip
 softmax_op = op(
-    "softmax", ref=softmax_of, meta=_meta("softmax"), samples=_samples,
+    "softmax", lower=Composite(_lowered_softmax), ref=softmax_of, meta=_meta("softmax"), samples=_samples,
     vjp=lambda g, y, _x, dim: (softmax_backward_op(g, y, dim=dim),),
 )  # fmt: skip
 log_softmax_op = op(
-    "log_softmax", ref=log_softmax_of, meta=_meta("log_softmax"), samples=_samples,
+    "log_softmax", lower=Composite(lowered_log_softmax), ref=log_softmax_of, meta=_meta("log_softmax"), samples=_samples,
     vjp=lambda g, y, _x, dim: (log_softmax_backward_op(g, y, dim=dim),),
 )  # fmt: skip
 
