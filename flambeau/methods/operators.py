@@ -23,6 +23,7 @@ _BINARY = {
     "__ge__": "ge",
 }  # fmt: skip
 _COMPARISONS = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__")
+_NUMBERS = frozenset((bool, int, float, complex))
 _UNARY = {"__neg__": "neg", "__abs__": "abs"}
 
 
@@ -38,7 +39,7 @@ def _known(x: Any) -> bool:
 
 def _forward(function: Callable) -> Callable:
     def method(self: Tensor, other: Any) -> Any:
-        if not isinstance(other, Tensor):
+        if not isinstance(other, Tensor) and type(other) not in _NUMBERS:
             if isinstance(other, np.ndarray):
                 other = from_array(other)
             elif not _known(other):
@@ -52,6 +53,8 @@ def _forward(function: Callable) -> Callable:
 
 def _reflected(function: Callable) -> Callable:
     def method(self: Tensor, other: Any) -> Any:
+        if type(other) in _NUMBERS:
+            return function(other, self)
         if isinstance(other, np.ndarray):
             other = from_array(other)
         elif not _known(other):
@@ -64,7 +67,7 @@ def _reflected(function: Callable) -> Callable:
 for _operator, _name in _BINARY.items():
     if _name not in names["torch"]:
         continue
-    _function = names["torch"][_name]
+    _function = names["Tensor"].get(_name) or names["torch"][_name]  # those of Tensor have no `out=`
     members[_operator] = _forward(_function)
     if _operator not in _COMPARISONS:
         members["__r" + _operator[2:]] = _reflected(_function)

@@ -10,7 +10,7 @@ from flambeau.errors import NotSupportedError, warn_once
 from flambeau.methods.member import Members
 from flambeau.ops import views
 from flambeau.ops.apply import resize as resize_in_place
-from flambeau.shape import Size, contiguous_strides, is_channels_last, shape_args, wrap_dim
+from flambeau.shape import contiguous_strides, is_channels_last, shape_args, sized, wrap_dim
 from flambeau.tensors import Tensor
 
 members = Members()
@@ -20,7 +20,7 @@ members = Members()
 def size(self: Tensor, dim: int | None = None) -> Any:
     """The shape, or the size of one dimension."""
     if dim is None:
-        return Size(self._shape)
+        return sized(self._shape)
     index = wrap_dim(dim, self.ndim)
     if not self._shape:
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flambeau.ops import (  # noqa: F401
     bins,
@@ -49,10 +49,8 @@ from flambeau.ops import (  # noqa: F401
 from flambeau.ops.op import give_homes, names
 
 give_homes()
+globals().update({name: function for name, function in names["torch"].items() if name not in globals()})
 
+if TYPE_CHECKING:  # the functions are collected from the registry
 
-def __getattr__(name: str) -> Any:
-    found = names["torch"].get(name)
-    if found is None:
-        raise AttributeError(f"module 'flambeau.ops' has no attribute {name!r}")
-    return found
+    def __getattr__(name: str) -> Any: ...

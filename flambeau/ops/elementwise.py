@@ -26,11 +26,11 @@ SAME, FLOAT, REAL = Result.SAME, Result.FLOAT, Result.REAL
 def unary(
     name: str, ref: Callable, vjp: Any = None, result: Result = FLOAT, samples: Samples = anywhere,
     where: str = "torch Tensor", aliases: tuple[str, ...] = (), inplace: bool = True, smooth: bool = True,
-    meta: Callable[..., Any] | None = None, backward_name: Any = None,
+    meta: Callable[..., Any] | None = None, backward_name: Any = None, lower: Any = None,
 ) -> Op:  # fmt: skip
     """Describe an op of one operand and list it as function, method and in-place method."""
     record = op(name, ref=ref, meta=meta or elementwise(result), vjp=vjp, samples=samples, smooth=smooth,
-                backward_name=backward_name)  # fmt: skip
+                backward_name=backward_name, lower=lower)  # fmt: skip
 
     def function(input: Tensor) -> Tensor:
         if not isinstance(input, Tensor):
@@ -47,11 +47,11 @@ def unary(
 def binary(
     name: str, ref: Callable, vjp: Any = None, result: Result = SAME, samples: Samples | None = None,
     where: str = "torch Tensor", aliases: tuple[str, ...] = (), inplace: bool = True, smooth: bool = True,
-    backward_name: Any = None, meta: Callable[..., Any] | None = None,
+    backward_name: Any = None, meta: Callable[..., Any] | None = None, lower: Any = None,
 ) -> Op:  # fmt: skip
     """Describe an op of two operands that broadcast; the second may be a number."""
     record = op(name, ref=ref, meta=meta or elementwise(result), vjp=vjp, samples=samples or binary_on(),
-                smooth=smooth, backward_name=backward_name)  # fmt: skip
+                smooth=smooth, backward_name=backward_name, lower=lower)  # fmt: skip
 
     def function(input: Tensor, other: Any) -> Tensor:
         require_tensor(name, "input", 1, input)
@@ -81,6 +81,7 @@ add_op = op(
     meta=elementwise(SAME),
     vjp=(lambda g, _y, _a, _b, alpha=1: g, lambda g, _y, _a, _b, alpha=1: g if alpha == 1 else g * _conj_number(alpha)),
     samples=binary_on(),
+    lower=lambda k, a, b, alpha=1: k.add(a, k.scaled(alpha, b)),
 )
 sub_op = op(
     "sub",
@@ -88,6 +89,7 @@ sub_op = op(
     meta=elementwise(SAME),
     vjp=(lambda g, _y, _a, _b, alpha=1: g, lambda g, _y, _a, _b, alpha=1: g * -_conj_number(alpha)),
     samples=binary_on(),
+    lower=lambda k, a, b, alpha=1: k.sub(a, k.scaled(alpha, b)),
 )
 rsub_op = op(
     "rsub",
@@ -96,6 +98,7 @@ rsub_op = op(
     vjp=(lambda g, _y, _a, _b, alpha=1: g * -_conj_number(alpha), lambda g, _y, _a, _b, alpha=1: g),
     samples=binary_on(),
     backward_name=with_number("Rsub", 0, 1),
+    lower=lambda k, a, b, alpha=1: k.sub(b, k.scaled(alpha, a)),
 )
 mul_op = op(
     "mul",
@@ -103,6 +106,7 @@ mul_op = op(
     meta=elementwise(SAME),
     vjp=(lambda g, _y, _a, b: g * conj(b), lambda g, _y, a, _b: g * conj(a)),
     samples=binary_on(),
+    lower=lambda k, a, b: k.mul(a, b),
 )
 true_divide_op = op(
     "div",
@@ -110,6 +114,7 @@ true_divide_op = op(
     meta=elementwise(FLOAT),
     vjp=(lambda g, _y, _a, b: g / conj(b), lambda g, _y, a, b: -g * conj((a / b) / b)),
     samples=binary_on(second=(0.5, 2.0)),
+    lower=lambda k, a, b: k.div(a, b),
 )
 
 
@@ -156,6 +161,8 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 
 
 def _refuse_bools(input: Any, other: Any) -> None:
+    if getattr(input, "dtype", None) is not dtypes.bool_ and getattr(other, "dtype", None) is not dtypes.bool_:
+        return
     if any(isinstance(x, Tensor) and x.dtype is dtypes.bool_ for x in (input, other)):
         both = all(isinstance(x, Tensor) and x.dtype is dtypes.bool_ for x in (input, other))
         raise RuntimeError(
@@ -200,7 +207,7 @@ def _trunc_divide(a: Any, b: Any) -> Any:
 
 floor_divide_op = binary(
     "floor_divide", _floor_divide, samples=binary_on(second=(0.5, 2.0)), smooth=False,
-    meta=accepting("div_floor_cpu", high=dtypes.FLOAT),
+    meta=accepting("div_floor_cpu", high=dtypes.FLOAT), lower=lambda k, a, b: k.floor_divide(a, b),
 )  # fmt: skip
 rounded_divide_op = op(
     "rounded_divide", ref=lambda a, b, mode: (_floor_divide if mode == "floor" else _trunc_divide)(a, b),
@@ -208,6 +215,7 @@ rounded_divide_op = op(
     vjp=(lambda g, _y, _a, _b, mode: g * 0, lambda g, _y, _a, _b, mode: g * 0),
     samples=lambda t: [call(*c.inputs, mode=mode) for mode in ("floor", "trunc")
                        for c in binary_on(second=(0.5, 2.0))(t)],
+    lower=lambda k, a, b, mode: k.floor_divide(a, b) if mode == "floor" else k.trunc(k.div(a, b)),
 )  # fmt: skip
 
 
@@ -248,11 +256,11 @@ remainder_op = op(
     "remainder", ref=_remainder, meta=accepting("remainder_cpu", high=dtypes.FLOAT),
     samples=binary_on(second=(0.7, 2.0)), smooth=False,
     vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * floor_divide_op(a, b)),
-    backward_name=with_number("Remainder"),
+    backward_name=with_number("Remainder"), lower=lambda k, a, b: k.remainder(a, b),
 )  # fmt: skip
 fmod_op = binary(
     "fmod", _fmod, samples=binary_on(second=(0.7, 2.0)), smooth=False, backward_name=with_number("Fmod"),
-    vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * trunc_op(a / b)),
+    vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * trunc_op(a / b)), lower=lambda k, a, b: k.fmod(a, b),
 )  # fmt: skip
 
 
@@ -299,6 +307,7 @@ pow_op = op(
     samples=binary_on(0.3, 2.0, second=(-2.0, 2.0)),
     backward_name=lambda inputs, _: "PowBackward2" if not isinstance(inputs[0], Tensor) else (
         "PowBackward1" if isinstance(inputs[1], Tensor) else "PowBackward0"),
+    lower=lambda k, a, b: k.pow(a, b),
 )  # fmt: skip
 
 
@@ -317,57 +326,71 @@ def float_power(input: Any, exponent: Any) -> Tensor:
     return pow_op(*wide)
 
 
-unary("sqrt", np.sqrt, lambda g, y, _x: (g / (2 * conj(y)),), samples=positive)
-unary("rsqrt", lambda x: 1 / np.sqrt(x), lambda g, y, _x: (g * conj(y * y * y) * -0.5,), samples=positive)
-unary("square", np.square, lambda g, _y, x: (g * (conj(x) * 2),), SAME, backward_name="PowBackward0")
-exp_op = unary("exp", np.exp, lambda g, y, _x: (g * conj(y),))
-unary("exp2", np.exp2, lambda g, y, _x: (g * conj(y) * math.log(2),))
-unary("expm1", np.expm1, lambda g, y, _x: (g * conj(y + 1),))
-log_op = unary("log", np.log, lambda g, _y, x: (g / conj(x),), samples=positive)
-unary("log2", np.log2, lambda g, _y, x: (g / (conj(x) * math.log(2)),), samples=positive)
-unary("log10", np.log10, lambda g, _y, x: (g / (conj(x) * math.log(10)),), samples=positive)
-unary("log1p", np.log1p, lambda g, _y, x: (g / conj(x + 1),), samples=positive)
-reciprocal_op = unary("reciprocal", np.reciprocal, lambda g, y, _x: (-g * conj(y * y),), samples=positive)
+unary("sqrt", np.sqrt, lambda g, y, _x: (g / (2 * conj(y)),), samples=positive, lower=lambda k, x: k.sqrt(x))
+unary("rsqrt", lambda x: 1 / np.sqrt(x), lambda g, y, _x: (g * conj(y * y * y) * -0.5,), samples=positive,
+      lower=lambda k, x: k.rsqrt(x))  # fmt: skip
+unary("square", np.square, lambda g, _y, x: (g * (conj(x) * 2),), SAME, backward_name="PowBackward0",
+      lower=lambda k, x: k.mul(x, x))  # fmt: skip
+exp_op = unary("exp", np.exp, lambda g, y, _x: (g * conj(y),), lower=lambda k, x: k.exp(x))
+unary("exp2", np.exp2, lambda g, y, _x: (g * conj(y) * math.log(2),), lower=lambda k, x: k.exp2(x))
+unary("expm1", np.expm1, lambda g, y, _x: (g * conj(y + 1),), lower=lambda k, x: k.expm1(x))
+log_op = unary("log", np.log, lambda g, _y, x: (g / conj(x),), samples=positive, lower=lambda k, x: k.log(x))
+unary("log2", np.log2, lambda g, _y, x: (g / (conj(x) * math.log(2)),), samples=positive,
+      lower=lambda k, x: k.log2(x))  # fmt: skip
+unary("log10", np.log10, lambda g, _y, x: (g / (conj(x) * math.log(10)),), samples=positive,
+      lower=lambda k, x: k.log10(x))  # fmt: skip
+unary("log1p", np.log1p, lambda g, _y, x: (g / conj(x + 1),), samples=positive, lower=lambda k, x: k.log1p(x))
+reciprocal_op = unary("reciprocal", np.reciprocal, lambda g, y, _x: (-g * conj(y * y),), samples=positive,
+                      lower=lambda k, x: k.reciprocal(x))  # fmt: skip
 logaddexp_op = binary(
     "logaddexp", np.logaddexp, result=FLOAT, inplace=False,
     vjp=(lambda g, y, a, _b: g * exp_op(a - y), lambda g, y, _a, b: g * exp_op(b - y)),
+    lower=lambda k, a, b: k.logaddexp(a, b),
 )  # fmt: skip
 binary(
     "logaddexp2", np.logaddexp2, result=FLOAT, inplace=False,
     vjp=(lambda g, y, a, _b: g * (a - y).exp2(), lambda g, y, _a, b: g * (b - y).exp2()),
+    lower=lambda k, a, b: k.logaddexp2(a, b),
 )  # fmt: skip
 
 # -- trigonometry ----------------------------------------------------------------------------------------------
 
-sin_op = unary("sin", np.sin, lambda g, _y, x: (g * conj(cos_op(x)),))
-cos_op = unary("cos", np.cos, lambda g, _y, x: (-g * conj(sin_op(x)),))
-unary("tan", np.tan, lambda g, y, _x: (g * conj(1 + y * y),), samples=unary_on(-1.2, 1.2))
-unary("asin", np.arcsin, lambda g, _y, x: (g * conj((1 - x * x).rsqrt()),), samples=unit, aliases=("arcsin",))
-unary("acos", np.arccos, lambda g, _y, x: (-g * conj((1 - x * x).rsqrt()),), samples=unit, aliases=("arccos",))
-unary("atan", np.arctan, lambda g, _y, x: (g / conj(1 + x * x),), aliases=("arctan",))
-unary("sinh", np.sinh, lambda g, _y, x: (g * conj(x.cosh()),))
-unary("cosh", np.cosh, lambda g, _y, x: (g * conj(x.sinh()),))
-unary("tanh", np.tanh, lambda g, y, _x: (g * conj(1 - y * y),), where="torch Tensor F special")
-unary("asinh", np.arcsinh, lambda g, _y, x: (g * conj((x * x + 1).rsqrt()),), aliases=("arcsinh",))
+sin_op = unary("sin", np.sin, lambda g, _y, x: (g * conj(cos_op(x)),), lower=lambda k, x: k.sin(x))
+cos_op = unary("cos", np.cos, lambda g, _y, x: (-g * conj(sin_op(x)),), lower=lambda k, x: k.cos(x))
+unary("tan", np.tan, lambda g, y, _x: (g * conj(1 + y * y),), samples=unary_on(-1.2, 1.2), lower=lambda k, x: k.tan(x))
+unary("asin", np.arcsin, lambda g, _y, x: (g * conj((1 - x * x).rsqrt()),), samples=unit, aliases=("arcsin",),
+      lower=lambda k, x: k.asin(x))  # fmt: skip
+unary("acos", np.arccos, lambda g, _y, x: (-g * conj((1 - x * x).rsqrt()),), samples=unit, aliases=("arccos",),
+      lower=lambda k, x: k.acos(x))  # fmt: skip
+unary("atan", np.arctan, lambda g, _y, x: (g / conj(1 + x * x),), aliases=("arctan",), lower=lambda k, x: k.atan(x))
+unary("sinh", np.sinh, lambda g, _y, x: (g * conj(x.cosh()),), lower=lambda k, x: k.sinh(x))
+unary("cosh", np.cosh, lambda g, _y, x: (g * conj(x.sinh()),), lower=lambda k, x: k.cosh(x))
+unary("tanh", np.tanh, lambda g, y, _x: (g * conj(1 - y * y),), where="torch Tensor F special",
+      lower=lambda k, x: k.tanh(x))  # fmt: skip
+unary("asinh", np.arcsinh, lambda g, _y, x: (g * conj((x * x + 1).rsqrt()),), aliases=("arcsinh",),
+      lower=lambda k, x: k.asinh(x))  # fmt: skip
 unary("acosh", np.arccosh, lambda g, _y, x: (g * conj((x * x - 1).rsqrt()),), samples=unary_on(1.2, 3),
-      aliases=("arccosh",))  # fmt: skip
-unary("atanh", np.arctanh, lambda g, _y, x: (g / conj(1 - x * x),), samples=unit, aliases=("arctanh",))
+      aliases=("arccosh",), lower=lambda k, x: k.acosh(x))  # fmt: skip
+unary("atanh", np.arctanh, lambda g, _y, x: (g / conj(1 - x * x),), samples=unit, aliases=("arctanh",),
+      lower=lambda k, x: k.atanh(x))  # fmt: skip
 binary(
     "atan2", np.arctan2, result=FLOAT, aliases=("arctan2",), samples=binary_on(0.3, 2.0),
     vjp=(lambda g, _y, a, b: g * b / (a * a + b * b), lambda g, _y, a, b: -g * a / (a * a + b * b)),
+    lower=lambda k, a, b: k.atan2(a, b),
 )  # fmt: skip
 binary(
     "hypot", np.hypot, samples=binary_on(0.3, 2.0),
-    vjp=(lambda g, y, a, _b: g * (a / y), lambda g, y, _a, b: g * (b / y)),
+    vjp=(lambda g, y, a, _b: g * (a / y), lambda g, y, _a, b: g * (b / y)), lower=lambda k, a, b: k.hypot(a, b),
 )  # fmt: skip
 binary("copysign", np.copysign, result=FLOAT, smooth=False, backward_name=with_number("Copysign", 0, 1),
+       lower=lambda k, a, b: k.copysign(a, b),
        vjp=(lambda g, y, a, _b: (g * (y / a)).masked_fill(a == 0, 0), lambda g, _y, _a, _b: g * 0))  # fmt: skip
-binary("nextafter", np.nextafter, smooth=False)
-unary("sinc", np.sinc, samples=positive, where="torch Tensor special",
+binary("nextafter", np.nextafter, smooth=False, lower=lambda k, a, b: k.nextafter(a, b))
+unary("sinc", np.sinc, samples=positive, where="torch Tensor special", lower=lambda k, x: k.sinc(x),
       vjp=lambda g, _y, x: (g * ((math.pi * x).cos() * (math.pi * x) - (math.pi * x).sin()).div(math.pi * x * x)
                             .masked_fill(x == 0, 0),))  # fmt: skip
-unary("deg2rad", np.deg2rad, lambda g, _y, _x: (g * (math.pi / 180),))
-unary("rad2deg", np.rad2deg, lambda g, _y, _x: (g * (180 / math.pi),))
+unary("deg2rad", np.deg2rad, lambda g, _y, _x: (g * (math.pi / 180),), lower=lambda k, x: x * (math.pi / 180))
+unary("rad2deg", np.rad2deg, lambda g, _y, _x: (g * (180 / math.pi),), lower=lambda k, x: x * (180 / math.pi))
 
 # -- sign and rounding -----------------------------------------------------------------------------------------
 
@@ -393,26 +416,30 @@ def _sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-neg_op = unary("neg", _neg, lambda g, _y, _x: (-g,), SAME, aliases=("negative",))
+neg_op = unary("neg", _neg, lambda g, _y, _x: (-g,), SAME, aliases=("negative",), lower=lambda k, x: k.neg(x))
 unary("abs", np.abs, lambda g, _y, x: (g * x.sgn(),), samples=positive, aliases=("absolute",),
-      meta=accepting("abs_cpu", REAL, dtypes.INTEGER))  # fmt: skip
+      meta=accepting("abs_cpu", REAL, dtypes.INTEGER), lower=lambda k, x: k.abs(x))  # fmt: skip
 sign_op = unary(
     "sign", lambda x: x.copy() if x.dtype == bool else np.sign(x), lambda g, _y, _x: (g * 0,), samples=positive,
-    meta=_sign_meta,
+    meta=_sign_meta, lower=lambda k, x: k.sign(x),
 )  # fmt: skip
-sgn_op = unary("sgn", np.sign, lambda g, y, x: (_sgn_vjp(g, y, x),), SAME, samples=positive)
-trunc_op = unary("trunc", np.trunc, lambda g, _y, _x: (g * 0,), SAME, aliases=("fix",), smooth=False)
-unary("floor", np.floor, lambda g, _y, _x: (g * 0,), SAME, smooth=False)
-unary("ceil", np.ceil, lambda g, _y, _x: (g * 0,), SAME, smooth=False)
+sgn_op = unary("sgn", np.sign, lambda g, y, x: (_sgn_vjp(g, y, x),), SAME, samples=positive,
+               lower=lambda k, x: k.sign(x))  # fmt: skip
+trunc_op = unary("trunc", np.trunc, lambda g, _y, _x: (g * 0,), SAME, aliases=("fix",), smooth=False,
+                 lower=lambda k, x: k.trunc(x))  # fmt: skip
+unary("floor", np.floor, lambda g, _y, _x: (g * 0,), SAME, smooth=False, lower=lambda k, x: k.floor(x))
+unary("ceil", np.ceil, lambda g, _y, _x: (g * 0,), SAME, smooth=False, lower=lambda k, x: k.ceil(x))
 unary("frac", lambda x: x - np.trunc(x), lambda g, _y, _x: (g,), SAME, smooth=False,
-      meta=accepting("frac_cpu", low=dtypes.FLOAT))  # fmt: skip
+      meta=accepting("frac_cpu", low=dtypes.FLOAT), lower=lambda k, x: x - k.trunc(x))  # fmt: skip
 round_op = op(
     "round", ref=lambda x, decimals=0: _round(x, decimals),
     meta=accepting("round_vml_cpu", SAME, dtypes.INTEGER, dtypes.FLOAT),
     vjp=lambda g, _y, _x, decimals=0: (g * 0,), samples=anywhere, smooth=False,
     backward_name=lambda _, params: f"RoundBackward{1 if params else 0}",
+    lower=lambda k, x, decimals=0: k.round(x * 10.0**decimals) / 10.0**decimals if decimals else k.round(x),
 )  # fmt: skip
-unary("sigmoid", _sigmoid, lambda g, y, _x: (g * conj((1 - y) * y),), where="torch Tensor F")
+unary("sigmoid", _sigmoid, lambda g, y, _x: (g * conj((1 - y) * y),), where="torch Tensor F",
+      lower=lambda k, x: k.sigmoid(x))  # fmt: skip
 
 
 def _sgn_vjp(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -448,11 +475,11 @@ def positive(input: Tensor) -> Tensor:
 
 conj_op = op(
     "conj_physical", ref=np.conj, meta=elementwise(SAME), vjp=lambda g, _y, _x: (conj(g),), samples=anywhere,
-    backward_name="ConjBackward0",
+    backward_name="ConjBackward0", lower=lambda k, x: x,
 )  # fmt: skip
 angle_op = unary(
     "angle", np.angle, result=REAL, inplace=False, smooth=False, where="torch Tensor",
-    vjp=lambda g, _y, x: (_angle_vjp(g, x),),
+    vjp=lambda g, _y, x: (_angle_vjp(g, x),), lower=lambda k, x: k.angle(x),
 )  # fmt: skip
 
 
