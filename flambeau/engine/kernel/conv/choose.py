@@ -14,7 +14,7 @@ from math import prod
 
 from flambeau.engine.kernel.conv import channels, pixels
 from flambeau.engine.kernel.conv.lanes import pieces, power
-from flambeau.engine.kernel.target import cache_sizes, vector_registers
+from flambeau.engine.kernel.target import cache_sizes, vector_bytes, vector_registers
 from flambeau.shape import Ints
 
 CYCLE = 0.28  # nanoseconds
@@ -24,6 +24,7 @@ UNALIGNED = 1.8  # loads that a vector counts for where it lies across cache lin
 LOOP = 4  # instructions of a loop's end
 TILE = 40  # cycles of a tile besides its sums
 ROW = 6  # cycles of a row's loop
+COPY = 0.8  # cycles to lay out a pixel anew
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,20 @@ class Sizes:
     grid: Ints
     taps: int
     lanes: int
+    copied: int = 0  # pixels of the source that only kernels with pixels in the lanes need laid out anew
 
 
 def _step(multiplications: int, loads: float, numbers: int) -> float:
     """Cycles of a step; `numbers` is how many scalars are spread over lanes."""
     return max(multiplications / 2, loads / 2, LATENCY, (multiplications + loads + LOOP) / ISSUE) + 0.25
+
+
+def _stream(vectors: int, steps: int) -> float:
+    """Cycles in which the weights of a step arrive from the cache that a panel of them fits in."""
+    first, second = cache_sizes()
+    step = vectors * vector_bytes()
+    size = step * steps
+    return step / (128 if size < first * 0.7 else 24 if size < second * 0.7 else 8)
 
 
 def _count(length: int, tile: int) -> int:
@@ -53,7 +63,8 @@ def channel_cost(s: Sizes, tile: channels.Tile) -> float:
     p, v = tile.pixels, tile.vectors
     tiles = _count(s.batch, tile.images) * s.grid[0] * _count(s.grid[1], tile.rows) * _count(s.grid[2], tile.columns)
     panels = s.groups * _count(s.width, v * s.lanes)
-    steps = s.depth * (s.taps * _step(p * v, p + v, p) + (1 if s.taps > 1 else 0.5))
+    step = max(_step(p * v, p + v, p), _stream(v, s.depth * s.taps))
+    steps = s.depth * (s.taps * step + (1 if s.taps > 1 else 0.5))
     rows = power(p)
     stores = tile.images * tile.rows * len(list(pieces(0, tile.columns)))
     finish = v * (rows * (rows.bit_length() - 1) + s.lanes * stores * 1.5)
@@ -80,7 +91,7 @@ def pixel_cost(s: Sizes, tile: pixels.Tile) -> float:
         rows = tile.rows * v
         step = _step(tile.channels * rows, tile.channels + rows * UNALIGNED, tile.channels)
         cycles += s.depth * (s.taps * step + 1) + tile.channels * rows * 1.5 + TILE
-    return blocks * cycles
+    return blocks * cycles + s.copied * COPY
 
 
 def _pixel_tiles(s: Sizes) -> Iterator[pixels.Tile]:
@@ -132,7 +143,7 @@ def gradient_cost(s: Sizes, tile: GradientTile) -> float:
     lanes = min(s.lanes, power(s.grid[2]))
     step = _step(sums, (tile.taps + 0.5 * tile.outputs) * UNALIGNED, 0)
     units = _count(s.width, tile.outputs)
-    return tiles * units * (rows * (_count(s.grid[2], lanes) * step + ROW) + sums * 10 + TILE)
+    return tiles * units * (rows * (_count(s.grid[2], lanes) * step + ROW) + sums * 10 + TILE) + s.copied * COPY
 
 
 def _gradient_tiles(s: Sizes) -> Iterator[GradientTile]:

@@ -30,6 +30,20 @@ def where(k: Emitter, condition: Val | None) -> AbstractContextManager[None]:
     return nullcontext() if condition is None else k.when(condition)
 
 
+def every(k: Emitter, vectors: Sequence[Val], first: int) -> Val:
+    """The lanes first, first + n, first + 2n ... of `n` vectors laid end to end."""
+    n, width = len(vectors), lanes(vectors[0].type)
+    wanted = [divmod(first + n * i, width) for i in range(width)]
+    found = vectors[0]
+    if n == 1:
+        return found
+    for nr in range(1, n):
+        picks = [at if v == 0 else i for i, (v, at) in enumerate(wanted)] if nr == 1 else list(range(width))
+        picks = [width + at if v == nr else pick for pick, (v, at) in zip(picks, wanted)]
+        found = k.shuffle(found, vectors[nr], picks)
+    return found
+
+
 class Transposed:
     """The rows of a tile read by columns: `row(lane, start, count)` gives that lane of the rows from `start` on.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 from flambeau.dtypes import FLOAT
 from flambeau.engine.graph import Arg, Call
@@ -46,8 +45,12 @@ def _framed(site: Site, image: Image, batch: int, low: Ints, frame: Ints, split:
     return padded(site, image, batch, low, frame, split)
 
 
-def _sizes(call_dtype: Any, batch: int, groups: int, depth: int, width: int, grid: Ints, taps: int) -> Sizes:
-    return Sizes(batch, groups, depth, width, grid, taps, width_of(call_dtype))
+def _split_copy(shape: Shape, x: Arg) -> int:
+    """Pixels that strided rows of pixels cost to lay out; where there is padding, all kernels pay most of that."""
+    if shape.stride[2] == 1:
+        return 0
+    padded_anyway = any(shape.low) or any(r > n for r, n in zip(shape.reach(), shape.size))
+    return prod(x.shape) // (4 if padded_anyway else 1)
 
 
 class _Weights:
@@ -64,9 +67,10 @@ def _launch(
 ) -> None:  # fmt: skip
     """Launch a product with its tile."""
     store = Store(given.dtype, product.out_steps[2], epilogue, channels.EPILOGUE)
-    sizes = _sizes(
-        given.dtype, product.batch, product.groups, product.depth, product.width, product.grid, len(product.taps)
-    )
+    sizes = Sizes(
+        product.batch, product.groups, product.depth, product.width, product.grid, len(product.taps),
+        width_of(given.dtype),
+    )  # fmt: skip
     address = given.address
     kernel: channels.ChannelKernel | pixels.PixelKernel
     if isinstance(tile, channels.Tile):
@@ -103,9 +107,11 @@ def convolution(site: Site, call: Call) -> None:
     shape = Shape.of(x.shape, w.shape, call.params["window"])
     if shape.inputs == 0:
         raise Unsupported("sums of nothing")
-    tile = choose.product_tile(
-        _sizes(x.dtype, shape.batch, shape.groups, shape.inputs, shape.outputs, shape.out, shape.taps)
-    )
+    sizes = Sizes(
+        shape.batch, shape.groups, shape.inputs, shape.outputs, shape.out, shape.taps, width_of(x.dtype),
+        _split_copy(shape, x),
+    )  # fmt: skip
+    tile = choose.product_tile(sizes)
     given = _Weights(site, w, b)
     neighbours = isinstance(tile, pixels.Tile)
     split = shape.stride[2] if neighbours and shape.out[2] > 1 else 1
@@ -127,7 +133,9 @@ def _input_gradient(site: Site, call: Call, g: Arg, w: Arg, b: Arg | None) -> No
     frame = tuple([lo + n + hi for lo, n, hi in zip(low, image.size, high)])
     result = Layout.of(meta.layout)
     tiles = [
-        choose.product_tile(_sizes(g.dtype, p.batch, p.groups, p.depth, p.width, p.grid, max(len(p.taps), 1)))
+        choose.product_tile(
+            Sizes(p.batch, p.groups, p.depth, p.width, p.grid, max(len(p.taps), 1), width_of(g.dtype))
+        )
         for p in geometry.input_gradient(shape, residues, low, image.layout, result)
     ]
     given = _Weights(site, w, b)
@@ -160,7 +168,10 @@ def weight_gradient(site: Site, call: Call) -> None:
     shape = Shape.of(x.shape, tuple(meta.shape), call.params["window"])
     gradient = Image.of(site, g)
     grid = gradient.size
-    sizes = _sizes(g.dtype, shape.batch, shape.groups, shape.inputs, shape.outputs, grid, shape.taps)
+    sizes = Sizes(
+        shape.batch, shape.groups, shape.inputs, shape.outputs, grid, shape.taps, width_of(g.dtype),
+        _split_copy(shape, x),
+    )  # fmt: skip
     tile = choose.gradient_tile(sizes)
     split = shape.stride[2] if not tile.by_channels and grid[2] > 1 else 1
     source = _framed(site, Image.of(site, x), shape.batch, shape.low, shape.reach(), split, not tile.by_channels)

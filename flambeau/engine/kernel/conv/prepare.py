@@ -11,7 +11,7 @@ from flambeau.dtypes import dtype
 from flambeau.engine.graph import Arg
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.conv.geometry import DIMS, Layout, Product
-from flambeau.engine.kernel.conv.lanes import Transposed
+from flambeau.engine.kernel.conv.lanes import Transposed, every
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Address, Kernel
@@ -78,37 +78,41 @@ class _Padding:
                     deep = k.compare("lt", k.sub(d, self.low[0]), self.size[0], unsigned=True)
                     inside = k.bits("and", inside, deep)
                 row = k.add(start, k.mul(k.sub(h, self.low[1]), self.source.dims[1]))
-                for part in range(self.target.split):
-                    at = k.add(k.add(out, k.mul(h, self.target.dims[1])), part * self.target.part)
-                    self._row(k, row, at, inside, part)
+                self._row(k, row, k.add(out, k.mul(h, self.target.dims[1])), inside)
 
-    def _row(self, k: Emitter, row: Index, out: Index, inside: Val, part: int) -> None:
-        split, width = self.target.split, width_of(self.dtype)
-        count = self.frame[2] if split == 1 else self.target.part
+    def _row(self, k: Emitter, row: Index, out: Index, inside: Val) -> None:
+        """Copy a row, vector by vector of each part."""
+        width = width_of(self.dtype)
+        count = self.frame[2] if self.target.split == 1 else self.target.part
         if count <= 8 * width:
             for start in range(0, count, width):
-                self._vector(k, row, out, inside, part, start, min(width, count - start))
+                self._vectors(k, row, out, inside, start, min(width, count - start))
             return
         with k.loop(count - count % width, step=width) as start:
-            self._vector(k, row, out, inside, part, start, width)
+            self._vectors(k, row, out, inside, start, width)
         if count % width:
-            self._vector(k, row, out, inside, part, count - count % width, count % width)
+            self._vectors(k, row, out, inside, count - count % width, count % width)
 
-    def _vector(self, k: Emitter, row: Index, out: Index, inside: Val, part: int, start: Index, count: int) -> None:
-        split, width, step = self.target.split, width_of(self.dtype), self.source.dims[2]
-        type = vector("i64", width)
-        first = k.sub(k.add(k.mul(start, split), part), self.low[2])  # pixel of the first lane
-        pixels = k.add(k.ramp(type, 0, split), k.val(first, type))
-        mask = k.compare("lt", pixels, self.size[2], unsigned=True)
-        mask = k.bits("and", mask, k.splat(inside, width))
-        x, memory = k.pointer(0), scalars.memory_type(self.dtype)
-        if split * step == 1:
-            found = scalars.load(k, x, k.add(row, first), self.dtype, width, mask)
-        else:
-            places = k.add(k.mul(pixels, k.const(type, step)), k.val(row, type))
-            found = scalars.widened(k, k.gather(x, places, memory, mask), self.dtype)
+    def _vectors(self, k: Emitter, row: Index, out: Index, inside: Val, start: Index, count: int) -> None:
+        """The elements from `start` on of every part."""
+        split, width = self.target.split, width_of(self.dtype)
+        first = k.sub(k.mul(start, split), self.low[2])
+        found = [self._pixels(k, row, k.add(first, v * width), inside) for v in range(split)]
         rest = None if count == width else k.mask(count, width)
-        scalars.store(k, found, k.pointer(1), k.add(out, start), computed(self.dtype), rest)
+        for part in range(split):
+            at = k.add(k.add(out, start), part * self.target.part)
+            scalars.store(k, every(k, found, part), k.pointer(1), at, computed(self.dtype), rest)
+
+    def _pixels(self, k: Emitter, row: Index, first: Index, inside: Val) -> Val:
+        """A vector of neighbouring pixels, zeros where there are none."""
+        width, step = width_of(self.dtype), self.source.dims[2]
+        type = vector("i64", width)
+        pixels = k.add(k.ramp(type), k.val(first, type))
+        mask = k.bits("and", k.compare("lt", pixels, self.size[2], unsigned=True), k.splat(inside, width))
+        if step == 1:
+            return scalars.load(k, k.pointer(0), k.add(row, first), self.dtype, width, mask)
+        places = k.add(k.mul(pixels, k.const(type, step)), k.val(row, type))
+        return scalars.widened(k, k.gather(k.pointer(0), places, scalars.memory_type(self.dtype), mask), self.dtype)
 
 
 def padded(site: Site, image: Image, batch: int, low: Ints, frame: Ints, split: int = 1) -> Image:
