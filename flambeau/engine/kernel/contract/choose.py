@@ -1,0 +1,64 @@
+"""How a product is best computed: which tile, what is packed, which blocks. A pure function of shape and machine.
+
+Estimates are in cycles of one core that starts two fused multiplications and two loads of a vector in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from flambeau.engine.kernel.target import vector_registers
+
+LATENCY = 4  # cycles of a fused multiplication
+TILE_COST = 24  # cycles to begin and end a tile
+TASKS = 16  # a large product is cut into at least so many tasks
+TASK_COST = 20_000  # but not into tasks of fewer cycles
+
+
+@cache
+def tiles(registers: int) -> tuple[tuple[int, int], ...]:
+    """Rows and vectors of the tiles that fit into the registers, with a vector of each operand beside the sums."""
+
+    def fitting() -> Iterator[tuple[int, int]]:
+        for vectors in (1, 2, 3, 4, 6, 8):
+            for rows in (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 13, 14, 16):
+                if rows * vectors + vectors + 1 <= registers:
+                    yield rows, vectors
+
+    return tuple(fitting())
+
+
+def tile_cycles(rows: int, vectors: int) -> float:
+    """Cycles of one step of the sum."""
+    return max(rows * vectors / 2, (rows + vectors) / 2, LATENCY)
+
+
+@cache
+def best_tile(rows: int, columns: int, depth: int, width: int, whole: bool) -> tuple[int, int]:
+    """The tile (rows, vectors) that covers a matrix in the fewest cycles; `whole`: with no more rows than that."""
+
+    def cost(tile: tuple[int, int]) -> tuple[float, int]:
+        r, v = tile
+        count = -(-rows // r) * -(-columns // (v * width))
+        return count * (depth * tile_cycles(r, v) + TILE_COST + r * v), -r * v
+
+    options = [t for t in tiles(vector_registers()) if not whole or t[0] <= rows]
+    return min(options, key=cost)
+
+
+def blocks(
+    rows: int, columns: int, batch: int, tile: tuple[int, int], high: int, step_cycles: float
+) -> tuple[int, int]:  # fmt: skip
+    """Rows and columns of a task's block: whole tiles, at most `high` rows, enough tasks, none of them tiny.
+
+    `tile` is in rows and columns; `step_cycles` is what all steps of one tile's sum cost.
+    """
+    down, across = -(-rows // tile[0]), -(-columns // tile[1])
+    r, c = min(down, max(high // tile[0], 1)), across
+    while batch * -(-down // r) * -(-across // c) < TASKS and r * c * step_cycles > 2 * TASK_COST:
+        if c * tile[1] >= r * tile[0] and c > 1 or r == 1:
+            c = -(-c // 2)
+        else:
+            r = -(-r // 2)
+    return r * tile[0], c * tile[1]

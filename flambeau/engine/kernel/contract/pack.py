@@ -1,0 +1,128 @@
+"""Packing: a matrix copied into panels, the order in which the register tile reads it.
+
+A panel holds `size` neighbouring rows (or columns): for each step of the sum those `size` elements side by side, then
+the next step's. Panels are whole: the last one's missing rows are filled with something whose sums are never stored.
+Where memory runs along the sum, blocks of vectors are transposed in registers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flambeau.dtypes import dtype
+from flambeau.engine.kernel import scalars
+from flambeau.engine.kernel.contract.gemm import batch_offsets
+from flambeau.engine.kernel.contract.tile import ACROSS, ALONG
+from flambeau.engine.kernel.contract.words import Bound
+from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
+from flambeau.engine.kernel.target import vector_bytes
+from flambeau.engine.plan import Kernel
+
+CHUNK = 512  # steps of the sum that a task packs
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A kernel that packs; a task is a chunk of a panel. A panel of more than a vector has whole vectors."""
+
+    size: int
+    source: dtype
+    compute: dtype
+    layout: str
+    batches: int = 0
+
+    @property
+    def width(self) -> int:
+        return vector_bytes() // self.compute.itemsize
+
+    def padded(self, depth: int) -> int:
+        """Steps in a panel: whole vectors of them."""
+        return -(-depth // self.width) * self.width
+
+    def panels(self, count: int) -> int:
+        return -(-count // self.size)
+
+    def kernel(self, words: Bound) -> Kernel:
+        key = f"pack {self.size}x{self.width} {self.source.name}>{self.compute.name} {self.layout} {self.batches}"
+        return Kernel(key, lambda k: self._emit(k, words))
+
+    def _emit(self, k: Emitter, w: Bound) -> None:
+        count, depth, padded = (w.integer(k, name) for name in ("count", "depth", "padded"))
+        panels, chunks = w.integer(k, "panels"), w.integer(k, "chunks")
+        with k.tasks() as task:
+            nr, chunk = k.div(task, chunks), k.rem(task, chunks)
+            panel, batch = k.rem(nr, panels), k.div(nr, panels)
+            _, (offset,) = batch_offsets(k, w, batch, self.batches, ("source",))
+            source = k.at(w.pointer(k, "source"), offset, scalars.memory_type(self.source))
+            type = scalars.compute_type(self.compute)
+            target = k.at(w.pointer(k, "target"), k.mul(k.mul(nr, padded), self.size), type)
+            start = k.mul(chunk, CHUNK)
+            stop = k.minimum(k.add(start, CHUNK), depth)
+            first = k.mul(panel, self.size)
+            if self.layout == ALONG:
+                self._transposed(k, w, source, target, first, count, start, stop)
+            else:
+                self._straight(k, w, source, target, first, count, start, stop)
+
+    def _straight(
+        self, k: Emitter, w: Bound, source: Val, target: Val, first: Val, count: Val, start: Val, stop: Val
+    ) -> None:
+        """Step by step: the panel's elements are neighbours in memory, or gathered from it."""
+        width, outer, inner = self.width, w.integer(k, "outer"), w.integer(k, "inner")
+        groups = range(0, self.size, width)
+        left = [k.minimum(k.sub(k.sub(count, first), g), self.size - g) for g in groups]
+        masks = [k.mask(n, width) for n in left]
+        writes = [None if self.size - g >= width else k.mask(self.size - g, width) for g in groups]
+        with k.loop(stop, start=start) as step:
+            for g, mask, write in zip(groups, masks, writes):
+                at = k.add(k.mul(step, inner), k.mul(k.add(first, g), outer if self.layout != ACROSS else 1))
+                if self.layout == ACROSS:
+                    x = scalars.load(k, source, at, self.source, width, mask)
+                else:
+                    places = k.add(k.mul(k.ramp(vector("i64", width)), outer), at)
+                    raw = k.gather(source, places, scalars.memory_type(self.source), mask)
+                    x = scalars.widened(k, raw, self.source)
+                self._write(k, k.cast(x, scalars.compute_type(self.compute)), target, step, g, write)
+
+    def _transposed(
+        self, k: Emitter, w: Bound, source: Val, target: Val, first: Val, count: Val, start: Val, stop: Val
+    ) -> None:
+        """Squares of vectors, each read along the sum and written across it."""
+        width, outer = self.width, w.integer(k, "outer")
+        write = None if self.size % width == 0 else k.mask(self.size, width)
+        with k.loop(self.size, step=width) as group:
+            nearest = [
+                k.minimum(k.add(k.add(first, group), r), k.sub(count, 1)) for r in range(min(width, self.size))
+            ]
+            rows = [k.at(source, k.mul(r, outer), scalars.memory_type(self.source)) for r in nearest]
+            with k.loop(stop, start=start, step=width) as step:
+                self._square(k, rows, target, step, group, k.mask(k.sub(stop, step), width), write)
+
+    def _square(
+        self, k: Emitter, rows: list[Val], target: Val, step: Val, group: Val, read: Val, write: Val | None
+    ) -> None:
+        width, type = self.width, scalars.compute_type(self.compute)
+        loaded = [k.cast(scalars.load(k, row, step, self.source, width, read), type) for row in rows]
+        loaded += [k.const(vector(type, width), 0)] * (width - len(rows))
+        for nr, x in enumerate(transposed(k, loaded)):
+            self._write(k, x, target, k.add(step, nr), group, write)
+
+    def _write(self, k: Emitter, x: Val, target: Val, step: Index, group: Index, mask: Val | None) -> None:
+        at = k.add(k.mul(step, self.size), group)
+        if mask is None:
+            k.store(x, target, at)
+        else:
+            k.masked_store(x, target, at, mask)
+
+
+def transposed(k: Emitter, rows: list[Val]) -> list[Val]:
+    """As many vectors as they have lanes, transposed: blocks off the diagonal change places, halving block by block."""
+    rows, width = list(rows), lanes(rows[0].type)
+    distance = width // 2
+    while distance:
+        for i in (i for i in range(width) if not i & distance):
+            a, b = rows[i], rows[i + distance]
+            rows[i] = k.shuffle(a, b, [j + width - distance if j & distance else j for j in range(width)])
+            rows[i + distance] = k.shuffle(a, b, [j + width if j & distance else j + distance for j in range(width)])
+        distance //= 2
+    return rows

@@ -1,0 +1,149 @@
+"""From the operands of op records to products: what `lower=` of the contractions names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from flambeau.engine.graph import Arg, Call
+from flambeau.engine.kernel.contract.lower import launch
+from flambeau.engine.kernel.contract.product import Addend, Operand, Product, broadcast_strides, one_run
+from flambeau.engine.schedule.lowering import Kernels, Site, Unsupported
+from flambeau.shape import Ints
+
+
+def _matrices(site: Site, x: Arg, batch: Ints, right: bool) -> Operand:
+    """The last two dimensions as a matrix, the ones before them broadcast to `batch`."""
+    shape = (*batch, *x.shape[-2:])
+    *lead, first, second = broadcast_strides(x, shape)
+    outer, inner = (second, first) if right else (first, second)
+    return Operand(site.source(x), x.dtype, outer, inner, tuple(lead))
+
+
+def _product(site: Site, call: Call, a: Arg, b: Arg) -> Product:
+    """Two batches of matrices."""
+    meta = call.metas[0]
+    batch = tuple(meta.shape[:-2])
+    left, right = _matrices(site, a, batch, False), _matrices(site, b, batch, True)
+    return Product(batch, a.shape[-2], b.shape[-1], a.shape[-1], left, right, meta.dtype)
+
+
+def _matmul(site: Site, call: Call) -> None:
+    a, b = call.inputs
+    launch(site, _product(site, call, a, b))
+
+
+def _as_row(site: Site, x: Arg) -> Operand:
+    """A vector as the left operand of one row."""
+    return Operand(site.source(x), x.dtype, 0, x.strides[0], ())
+
+
+def _as_columns(site: Site, x: Arg) -> Operand:
+    """A matrix whose rows are the columns of the result: `matrix @ vector` as `vector @ matrix.T`."""
+    return Operand(site.source(x), x.dtype, x.strides[0], x.strides[1], ())
+
+
+def _mv(site: Site, call: Call) -> None:
+    a, b = call.inputs
+    launch(site, _mv_product(site, call, a, b))
+
+
+def _mv_product(site: Site, call: Call, a: Arg, b: Arg) -> Product:
+    return Product((), 1, a.shape[0], a.shape[1], _as_row(site, b), _as_columns(site, a), call.metas[0].dtype)
+
+
+def _dot(site: Site, call: Call) -> None:
+    a, b = call.inputs
+    product = Product((), 1, 1, a.shape[0], _as_row(site, a), _as_row(site, b), call.metas[0].dtype)
+    launch(site, product)
+
+
+def _outer_product(site: Site, call: Call, a: Arg, b: Arg) -> Product:
+    left = Operand(site.source(a), a.dtype, a.strides[0], 0, ())
+    right = Operand(site.source(b), b.dtype, b.strides[0], 0, ())
+    return Product((), a.shape[0], b.shape[0], 1, left, right, call.metas[0].dtype)
+
+
+def _batch_sum(site: Site, call: Call, a: Arg, b: Arg) -> Product:
+    """The sum over a batch of products: the batch is part of the sum, if it is one run with it."""
+    (batch, rows, depth), columns = a.shape, b.shape[2]
+    inner_a = one_run((batch, depth), (a.strides[0], a.strides[2]))
+    inner_b = one_run((batch, depth), (b.strides[0], b.strides[1]))
+    left = Operand(site.source(a), a.dtype, a.strides[1], inner_a, ())
+    right = Operand(site.source(b), b.dtype, b.strides[2], inner_b, ())
+    return Product((), rows, columns, batch * depth, left, right, call.metas[0].dtype)
+
+
+def _plus(make: Callable[[Site, Call, Arg, Arg], Product], flat: bool = False) -> Kernels:
+    """`beta * input + alpha * product`; `flat`: the result is a vector, which the product has as its one row."""
+
+    def lower(site: Site, call: Call) -> None:
+        c, a, b = call.inputs
+        alpha, beta = call.params.get("alpha", 1), call.params.get("beta", 1)
+        dtype = call.metas[0].dtype
+        if isinstance(alpha, complex) or isinstance(beta, complex) or not a.dtype is b.dtype is c.dtype is dtype:
+            raise Unsupported("a sum of products of several dtypes")
+        shape = tuple(call.metas[0].shape)
+        *batch, rows, columns = broadcast_strides(c, (1, *shape) if flat else shape)
+        addend = Addend(site.source(c), c.dtype, rows, columns, tuple(batch), float(beta)) if beta != 0 else None
+        product = make(site, call, a, b)
+        launch(site, Product(**{**product.__dict__, "alpha": float(alpha), "addend": addend}))
+
+    return Kernels(lower, epilogue=True)
+
+
+def _linear(site: Site, call: Call) -> None:
+    x, w, b = call.inputs
+    *lead, inner = x.strides
+    columns = w.shape[0] if len(w.shape) == 2 else 1
+    left = Operand(site.source(x), x.dtype, 0, inner, tuple(lead))
+    right = Operand(site.source(w), w.dtype, w.strides[0] if len(w.shape) == 2 else 0, w.strides[-1], (0,) * len(lead))
+    addend = None
+    if b is not None:
+        step = broadcast_strides(b, (columns,))[0]
+        addend = Addend(site.source(b), b.dtype, 0, step, (0,) * len(lead), 1.0)
+    launch(site, Product(x.shape[:-1], 1, columns, x.shape[-1], left, right, call.metas[0].dtype, addend=addend))
+
+
+def _weight_gradient(site: Site, call: Call) -> None:
+    """The sum over all rows of g[row, i] x[row, j]."""
+    g, x = call.inputs
+    vector = call.params["vector"]
+    lead = x.shape[:-1]
+    g_steps = g.strides if vector else g.strides[:-1]
+    depth = prod(lead)
+    left = Operand(site.source(g), g.dtype, 0 if vector else g.strides[-1], one_run(lead, g_steps), ())
+    right = Operand(site.source(x), x.dtype, x.strides[-1], one_run(lead, x.strides[:-1]), ())
+    launch(site, Product((), 1 if vector else g.shape[-1], x.shape[-1], depth, left, right, call.metas[0].dtype))
+
+
+def _pair(site: Site, call: Call) -> None:
+    """Tensors with named dimensions: those in both and in the result are the batch, those not in the result summed."""
+    a, b = call.inputs
+    la, lb, lo = (call.params[name] for name in ("la", "lb", "lo"))
+    batch = [x for x in lo if x in la and x in lb]
+    rows, columns = [x for x in lo if x not in lb], [x for x in lo if x not in la]
+    summed = [x for x in la if x in lb and x not in lo]
+    size = dict(zip(la + lb, a.shape + b.shape))
+
+    def operand(x: Arg, labels: Any, outer: list[int]) -> Operand:
+        step = dict(zip(labels, x.strides))
+        across, along = (one_run([size[g] for g in group], [step[g] for g in group]) for group in (outer, summed))
+        return Operand(site.source(x), x.dtype, across, along, tuple(step[g] for g in batch))
+
+    m, n, depth = (prod(size[g] for g in group) for group in (rows, columns, summed))
+    left, right = operand(a, la, rows), operand(b, lb, columns)
+    launch(site, Product(tuple(size[g] for g in batch), m, n, depth, left, right, call.metas[0].dtype))
+
+
+matmul = Kernels(_matmul, epilogue=True)
+mv = Kernels(_mv, epilogue=True)
+dot = Kernels(_dot, epilogue=True)
+addmm = baddbmm = _plus(_product)
+addmv = _plus(_mv_product, flat=True)
+addbmm = _plus(_batch_sum)
+addr = _plus(_outer_product)
+linear = Kernels(_linear, epilogue=True)
+weight_gradient = Kernels(_weight_gradient, epilogue=True)
+pair = Kernels(_pair, epilogue=True)
