@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from flambeau import shape as shapes
 from flambeau.errors import NotSupportedError, warn_once
 from flambeau.methods.member import Members
-from flambeau.ops import views
+from flambeau.ops import complex_views, views
 from flambeau.ops.apply import resize as resize_in_place
 from flambeau.shape import contiguous_strides, is_channels_last, shape_args, sized, wrap_dim
 from flambeau.tensors import Tensor
@@ -240,8 +240,8 @@ def H(self: Tensor) -> Tensor:
 
 
 members["mH"] = property(views.adjoint)
-members["real"] = property(views.real, lambda self, value: views.real(self).copy_(value))
-members["imag"] = property(views.imag, lambda self, value: views.imag(self).copy_(value))
+members["real"] = property(complex_views.real, lambda self, value: complex_views.real(self).copy_(value))
+members["imag"] = property(complex_views.imag, lambda self, value: complex_views.imag(self).copy_(value))
 
 # -- changing structure in place -------------------------------------------------------------------------------
 

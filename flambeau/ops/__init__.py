@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flambeau.ops import (  # noqa: F401
     bins,
     compare,
+    complex_views,
     contract,
     copies,
     create,

@@ -13,12 +13,13 @@ from flambeau.devices import require_cpu
 from flambeau.dtypes import dtype as DType
 from flambeau.errors import warn_once
 from flambeau.ops.apply import type_name
+from flambeau.ops.complex_views import view_as_real
 from flambeau.ops.create import filled, finish
 from flambeau.ops.fourier import fft, ifft, irfft, rfft
 from flambeau.ops.gathering import index_add_op, index_select_op
 from flambeau.ops.op import public
 from flambeau.ops.shape_ops import constant_pad_op
-from flambeau.ops.views import expand, reshape, slice_op, transpose, unfold, unsqueeze, view_as_real
+from flambeau.ops.views import expand, reshape, slice_op, transpose, unfold, unsqueeze
 from flambeau.tensors import Tensor, from_array
 
 # -- windows ---------------------------------------------------------------------------------------------------
