@@ -1,7 +1,7 @@
 """The seam between tensors and execution.
 
-`call` records an op (or finds it recorded), `assign` overwrites a tensor with another, `read` and `write` are what NumPy
-sees. In `immediate` mode, and for ops that cannot wait (random numbers, data-dependent shapes), an op is its NumPy
+`call` records an op (or finds it recorded), `assign` overwrites a tensor with another, `read` and `write` are what
+NumPy sees. In `immediate` mode, and for ops that cannot wait (random numbers, data-dependent shapes), an op is its NumPy
 reference, run at the call; in the other modes it is pending until somebody looks:
 
     immediate   each op at its call, through its reference: a debugger steps from the user's line to NumPy
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -135,6 +135,8 @@ def call(
     Raises:
         Unrecordable: the op must run now.
     """
+    if op.hazard is not None and op.hazard.threatens(inputs, params):
+        raise Unrecordable
     while True:
         try:
             with into.lock:
@@ -157,6 +159,31 @@ def call(
 
 class Unrecordable(Exception):
     """A call that must run now."""
+
+
+class Hazard(NamedTuple):
+    """Operands whose data a reference may refuse.
+
+    Attributes:
+        positions: of the operands to look at; None: all tensors from `first` on.
+        suspicious: `suspicious(arrays of those that are in memory, operands, params)`: whether to run the op at once.
+    """
+
+    positions: tuple[int, ...] | None
+    suspicious: Callable[[Sequence[np.ndarray], Sequence[Any], dict[str, Any]], bool]
+    first: int = 0
+
+    def threatens(self, inputs: Sequence[Any], params: dict[str, Any]) -> bool:
+        """Whether the op had better run at its call; what is still pending is not waited for."""
+        looked = inputs[self.first :] if self.positions is None else [inputs[i] for i in self.positions]
+        arrays = []
+        for x in looked:
+            if hasattr(x, "_storage"):
+                data = x._storage.value.data
+                if data is None:
+                    return False
+                arrays.append(reference.window(data, x._shape, x._strides, x._offset, x.dtype))
+        return self.suspicious(arrays, inputs, params)
 
 
 _CONSTANTS = (type(None), bool, int, float, complex, str, dtype)

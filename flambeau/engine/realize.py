@@ -71,7 +71,7 @@ def _program(end: Entry, wanted: tuple[int, ...], fuse: bool, patience: int) -> 
 
 def run_reference(end: Entry, values: list[Value], numbers: list[Any], wanted: Sequence[int]) -> None:
     """Run a segment through the references, dropping memory after its last reader."""
-    path = end.path()
+    path = needed(end.path(), wanted)
     for number, value in enumerate(values):
         if value is None:  # skipped in a replay, by whoever knew that nobody wants it
             values[number] = Value.__new__(Value)
@@ -103,6 +103,17 @@ def operand(x: Any, values: list[Value], numbers: list[Any]) -> Any:
     if x.__class__ is Arg:
         return reference.window(values[x.value].data, *x[1:])  # type: ignore[arg-type]
     return numbers[x.slot] if x.__class__ is Number else x
+
+
+def needed(path: Sequence[Entry], wanted: Sequence[int]) -> list[Entry]:
+    """The entries that lead to results that are wanted; what nobody can see is not computed."""
+    used = set(wanted)
+    kept = []
+    for entry in reversed(path):
+        if not used.isdisjoint(entry.outputs):
+            kept.append(entry)
+            used.update(x.value for x in entry.operands if x.__class__ is Arg)
+    return kept[::-1]
 
 
 def _last_uses(path: list[Entry], wanted: set[int]) -> list[list[int]]:

@@ -90,7 +90,7 @@ def _positive(t: Maker, *shape: int) -> Tensor:
 
 
 cholesky_op = op(
-    "linalg_cholesky_ex", ref=_cholesky, multiple=True, vjp=_cholesky_vjp, smooth=False, kept_outputs=(0,),
+    "linalg_cholesky_ex", eager=True, ref=_cholesky, multiple=True, vjp=_cholesky_vjp, smooth=False, kept_outputs=(0,),
     meta=lambda A: (Meta(A._shape, A.dtype, in_columns(A._shape)), Meta(A._shape[:-2], dtypes.int32)),
     samples=lambda t: [call(_positive(t, 3, 3)), call(_positive(t, 2, 3, 3))],
 )  # fmt: skip
@@ -196,7 +196,7 @@ def _qr_tall(gQ: Tensor | None, gR: Tensor | None, Q: Tensor, R: Tensor) -> Tens
 
 
 qr_op = op(
-    "linalg_qr", ref=_qr, meta=_meta_qr, vjp=_qr_vjp, multiple=True,
+    "linalg_qr", eager=True, ref=_qr, meta=_meta_qr, vjp=_qr_vjp, multiple=True,
     samples=lambda t: [call(t(4, 3), mode="reduced"), call(t(2, 3, 3), mode="complete"), call(t(2, 4), mode="reduced")],
 )  # fmt: skip
 
@@ -248,7 +248,7 @@ def _eigh_vjp(g: tuple, y: tuple, _A: Any, UPLO: str) -> tuple:
 
 
 eigh_op = op(
-    "linalg_eigh", ref=lambda A, UPLO: tuple(np.linalg.eigh(A, UPLO)), multiple=True, vjp=_eigh_vjp, smooth=False,
+    "linalg_eigh", eager=True, ref=lambda A, UPLO: tuple(np.linalg.eigh(A, UPLO)), multiple=True, vjp=_eigh_vjp, smooth=False,
     meta=lambda A, UPLO: (Meta(A._shape[:-1], A.dtype.to_real()), Meta(A._shape, A.dtype, in_columns(A._shape))),
     samples=lambda t: [call(_positive(t, 3, 3), UPLO="L"), call(_positive(t, 2, 3, 3), UPLO="U")],
 )  # fmt: skip
@@ -309,7 +309,7 @@ def _meta_eig(A: Tensor) -> tuple[Meta, Meta]:
 
 
 eig_op = op(
-    "linalg_eig", ref=_eig, meta=_meta_eig, vjp=_eig_vjp, multiple=True, smooth=False,
+    "linalg_eig", eager=True, ref=_eig, meta=_meta_eig, vjp=_eig_vjp, multiple=True, smooth=False,
     samples=lambda t: [call(t(3, 3)), call(t(2, 3, 3))],
 )  # fmt: skip
 
@@ -384,7 +384,7 @@ def _svd_vjp(g: tuple, y: tuple, _A: Any, full_matrices: bool) -> tuple:
 
 
 svd_op = op(
-    "linalg_svd", ref=_svd, meta=_meta_svd, vjp=_svd_vjp, multiple=True,
+    "linalg_svd", eager=True, ref=_svd, meta=_meta_svd, vjp=_svd_vjp, multiple=True,
     samples=lambda t: [call(t(3, 3), full_matrices=False), call(t(4, 2), full_matrices=False),
                        call(t(2, 2, 3), full_matrices=False), call(t(3, 3), full_matrices=True)],
 )  # fmt: skip

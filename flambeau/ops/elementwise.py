@@ -15,6 +15,7 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
+from flambeau.ops import hazards
 from flambeau.ops.op import Op, names, op, public
 from flambeau.ops.rules import Result, accepting, elementwise, promoted, require_operand, require_tensor
 from flambeau.ops.samples import Samples, anywhere, binary_on, call, positive, unary_on, unit
@@ -47,11 +48,11 @@ def unary(
 def binary(
     name: str, ref: Callable, vjp: Any = None, result: Result = SAME, samples: Samples | None = None,
     where: str = "torch Tensor", aliases: tuple[str, ...] = (), inplace: bool = True, smooth: bool = True,
-    backward_name: Any = None, meta: Callable[..., Any] | None = None, lower: Any = None,
+    backward_name: Any = None, meta: Callable[..., Any] | None = None, hazard: Any = None, lower: Any = None,
 ) -> Op:  # fmt: skip
     """Describe an op of two operands that broadcast; the second may be a number."""
     record = op(name, ref=ref, meta=meta or elementwise(result), vjp=vjp, samples=samples or binary_on(),
-                smooth=smooth, backward_name=backward_name, lower=lower)  # fmt: skip
+                smooth=smooth, backward_name=backward_name, hazard=hazard, lower=lower)  # fmt: skip
 
     def function(input: Tensor, other: Any) -> Tensor:
         require_tensor(name, "input", 1, input)
@@ -206,12 +207,12 @@ def _trunc_divide(a: Any, b: Any) -> Any:
 
 
 floor_divide_op = binary(
-    "floor_divide", _floor_divide, samples=binary_on(second=(0.5, 2.0)), smooth=False,
+    "floor_divide", _floor_divide, hazard=hazards.division, samples=binary_on(second=(0.5, 2.0)), smooth=False,
     meta=accepting("div_floor_cpu", high=dtypes.FLOAT), lower=lambda k, a, b: k.floor_divide(a, b),
 )  # fmt: skip
 rounded_divide_op = op(
     "rounded_divide", ref=lambda a, b, mode: (_floor_divide if mode == "floor" else _trunc_divide)(a, b),
-    meta=elementwise(SAME), smooth=False, backward_name="DivBackward2",
+    meta=elementwise(SAME), smooth=False, backward_name="DivBackward2", hazard=hazards.division,
     vjp=(lambda g, _y, _a, _b, mode: g * 0, lambda g, _y, _a, _b, mode: g * 0),
     samples=lambda t: [call(*c.inputs, mode=mode) for mode in ("floor", "trunc")
                        for c in binary_on(second=(0.5, 2.0))(t)],
@@ -253,13 +254,14 @@ def _fmod(a: Any, b: Any) -> Any:
 
 
 remainder_op = op(
-    "remainder", ref=_remainder, meta=accepting("remainder_cpu", high=dtypes.FLOAT),
+    "remainder", ref=_remainder, hazard=hazards.division, meta=accepting("remainder_cpu", high=dtypes.FLOAT),
     samples=binary_on(second=(0.7, 2.0)), smooth=False,
     vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * floor_divide_op(a, b)),
     backward_name=with_number("Remainder"), lower=lambda k, a, b: k.remainder(a, b),
 )  # fmt: skip
 fmod_op = binary(
     "fmod", _fmod, samples=binary_on(second=(0.7, 2.0)), smooth=False, backward_name=with_number("Fmod"),
+    hazard=hazards.division,
     vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * trunc_op(a / b)), lower=lambda k, a, b: k.fmod(a, b),
 )  # fmt: skip
 
@@ -303,7 +305,7 @@ def where_nonzero(b: Tensor, value: Tensor) -> Tensor:
 
 
 pow_op = op(
-    "pow", ref=_power, meta=elementwise(SAME), vjp=(_pow_base_vjp, _pow_exponent_vjp),
+    "pow", ref=_power, hazard=hazards.power, meta=elementwise(SAME), vjp=(_pow_base_vjp, _pow_exponent_vjp),
     samples=binary_on(0.3, 2.0, second=(-2.0, 2.0)),
     backward_name=lambda inputs, _: "PowBackward2" if not isinstance(inputs[0], Tensor) else (
         "PowBackward1" if isinstance(inputs[1], Tensor) else "PowBackward0"),

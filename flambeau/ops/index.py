@@ -13,6 +13,7 @@ from flambeau.engine.execute import Meta
 from flambeau.engine.kernel import gather_ops
 from flambeau.engine.schedule.lowering import Kernels
 from flambeau.errors import warn_once
+from flambeau.ops import hazards
 from flambeau.ops.accumulate import add_at, checked, leading
 from flambeau.ops.apply import in_place, type_name
 from flambeau.ops.copies import cast
@@ -185,10 +186,10 @@ def _samples_index_put(t: Any) -> Any:
 
 
 index_op = op(
-    "index", ref=_index, meta=_meta_index, vjp=_index_vjp, samples=_samples_index, lower=Kernels(gather_ops.index),
+    "index", hazard=hazards.indices(1), ref=_index, meta=_meta_index, vjp=_index_vjp, samples=_samples_index, lower=Kernels(gather_ops.index),
 )  # fmt: skip
 index_put_op = op(
-    "index_put", ref=_index_put, meta=_meta_index_put, samples=_samples_index_put,
+    "index_put", hazard=hazards.indices(2), ref=_index_put, meta=_meta_index_put, samples=_samples_index_put,
     lower=Kernels(gather_ops.index_put),
     vjp=(
         lambda g, _y, _x, _v, *indices, accumulate: g if accumulate else index_put_op(
@@ -350,13 +351,13 @@ def _put(x: np.ndarray, index: np.ndarray, source: np.ndarray, accumulate: bool)
 
 
 take_op = op(
-    "take", ref=lambda x, index: np.asarray(x.reshape(-1)[_flat(index, x.size)]),
+    "take", hazard=hazards.index(1, lambda x, *_, **__: x.numel()), ref=lambda x, index: np.asarray(x.reshape(-1)[_flat(index, x.size)]),
     meta=lambda x, index: Meta(index._shape, x.dtype), lower=Kernels(gather_ops.take),
     vjp=(lambda g, _y, _x, index: put_op(g.new_zeros(_x.shape), index, g, accumulate=True), None),
     samples=lambda t: [call(t(2, 3), t(4, 2, dtype=dtypes.int64, low=-6, high=6))],
 )  # fmt: skip
 put_op = op(
-    "put", ref=_put, meta=lambda x, index, source, accumulate: Meta(x._shape, x.dtype), lower=Kernels(gather_ops.put),
+    "put", hazard=hazards.index(1, lambda x, *_, **__: x.numel()), ref=_put, meta=lambda x, index, source, accumulate: Meta(x._shape, x.dtype), lower=Kernels(gather_ops.put),
     vjp=(
         lambda g, _y, _x, index, _s, accumulate: g if accumulate else put_op(
             g, index, g.new_zeros(_s.shape), accumulate=False),

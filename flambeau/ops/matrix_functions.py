@@ -186,7 +186,7 @@ def _expm_vjp(g: Tensor, _y: Any, A: Tensor) -> tuple:
 
 
 matrix_exp_op = op(
-    "linalg_matrix_exp", ref=_expm, meta=lambda A: Meta(A._shape, A.dtype), vjp=_expm_vjp,
+    "linalg_matrix_exp", eager=True, ref=_expm, meta=lambda A: Meta(A._shape, A.dtype), vjp=_expm_vjp,
     samples=lambda t: [call(t(3, 3, low=-1, high=1)), call(t(2, 2, 2))],
 )  # fmt: skip
 
@@ -229,7 +229,7 @@ def _pinv_vjp(g: Tensor, y: Tensor, A: Tensor, limit: np.ndarray, hermitian: boo
 
 
 pinv_op = op(
-    "linalg_pinv", ref=_pinv, meta=_meta_pinv, vjp=_pinv_vjp,
+    "linalg_pinv", eager=True, ref=_pinv, meta=_meta_pinv, vjp=_pinv_vjp,
     samples=lambda t: [call(t(2, 4), limit=np.asarray(1e-9), hermitian=False),
                        call(t(2, 4, 3), limit=np.asarray(1e-9), hermitian=False)],
 )  # fmt: skip

@@ -39,6 +39,7 @@ class Op:
         narrows: a product, which `amp.autocast` computes in its narrow dtype.
         widens: a loss or the like, which `amp.autocast` computes in float32.
         eager: runs at its call: its shape depends on data. Noticed by itself where a shape rule looks at data.
+        hazard: operands whose data the reference may refuse, see `ops.hazards`.
         lower: how the compiler computes it, see `engine.schedule.lowering`; None: by the reference, on the host.
     """
 
@@ -57,6 +58,7 @@ class Op:
     widens: bool = False
     lower: Any = None
     eager: bool = False
+    hazard: Any = None
     keeps: tuple = field(default=(), repr=False)
 
     def __post_init__(self) -> None:

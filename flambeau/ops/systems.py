@@ -82,7 +82,7 @@ def _safe(t: Maker, *shape: int) -> Tensor:
 
 
 solve_triangular_op = op(
-    "linalg_solve_triangular", ref=_solve_triangular, meta=_meta_triangular,
+    "linalg_solve_triangular", eager=True, ref=_solve_triangular, meta=_meta_triangular,
     vjp=(_triangular_A_vjp, _triangular_B_vjp),
     samples=lambda t: [
         call(_safe(t, 3, 3), t(3, 2), upper=True, left=True, unitriangular=False),
@@ -150,7 +150,7 @@ def _inv(A: np.ndarray) -> np.ndarray:
 
 
 inv_op = op(
-    "linalg_inv_ex", ref=_inv, meta=lambda A: Meta(A._shape, A.dtype, in_columns(A._shape)),
+    "linalg_inv_ex", eager=True, ref=_inv, meta=lambda A: Meta(A._shape, A.dtype, in_columns(A._shape)),
     vjp=lambda g, y, _A: (-(adjoint(y) @ g @ adjoint(y)),),
     samples=lambda t: [call(_safe(t, 3, 3)), call(_safe(t, 2, 2, 2))],
 )  # fmt: skip
@@ -201,7 +201,7 @@ def _solve_A_vjp(g: Tensor, y: Tensor, A: Tensor, _B: Any, left: bool) -> Tensor
 
 
 solve_op = op(
-    "linalg_solve_ex", ref=_solve, meta=lambda A, B, left: _meta_triangular(A, B, False, left, False),
+    "linalg_solve_ex", eager=True, ref=_solve, meta=lambda A, B, left: _meta_triangular(A, B, False, left, False),
     vjp=(_solve_A_vjp, lambda g, _y, A, _B, left: solve_op(adjoint(A), g, left=left)),
     samples=lambda t: [call(_safe(t, 3, 3), t(3, 2), left=True), call(_safe(t, 2, 3, 3), t(4, 3), left=False)],
 )  # fmt: skip
@@ -269,7 +269,7 @@ def _cofactors(A: Tensor) -> Tensor:
 
 
 det_op = op(
-    "linalg_det", ref=lambda A: np.asarray(np.linalg.det(A)), meta=lambda A: Meta(A._shape[:-2], A.dtype), vjp=_det_vjp,
+    "linalg_det", eager=True, ref=lambda A: np.asarray(np.linalg.det(A)), meta=lambda A: Meta(A._shape[:-2], A.dtype), vjp=_det_vjp,
     samples=lambda t: [call(_safe(t, 3, 3)), call(_safe(t, 2, 2, 2))],
 )  # fmt: skip
 
@@ -287,7 +287,7 @@ def _slogdet_vjp(g: tuple, y: tuple, A: Tensor) -> tuple:
 
 
 slogdet_op = op(
-    "linalg_slogdet", ref=lambda A: tuple(np.asarray(p) for p in np.linalg.slogdet(A)), multiple=True, vjp=_slogdet_vjp,
+    "linalg_slogdet", eager=True, ref=lambda A: tuple(np.asarray(p) for p in np.linalg.slogdet(A)), multiple=True, vjp=_slogdet_vjp,
     meta=lambda A: (Meta(A._shape[:-2], A.dtype), Meta(A._shape[:-2], A.dtype.to_real())),
     samples=lambda t: [call(_safe(t, 3, 3)), call(_safe(t, 2, 2, 2))],
 )  # fmt: skip
@@ -407,7 +407,7 @@ def _unit_lower(LU: Tensor) -> Tensor:
 
 
 lu_op = op(
-    "linalg_lu_factor_ex", ref=_lu, meta=_meta_lu, vjp=_lu_vjp, multiple=True, kept_outputs=(0, 1),
+    "linalg_lu_factor_ex", eager=True, ref=_lu, meta=_meta_lu, vjp=_lu_vjp, multiple=True, kept_outputs=(0, 1),
     samples=lambda t: [call(_safe(t, 3, 3), pivot=True), call(t(2, 4, 3), pivot=True), call(t(2, 4), pivot=True)],
 )  # fmt: skip
 

@@ -12,6 +12,7 @@ from flambeau.engine.execute import Meta
 from flambeau.engine.kernel import gather_ops
 from flambeau.engine.schedule.lowering import Kernels
 from flambeau.errors import warn_once
+from flambeau.ops import hazards
 from flambeau.ops.accumulate import add_rows
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn.checks import as_int
@@ -66,7 +67,7 @@ def _rows_for(h: Tensor, index: Tensor, padding_idx: int, by_frequency: bool) ->
 
 
 embedding_op = op(
-    "embedding", ref=_looked_up, meta=_embedding_meta, lower=Kernels(gather_ops.embedding),
+    "embedding", hazard=hazards.index(1, lambda weight, *_, **__: weight._shape[0]), ref=_looked_up, meta=_embedding_meta, lower=Kernels(gather_ops.embedding),
     vjp=(
         lambda g, _y, _weight, index, **how: embedding_backward_op(g, index, rows=_weight.shape[0], **how),
         None,

@@ -10,6 +10,7 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.engine.schedule.lowering import Composite
+from flambeau.ops import hazards
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn.checks import check_reduction, legacy_reduction, require_floating, tensor_shape
 from flambeau.ops.nn.derive import grads_through, wants_history
@@ -19,6 +20,8 @@ from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.tensors import Tensor
+
+_CLASSES = hazards.index(1, lambda x, *_, **__: x._shape[1 if x.ndim > 1 else 0], ignored="ignore_index")
 
 # -- shape rule ------------------------------------------------------------------------------------------------
 
@@ -295,14 +298,14 @@ def _smoothed_samples(t: Any) -> Any:
 
 
 nll_op = op(
-    "nll_loss", lower=Composite(_lowered_nll), ref=_nll, meta=_nll_meta, vjp=_nll_vjp, backward_name=_node_name, samples=_samples, widens=True
+    "nll_loss", hazard=_CLASSES, lower=Composite(_lowered_nll), ref=_nll, meta=_nll_meta, vjp=_nll_vjp, backward_name=_node_name, samples=_samples, widens=True
 )  # fmt: skip
 nll_backward_op = op(
     "nll_loss_backward", lower=Composite(_lowered_nll_backward), ref=_nll_backward, meta=lambda g, target, weight, shape, **_: Meta(tuple(shape), g.dtype),
     vjp=lambda h, _y, _g, target, weight, shape, **how: (nll_op(h, target, weight, **how), None, None),
 )  # fmt: skip
 cross_entropy_op = op(
-    "cross_entropy", lower=Composite(_lowered_cross_entropy), ref=_cross_entropy, meta=_cross_entropy_meta, vjp=_cross_entropy_vjp, multiple=True,
+    "cross_entropy", hazard=_CLASSES, lower=Composite(_lowered_cross_entropy), ref=_cross_entropy, meta=_cross_entropy_meta, vjp=_cross_entropy_vjp, multiple=True,
     kept_outputs=(1,), backward_name=_node_name, samples=_smoothed_samples, widens=True,
 )  # fmt: skip
 cross_entropy_backward_op = op(
