@@ -42,7 +42,8 @@ def rounded_number(input: Tensor, other: Any) -> Any:
 
 def _comparison(name: str, ref: Callable, alias: str | None) -> Op:
     widest = dtypes.COMPLEX if name in ("eq", "ne") else dtypes.FLOAT
-    record = op(name, ref=ref, meta=accepting(f"{name}_cpu", BOOL, high=widest), samples=pairs_of(low=-1, high=1))
+    record = op(name, ref=ref, meta=accepting(f"{name}_cpu", BOOL, high=widest), samples=pairs_of(low=-1, high=1),
+                lower=lambda k, a, b: getattr(k, name)(a, b))  # fmt: skip
 
     def function(input: Tensor, other: Any) -> Tensor:
         require_tensor(name, "input", 1, input)
@@ -71,7 +72,7 @@ ge_op = _comparison("ge", np.greater_equal, "greater_equal")
 
 def _logical(name: str, ref: Callable) -> None:
     record = op(name, ref=ref, meta=elementwise(BOOL), samples=pairs_of(**INTEGER_MAKER)
-                if name != "logical_not" else anywhere)  # fmt: skip
+                if name != "logical_not" else anywhere, lower=lambda k, *xs: getattr(k, name)(*xs))  # fmt: skip
     if name == "logical_not":
 
         def function(input: Tensor) -> Tensor:
@@ -99,7 +100,8 @@ _logical("logical_not", np.logical_not)
 
 def _bitwise(name: str, ref: Callable, kernel: str, bools: bool = True, aliases: tuple[str, ...] = ()) -> None:
     meta = accepting(kernel, Result.SAME, dtypes.BOOL if bools else dtypes.INTEGER, dtypes.INTEGER)
-    record = op(name, ref=ref, meta=meta, samples=pairs_of(**INTEGER_MAKER))
+    record = op(name, ref=ref, meta=meta, samples=pairs_of(**INTEGER_MAKER),
+                lower=lambda k, a, b: getattr(k, name)(a, b))  # fmt: skip
 
     def function(input: Any, other: Any) -> Tensor:
         require_operand(name, "input", 1, input)
@@ -117,7 +119,7 @@ _bitwise("bitwise_left_shift", np.left_shift, "lshift_cpu", bools=False)
 _bitwise("bitwise_right_shift", np.right_shift, "rshift_cpu", bools=False)
 bitwise_not_op = op(
     "bitwise_not", ref=np.invert, meta=accepting("bitwise_not_cpu", high=dtypes.INTEGER),
-    samples=lambda t: [call(t(3, **INTEGER_MAKER))],
+    samples=lambda t: [call(t(3, **INTEGER_MAKER))], lower=lambda k, x: k.bitwise_not(x),
 )
 
 
@@ -143,7 +145,7 @@ def _signbit(x: Any) -> Any:
     return np.signbit(x) if x.dtype.kind == "f" else np.less(x, 0)
 
 
-def _test(name: str, ref: Callable, words: str, out: bool = False, real: bool = False) -> None:
+def _test(name: str, ref: Callable, words: str, lower: Callable, out: bool = False, real: bool = False) -> None:
     rule = elementwise(BOOL)
 
     def meta(x: Tensor) -> Meta:
@@ -153,7 +155,7 @@ def _test(name: str, ref: Callable, words: str, out: bool = False, real: bool = 
             )
         return rule(x)
 
-    record = op(name, ref=ref, meta=meta, samples=anywhere)
+    record = op(name, ref=ref, meta=meta, samples=anywhere, lower=lower)
 
     def function(input: Tensor) -> Tensor:
         check_input(name, input)
@@ -163,13 +165,13 @@ def _test(name: str, ref: Callable, words: str, out: bool = False, real: bool = 
     public("torch Tensor", name=name, out=out)(function)
 
 
-_test("isnan", np.isnan, "is NaN")
-_test("isinf", np.isinf, "is infinite")
-_test("isfinite", np.isfinite, "is neither infinite nor NaN")
-_test("isposinf", _isposinf, "is positive infinity", out=True, real=True)
-_test("isneginf", _isneginf, "is negative infinity", out=True, real=True)
-_test("isreal", np.isreal, "has no imaginary part")
-_test("signbit", _signbit, "has its sign bit set", out=True, real=True)
+_test("isnan", np.isnan, "is NaN", lambda k, x: k.isnan(x))
+_test("isinf", np.isinf, "is infinite", lambda k, x: k.isinf(x))
+_test("isfinite", np.isfinite, "is neither infinite nor NaN", lambda k, x: k.isfinite(x))
+_test("isposinf", _isposinf, "is positive infinity", lambda k, x: k.isinf(x) & k.gt(x, 0), out=True, real=True)
+_test("isneginf", _isneginf, "is negative infinity", lambda k, x: k.isinf(x) & k.lt(x, 0), out=True, real=True)
+_test("isreal", np.isreal, "has no imaginary part", lambda k, x: k.isnan(x) | k.eq(x, x))
+_test("signbit", _signbit, "has its sign bit set", lambda k, x: k.signbit(x), out=True, real=True)
 
 # -- the larger and the smaller of two -------------------------------------------------------------------------
 
@@ -196,7 +198,8 @@ def _pair_samples(t: Maker) -> list[Call]:
 
 
 def _pair(name: str, ref: Callable, vjp: tuple, words: str) -> Op:
-    record = op(name, ref=ref, meta=_pair_meta(name), vjp=vjp, samples=_pair_samples)
+    record = op(name, ref=ref, meta=_pair_meta(name), vjp=vjp, samples=_pair_samples,
+                lower=lambda k, a, b: getattr(k, name)(a, b))  # fmt: skip
 
     @numpy_names
     def function(input: Tensor, other: Tensor) -> Tensor:
@@ -244,6 +247,7 @@ heaviside_op = op(
     ref=lambda a, b: np.where(a == 0, b, np.greater(a, 0)),
     meta=elementwise(Result.SAME),
     samples=pairs_of(low=-1, high=1),
+    lower=lambda k, a, b: k.where(k.eq(a, 0), b, k.cast(k.gt(a, 0))),
 )
 
 
@@ -274,6 +278,7 @@ def _isclose_meta(a: Tensor, b: Tensor, rtol: float, atol: float, equal_nan: boo
 isclose_op = op(
     "isclose", ref=lambda a, b, rtol, atol, equal_nan: np.isclose(a, b, rtol, atol, equal_nan), meta=_isclose_meta,
     samples=lambda t: [call(t(2, 3), t(3), rtol=0.1, atol=0.5, equal_nan=False)],
+    lower=lambda k, a, b, rtol, atol, equal_nan: k.isclose(a, b, rtol, atol, equal_nan),
 )  # fmt: skip
 
 

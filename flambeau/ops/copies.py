@@ -75,6 +75,7 @@ cast_op = op(
     meta=lambda x, dtype, strides: Meta(x._shape, dtype, strides),
     vjp=lambda g, _y, _x, dtype, strides: (g,), backward_name="ToCopyBackward0",
     samples=lambda t: [call(t(2, 3), dtype=dtypes.complex128, strides=None)],
+    lower=lambda k, x, dtype, strides: k.cast(x, dtype),
 )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ addcmul_op = op(
         lambda g, _y, _x, _a, b, value: g * conj(b) * value,
         lambda g, _y, _x, a, _b, value: g * conj(a) * value,
     ),
+    lower=lambda k, x, a, b, value: k.add(x, k.mul(k.scaled(value, a), b)),
 )  # fmt: skip
 def _addcdiv_meta(x: Tensor, a: Tensor, b: Tensor, value: Any) -> Meta:
     if promoted((a, b)).category < dtypes.FLOAT:
@@ -61,6 +62,7 @@ addcdiv_op = op(
         lambda g, _y, _x, _a, b, value: g * (value / conj(b)),
         lambda g, _y, _x, a, b, value: -g * value * conj(a / (b * b)),
     ),
+    lower=lambda k, x, a, b, value: k.add(x, k.scaled(value, k.div(a, b))),
 )  # fmt: skip
 
 
@@ -102,6 +104,7 @@ lerp_op = op(
         lambda g, _y, a, b, _w: g * (b - a),
     ),
     backward_name=lambda inputs, _: f"LerpBackward{1 if isinstance(inputs[2], Tensor) else 0}",
+    lower=lambda k, a, b, w: k.lerp(a, b, w),
 )  # fmt: skip
 _C_NAMES = {"float32": "float", "float64": "double", "int64": "long int", "int32": "int", "float16": "c10::Half"}
 
@@ -123,7 +126,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 ldexp_op = op(
     "ldexp", ref=lambda x, e: x * np.exp2(e), meta=elementwise(Result.FLOAT),
     vjp=(lambda g, _y, _x, e: g * conj(2**e), lambda g, y, _x, _e: g * conj(y) * math.log(2)),
-    samples=lambda t: [call(t(2, 3), t(3)), call(t(0), t(1))],
+    samples=lambda t: [call(t(2, 3), t(3)), call(t(0), t(1))], lower=lambda k, x, e: x * k.exp2(e),
 )  # fmt: skip
 
 

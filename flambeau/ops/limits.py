@@ -30,6 +30,7 @@ nan_to_num_op = op(
         call(t(2, 3), nan=None, posinf=None, neginf=None), call(t(2, 0), nan=1.0, posinf=2.0, neginf=3.0)
     ],
     vjp=lambda g, _y, x, **_: (g.masked_fill(~x.isfinite(), 0),),
+    lower=lambda k, x, nan, posinf, neginf: k.nan_to_num(x, nan, posinf, neginf),
 )  # fmt: skip
 
 
@@ -103,6 +104,7 @@ clamp_op = op(
         lambda g, _y, x, low, high, name=None: g.masked_fill(~_takes_low(x, low, high), 0),
         lambda g, _y, x, low, high, name=None: g.masked_fill(~_takes_high(x, low, high), 0),
     ),
+    lower=lambda k, x, low, high, name=None: k.clamp(x, low, high),
 )  # fmt: skip
 
 

@@ -50,6 +50,7 @@ where_op = op(
         lambda g, _y, condition, _a, _b: where_op(condition, g, 0),
         lambda g, _y, condition, _a, _b: where_op(condition, 0, g),
     ),
+    lower=lambda k, condition, a, b: k.where(condition, k.cast(a), k.cast(b)),
 )  # fmt: skip
 
 
@@ -107,6 +108,7 @@ masked_fill_op = op(
         None,
         lambda g, _y, _x, mask, _value: where_op(mask, g, 0).sum(),
     ),
+    lower=lambda k, x, mask, value: k.where(mask, k.cast(value), x),
     backward_name=lambda inputs, _: "MaskedFillBackward1" if isinstance(inputs[2], Tensor) else "MaskedFillBackward0",
 )  # fmt: skip
 

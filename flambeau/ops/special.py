@@ -31,9 +31,12 @@ def real_only(kernel: str, low: int = dtypes.BOOL) -> Callable[..., Meta]:
     return accepting(kernel, FLOAT, low, dtypes.FLOAT)
 
 
-def _special(name: str, ref: Callable, vjp: Any, samples: Samples = anywhere, aliases: tuple[str, ...] = ()) -> Op:
+def _special(
+    name: str, ref: Callable, vjp: Any, samples: Samples = anywhere, aliases: tuple[str, ...] = (), lower: Any = None
+) -> Op:
     """An op of one operand that PyTorch lists under `torch.special` only."""
-    record = op("special_" + name, ref=double(ref), meta=real_only(name + "_cpu"), vjp=vjp, samples=samples)
+    record = op("special_" + name, ref=double(ref), meta=real_only(name + "_cpu"), vjp=vjp, samples=samples,
+                lower=lower)  # fmt: skip
 
     def function(input: Tensor) -> Tensor:
         check_input("special_" + name, input)
@@ -48,25 +51,31 @@ def _special(name: str, ref: Callable, vjp: Any, samples: Samples = anywhere, al
 
 erf_op = unary(
     "erf", double(error.erf), lambda g, _y, x: (g * (2 / _ROOT_PI) * (-x * x).exp(),), where="torch Tensor special",
-    meta=real_only("erf_vml_cpu")
-)
+    meta=real_only("erf_vml_cpu"), lower=lambda k, x: k.erf(x),
+)  # fmt: skip
 erfc_op = unary(
     "erfc", double(error.erfc), lambda g, _y, x: (g * (-2 / _ROOT_PI) * (-x * x).exp(),), where="torch Tensor special",
-    meta=real_only("erfc_vml_cpu")
-)
+    meta=real_only("erfc_vml_cpu"), lower=lambda k, x: k.erfc(x),
+)  # fmt: skip
 erfinv_op = unary(
     "erfinv", double(error.erfinv), lambda g, y, _x: (g * (_ROOT_PI / 2) * (y * y).exp(),), samples=unit,
     where="torch Tensor special",
-    meta=real_only("erfinv_vml_cpu"),
+    meta=real_only("erfinv_vml_cpu"), lower=lambda k, x: k.erfinv(x),
 )  # fmt: skip
-erfcx_op = _special("erfcx", error.erfcx, lambda g, y, x: (g * (2 * x * y - 2 / _ROOT_PI),))
-ndtr_op = _special("ndtr", error.ndtr, lambda g, _y, x: (g * (x * x * -0.5).exp() / math.sqrt(2 * math.pi),))
-ndtri_op = _special(
-    "ndtri", error.ndtri, lambda g, y, _x: (g * math.sqrt(2 * math.pi) * (y * y / 2).exp(),), unary_on(0.1, 0.9)
+erfcx_op = _special(
+    "erfcx", error.erfcx, lambda g, y, x: (g * (2 * x * y - 2 / _ROOT_PI),), lower=lambda k, x: k.erfcx(x)
 )
+ndtr_op = _special(
+    "ndtr", error.ndtr, lambda g, _y, x: (g * (x * x * -0.5).exp() / math.sqrt(2 * math.pi),),
+    lower=lambda k, x: k.ndtr(x),
+)  # fmt: skip
+ndtri_op = _special(
+    "ndtri", error.ndtri, lambda g, y, _x: (g * math.sqrt(2 * math.pi) * (y * y / 2).exp(),), unary_on(0.1, 0.9),
+    lower=lambda k, x: k.ndtri(x),
+)  # fmt: skip
 log_ndtr_op = _special(
     "log_ndtr", error.log_ndtr,
-    lambda g, _y, x: (g * math.sqrt(2 / math.pi) / erfcx_op(x * -math.sqrt(0.5)),),
+    lambda g, _y, x: (g * math.sqrt(2 / math.pi) / erfcx_op(x * -math.sqrt(0.5)),), lower=lambda k, x: k.log_ndtr(x),
 )  # fmt: skip
 
 # -- the gamma function ----------------------------------------------------------------------------------------
@@ -79,12 +88,12 @@ polygamma_op = op(
 digamma_op = unary(
     "digamma", double(gamma.digamma), lambda g, _y, x: (g * polygamma_op(x, n=1),), samples=positive,
     where="torch Tensor",
-    meta=real_only("digamma"),
+    meta=real_only("digamma"), lower=lambda k, x: k.digamma(x),
 )  # fmt: skip
 lgamma_op = unary(
     "lgamma", double(gamma.lgamma), lambda g, _y, x: (g * digamma_op(x),), samples=positive, where="torch Tensor",
-    meta=real_only("lgamma_vml_cpu")
-)
+    meta=real_only("lgamma_vml_cpu"), lower=lambda k, x: k.lgamma(x),
+)  # fmt: skip
 for _name, _of in (("gammaln", "lgamma"), ("digamma", "digamma"), ("psi", "digamma")):
     public("special", name=_name)(names["torch"][_of])
 
@@ -200,7 +209,7 @@ def _entr(x: np.ndarray) -> np.ndarray:
     return np.where(x > 0, -x * np.log(np.where(x > 0, x, 1)), np.where(x == 0, 0, np.where(np.isnan(x), x, -np.inf)))
 
 
-_special("entr", _entr, lambda g, _y, x: (g * (-x.log() - 1),), positive)
+_special("entr", _entr, lambda g, _y, x: (g * (-x.log() - 1),), positive, lower=lambda k, x: k.entr(x))
 
 
 def _times_log(log: Callable) -> Callable:
@@ -246,6 +255,7 @@ xlogy_op = op(
         lambda g, _y, a, b: (g * _log_of(b)).masked_fill((a == 0) & _at_most(b, 0), 0),
         lambda g, _y, a, b: g * a / b,
     ),
+    lower=lambda k, a, b: k.xlogy(a, b, k.log(b)),
 )  # fmt: skip
 xlog1py_op = op(
     "special_xlog1py", ref=_times_log(np.log1p), meta=real_only("xlog1py_cpu"), samples=binary_on(0.3, 2),
@@ -253,7 +263,7 @@ xlog1py_op = op(
         lambda g, _y, a, b: (g * _log1p_of(b)).masked_fill((a == 0) & _at_most(b, -1), 0),
         lambda g, _y, a, b: g * a / (b + 1),
     ),
-    backward_name=_by_numbers("SpecialXlog1Py"),
+    backward_name=_by_numbers("SpecialXlog1Py"), lower=lambda k, a, b: k.xlogy(a, b, k.log1p(b)),
 )  # fmt: skip
 
 
@@ -279,7 +289,7 @@ def _logit_vjp(g: Tensor, _y: Any, x: Tensor, eps: float | None) -> tuple:
 
 
 logit_op = op(
-    "logit", ref=_logit, meta=real_only("logit_cpu"), vjp=_logit_vjp,
+    "logit", ref=_logit, meta=real_only("logit_cpu"), vjp=_logit_vjp, lower=lambda k, x, eps: k.logit(x, eps),
     samples=lambda t: [call(t(3, low=0.1, high=0.9), eps=None), call(t(2, 3, low=0.3, high=0.7), eps=0.2),
                        call(t(2, 0), eps=None)],
 )  # fmt: skip

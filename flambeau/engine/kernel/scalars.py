@@ -172,6 +172,11 @@ class Scalars:
         """`x` as an element of a dtype (the result's, if none is given)."""
         return convert(self.k, x, to or self.dtype)
 
+    def floating(self, x: Val) -> Val:
+        """`x`, which must be of floats: its op has parameters that integers would round."""
+        self.floats_only(x)
+        return x
+
     def floats_only(self, *operands: Any) -> None:
         """Refuse integer operands: what divides by zero must raise, and only the host can."""
         if any(isinstance(x, Val) and not is_float(x.type) for x in operands):
@@ -214,6 +219,11 @@ class Scalars:
     def rsqrt(self, x: Val) -> Val:
         return 1.0 / self.sqrt(x)
 
+    def lerp(self, a: Val, b: Val, weight: Val) -> Val:
+        """From a to b by a weight; from whichever end is nearer, so that both ends are met."""
+        apart = b - a
+        return self.k.select(self.abs(weight) < 0.5, a + weight * apart, b - apart * (1.0 - weight))
+
     def _bools(self, a: Any, b: Any) -> bool:
         return self.is_bool(a if isinstance(a, Val) else b)
 
@@ -234,6 +244,28 @@ class Scalars:
         one, zero = self.constant(1, x), self.constant(0, x)
         size = self.k.select(x > 0, one, self.k.select(x < 0, -1, zero))
         return self.k.select(self.isnan(x), x, size) if is_float(x.type) else size
+
+    def neg(self, x: Val) -> Val:
+        if self.is_bool(x):
+            raise Unsupported("the negative of a bool")
+        return -x
+
+    def angle(self, x: Val) -> Val:
+        """0 of positive floats, pi of negative ones (and of -0)."""
+        self.floats_only(x)
+        size = self.k.select(self.signbit(x), math.pi, self.constant(0, x))
+        return self.k.select(self.isnan(x), x, size)
+
+    def nextafter(self, a: Val, b: Val) -> Val:
+        """The next float after `a` on the way to `b`."""
+        self.floats_only(a, b)
+        kind = f"i{BITS[element(a.type)]}"
+        bits = self.k.bitcast(a, kind)
+        outwards = self.k.bits("xor", a > 0.0, b < a)
+        step = self.k.bitcast(self.k.select(outwards, bits + 1, bits - 1), element(a.type))
+        least = self.copysign(self.k.bitcast(self.k.const(bits.type, 1), element(a.type)), b)
+        step = self.k.select(self.eq(a, 0.0), least, step)
+        return self.k.select(self.k.unordered(a, b), a + b, self.k.select(self.eq(a, b), b, step))
 
     def copysign(self, size: Any, sign: Val) -> Val:
         return self.k.intrinsic("copysign", sign.type, self.k.val(size, sign.type), sign)
@@ -283,6 +315,15 @@ class Scalars:
             x = self.maximum(x, low)
         return x if high is None else self.minimum(x, high)
 
+    def nan_to_num(self, x: Val, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Val:
+        """NaN and infinities replaced by numbers: 0 and the limits of the dtype, unless given."""
+        if not is_float(x.type):
+            return x
+        limit = 1.7976931348623157e308 if self.is_double(x) else 3.4028234663852886e38
+        y = self.k.select(self.eq(x, math.inf), limit if posinf is None else posinf, x)
+        y = self.k.select(self.eq(x, -math.inf), -limit if neginf is None else neginf, y)
+        return self.k.select(self.isnan(x), nan or 0.0, y)
+
     # -- comparisons, logic, bits --------------------------------------------------------------------------------
 
     eq, ne = _comparison("eq"), _comparison("ne")
@@ -299,6 +340,14 @@ class Scalars:
 
     def _never(self, x: Val) -> Val:
         return self.k.const(self.eq(x, x).type, False)
+
+    def isclose(self, a: Val, b: Val, rtol: float, atol: float, equal_nan: bool) -> Val:
+        """Whether |a - b| <= atol + rtol * |b|; infinities only if they are equal."""
+        self.floats_only(a, b)
+        near = self.le(self.abs(a - b), self.abs(b) * rtol + atol)
+        close = self.k.bits("or", self.k.bits("and", near, self.isfinite(b)), self.eq(a, b))
+        both = self.k.bits("and", self.isnan(a), self.isnan(b))
+        return self.k.bits("or", close, both) if equal_nan else close
 
     def truth(self, x: Val) -> Val:
         """Whether an element is not zero (NaN is not)."""
@@ -319,12 +368,21 @@ class Scalars:
     def bitwise_not(self, x: Val) -> Val:
         return self.k.bits("xor", x, True if self.is_bool(x) else -1)
 
-    def shift_left(self, a: Val, b: Val) -> Val:
+    def bitwise_and(self, a: Val, b: Any) -> Val:
+        return self.k.bits("and", a, b)
+
+    def bitwise_or(self, a: Val, b: Any) -> Val:
+        return self.k.bits("or", a, b)
+
+    def bitwise_xor(self, a: Val, b: Any) -> Val:
+        return self.k.bits("xor", a, b)
+
+    def bitwise_left_shift(self, a: Val, b: Val) -> Val:
         """`a << b`; 0 if `b` is negative or not below the number of bits."""
         inside = self.k.compare("lt", b, BITS[element(a.type)], unsigned=True)
         return self.k.select(inside, self.k.bits("shl", a, self.k.select(inside, b, 0)), 0)
 
-    def shift_right(self, a: Val, b: Val) -> Val:
+    def bitwise_right_shift(self, a: Val, b: Val) -> Val:
         """`a >> b`, the sign kept; all sign if `b` is negative or not below the number of bits."""
         last = BITS[element(a.type)] - 1
         inside = self.k.compare("lt", b, last, unsigned=True)
@@ -349,6 +407,29 @@ class Scalars:
     lgamma, digamma = _mathematics(vecmath_gamma.lgamma), _mathematics(vecmath_gamma.digamma)
     fmod, remainder = _mathematics(vecmath_power.fmod), _mathematics(vecmath_power.remainder)
     floor_divide = _mathematics(vecmath_power.floor_divide)
+
+    def sinc(self, x: Val) -> Val:
+        """sin(pi * x) / (pi * x), 1 at zero."""
+        angle = self.k.select(self.eq(x, 0.0), 1e-20, x) * math.pi
+        return self.sin(angle) / angle
+
+    def xlogy(self, a: Val, b: Val, log: Val) -> Val:
+        """`a * log`, the logarithm being of `b`: 0 where `a` is 0, unless `b` is NaN."""
+        zero = self.k.bits("and", self.eq(a, 0.0), self.logical_not(self.isnan(b)))
+        return self.k.select(zero, 0.0, a * log)
+
+    def entr(self, x: Val) -> Val:
+        """-x * log(x): 0 at 0, minus infinity below."""
+        return self.k.select(x < 0.0, -math.inf, self.k.select(self.eq(x, 0.0), 0.0, -x * self.log(x)))
+
+    def logit(self, x: Val, eps: float | None = None) -> Val:
+        """log(x / (1 - x)) of x kept `eps` away from 0 and 1."""
+        x = x if eps is None else self.clamp(x, eps, 1 - eps)
+        return self.log(x / (1.0 - x))
+
+    def normal_cdf(self, x: Val) -> Val:
+        """The standard normal distribution function, to absolute accuracy."""
+        return (self.erf(x * math.sqrt(0.5)) + 1.0) * 0.5
 
     def pow(self, x: Val, exponent: Any) -> Val:
         """`x` to the power `exponent`, both of floats."""

@@ -34,6 +34,7 @@ _wide = unary_on(-4.0, 4.0)
 def activation(
     name: str, ref: Callable, derivative: Callable, fused: Callable | None = None, kernel: str | None = None,
     from_result: bool = False, row_major: bool = False, samples: Samples = _wide, backward_name: Any = None,
+    lower: Any = None, lower_fused: Any = None,
 ) -> Op:  # fmt: skip
     """Describe an activation.
 
@@ -43,6 +44,7 @@ def activation(
         kernel: how PyTorch names the kernel when it refuses integers; None if it takes them.
         row_major: the result's memory is in order whatever that of `x`.
         from_result: derivatives get the result instead of `x`, so that in-place use copies nothing.
+        lower: `ref` for the compiler, see `engine.schedule.lowering`; `lower_fused` is `fused` for it.
     """
     rule = elementwise()
 
@@ -51,7 +53,7 @@ def activation(
             require_floating(kernel, x.dtype)
         return rule(x)._replace(strides=None) if row_major else rule(x)
 
-    backward = fused and op(name + "_backward", ref=fused, meta=lambda g, x, **_: rule(g, x))
+    backward = fused and op(name + "_backward", ref=fused, meta=lambda g, x, **_: rule(g, x), lower=lower_fused)
 
     def differentiate(g: Tensor, x: Tensor, params: dict[str, Any]) -> Tensor:
         if backward is None or wants_history((g, x)):
@@ -63,7 +65,7 @@ def activation(
         vjp = lambda g, y, _x, **params: (differentiate(g, y, params),)
     else:
         vjp = lambda g, _y, x, **params: (differentiate(g, x, params),)
-    return op(name, ref=ref, meta=meta, vjp=vjp, samples=samples, backward_name=backward_name)
+    return op(name, ref=ref, meta=meta, vjp=vjp, samples=samples, backward_name=backward_name, lower=lower)
 
 
 def with_inplace(where: str = "F", underscore: str = "") -> Callable[[Callable], Callable]:
@@ -109,22 +111,27 @@ def _leaky(x: np.ndarray, negative_slope: float) -> np.ndarray:
 relu_op = activation(
     "relu", lambda x: np.maximum(x, 0), lambda g, y: g.masked_fill(y <= 0, 0),
     fused=lambda g, y: keep_where(np.logical_not(y <= 0), g), from_result=True, samples=_away_from_kinks,
+    lower=lambda k, x: k.maximum(x, 0), lower_fused=lambda k, g, y: k.where(k.le(y, 0), 0, g),
 )  # fmt: skip
 hardtanh_op = activation(
     "hardtanh", lambda x, min_val, max_val: np.clip(x, min_val, max_val).astype(x.dtype, copy=False),
     lambda g, y, min_val, max_val: g.masked_fill((y <= min_val) | (y >= max_val), 0), from_result=True,
     samples=lambda t: [call(t(5, low=-0.8, high=0.8), min_val=-1.0, max_val=1.0)],
+    lower=lambda k, x, min_val, max_val: k.clamp(k.floating(x), min_val, max_val),
 )  # fmt: skip
 leaky_relu_op = activation(
     "leaky_relu", _leaky,
     lambda g, x, negative_slope: g.where(x > 0, g * negative_slope), kernel="leaky_relu_cpu",
     fused=lambda g, x, negative_slope: g * ((x > 0) * g.dtype.type(1 - negative_slope) + g.dtype.type(negative_slope)),
     samples=lambda t: [call(t(5), negative_slope=0.1)],
+    lower=lambda k, x, negative_slope: k.where(x > 0, x, x * negative_slope),
+    lower_fused=lambda k, g, x, negative_slope: k.where(x > 0, g, g * negative_slope),
 )  # fmt: skip
 threshold_op = activation(
     "threshold", lambda x, threshold, value: np.where(x <= threshold, x.dtype.type(value), x),
     lambda g, x, threshold, value: g.masked_fill(x <= threshold, 0),
     samples=lambda t: [call(t(5, low=0.2, high=1.0), threshold=0.1, value=20.0)],
+    lower=lambda k, x, threshold, value: k.where(k.floating(x) <= threshold, value, x),
 )  # fmt: skip
 
 
@@ -198,6 +205,7 @@ prelu_op = op(
         lambda g, _y, x, _w: (g * x).masked_fill(x > 0, 0),
     ),
     samples=lambda t: [call(t(2, 3), t(3)), call(t(4), t())], backward_name="PreluKernelBackward0",
+    lower=lambda k, x, w: k.where(k.gt(x, 0), x, k.mul(x, w)),
 )  # fmt: skip
 
 
@@ -227,6 +235,10 @@ def _elu(x: np.ndarray, alpha: float, scale: float, input_scale: float) -> np.nd
     return np.where(x > 0, x * kind(scale), np.expm1(x * kind(input_scale)) * kind(alpha * scale))
 
 
+def _elu_lowered(k: Any, x: Any, alpha: float, scale: float, input_scale: float) -> Any:
+    return k.where(x > 0, k.scaled(scale, x), k.expm1(k.scaled(input_scale, x)) * (alpha * scale))
+
+
 def _elu_derivative(g: Tensor, x: Tensor, alpha: float, scale: float, input_scale: float) -> Tensor:
     low = g * (x.minimum(x.new_zeros(())) * input_scale).exp() * (alpha * scale * input_scale)
     return low.where(x <= 0, g * scale if scale != 1 else g)
@@ -234,12 +246,12 @@ def _elu_derivative(g: Tensor, x: Tensor, alpha: float, scale: float, input_scal
 
 elu_op = activation(
     "elu", _elu, _elu_derivative, kernel="elu_cpu",
-    samples=lambda t: [call(t(5), alpha=0.7, scale=1.2, input_scale=1.5)],
+    samples=lambda t: [call(t(5), alpha=0.7, scale=1.2, input_scale=1.5)], lower=_elu_lowered,
 )  # fmt: skip
 celu_op = activation(
     "celu", lambda x, alpha: _elu(x, alpha, 1.0, 1 / alpha),
     lambda g, x, alpha: _elu_derivative(g, x, alpha, 1.0, 1 / alpha), kernel="elu_cpu",
-    samples=lambda t: [call(t(5), alpha=0.7)],
+    samples=lambda t: [call(t(5), alpha=0.7)], lower=lambda k, x, alpha: _elu_lowered(k, x, alpha, 1.0, 1 / alpha),
 )  # fmt: skip
 _SELU = {"alpha": 1.6732632423543772848170429916717, "scale": 1.0507009873554804934193349852946, "input_scale": 1.0}
 
@@ -296,22 +308,39 @@ def _silu_backward(g: np.ndarray, x: np.ndarray) -> np.ndarray:
     return g * (s * (1 + x * (1 - s)))
 
 
+def _silu_backward_lowered(k: Any, g: Any, x: Any) -> Any:
+    s = k.sigmoid(x)
+    return g * (s * (1.0 + x * (1.0 - s)))
+
+
+def _softplus_lowered(k: Any, x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    scaled = k.scaled(beta, x)
+    soft = k.log1p(k.exp(k.minimum(scaled, threshold)))
+    return k.where(scaled > threshold, x, soft if beta == 1 else soft / beta)
+
+
 def _mish_derivative(g: Tensor, x: Tensor) -> Tensor:
     t, s = softplus_op(x, beta=1.0, threshold=20.0).tanh(), x.sigmoid()
     return g * (t + x * s * (1 - t * t))
 
 
 silu_op = activation(
-    "silu", lambda x: x * _logistic(x), _silu_derivative, fused=_blocked(_silu_backward), kernel="silu_cpu"
+    "silu", lambda x: x * _logistic(x), _silu_derivative, fused=_blocked(_silu_backward), kernel="silu_cpu",
+    lower=lambda k, x: x * k.sigmoid(x), lower_fused=_silu_backward_lowered,
 )  # fmt: skip
 softplus_op = activation(
     "softplus", _softplus,
     lambda g, x, beta, threshold: (g * (x * beta).sigmoid()).where(x * beta <= threshold, g), kernel="softplus_cpu",
     samples=lambda t: [call(t(5), beta=1.0, threshold=20.0), call(t(5), beta=2.0, threshold=3.0)],
+    lower=_softplus_lowered,
 )  # fmt: skip
-mish_op = activation("mish", lambda x: x * np.tanh(_softplus(x)), _mish_derivative, kernel="mish_cpu")
+mish_op = activation(
+    "mish", lambda x: x * np.tanh(_softplus(x)), _mish_derivative, kernel="mish_cpu",
+    lower=lambda k, x: x * k.tanh(_softplus_lowered(k, x)),
+)  # fmt: skip
 log_sigmoid_op = activation(
-    "log_sigmoid", _log_sigmoid, lambda g, x: g * (-x).sigmoid(), kernel="log_sigmoid_cpu", row_major=True
+    "log_sigmoid", _log_sigmoid, lambda g, x: g * (-x).sigmoid(), kernel="log_sigmoid_cpu", row_major=True,
+    lower=lambda k, x: k.minimum(x, 0.0) - k.log1p(k.exp(-k.abs(x))),
 )  # fmt: skip
 
 
@@ -377,6 +406,20 @@ def _gelu_backward(g: np.ndarray, x: np.ndarray, approximate: str) -> np.ndarray
     return g * (normal_cdf(x) + x * np.exp(kind(-0.5) * x * x) * kind(1 / math.sqrt(2 * math.pi)))
 
 
+def _gelu_lowered(k: Any, x: Any, approximate: str) -> Any:
+    if approximate == "tanh":
+        return x * 0.5 * (1.0 + k.tanh((x + x * _TANH_CUBE * x * x) * _TANH_SCALE))
+    return x * k.normal_cdf(x)
+
+
+def _gelu_backward_lowered(k: Any, g: Any, x: Any, approximate: str) -> Any:
+    if approximate == "tanh":
+        t = k.tanh((x + x * _TANH_CUBE * x * x) * _TANH_SCALE)
+        inner = (x * (3 * _TANH_CUBE) * x + 1.0) * _TANH_SCALE
+        return g * ((t + 1.0) * 0.5 + x * 0.5 * (1.0 - t * t) * inner)
+    return g * (k.normal_cdf(x) + x * k.exp(x * -0.5 * x) * (1 / math.sqrt(2 * math.pi)))
+
+
 def _gelu_derivative(g: Tensor, x: Tensor, approximate: str) -> Tensor:
     if approximate == "tanh":
         t = (_TANH_SCALE * (x + _TANH_CUBE * x * x * x)).tanh()
@@ -389,13 +432,15 @@ def _density(x: Tensor) -> Tensor:
 
 
 normal_cdf_op = op(
-    "normal_cdf", ref=normal_cdf, meta=elementwise(), vjp=lambda g, _y, x: (g * _density(x),), samples=_wide
+    "normal_cdf", ref=normal_cdf, meta=elementwise(), vjp=lambda g, _y, x: (g * _density(x),), samples=_wide,
+    lower=lambda k, x: k.normal_cdf(x),
 )  # fmt: skip
 
 
 gelu_op = activation(
     "gelu", _blocked(_gelu), _gelu_derivative, fused=_blocked(_gelu_backward), kernel="GeluKernelImpl",
     samples=lambda t: [call(t(5), approximate="none"), call(t(5), approximate="tanh")],
+    lower=_gelu_lowered, lower_fused=_gelu_backward_lowered,
 )  # fmt: skip
 
 
@@ -416,20 +461,24 @@ def _hardswish_derivative(g: Tensor, x: Tensor) -> Tensor:
 
 
 hardswish_op = activation(
-    "hardswish", lambda x: x * np.clip(x + 3, 0, 6) / 6, _hardswish_derivative, kernel="hardswish_cpu"
+    "hardswish", lambda x: x * np.clip(x + 3, 0, 6) / 6, _hardswish_derivative, kernel="hardswish_cpu",
+    lower=lambda k, x: x * k.clamp(x + 3.0, 0.0, 6.0) / 6.0,
 )  # fmt: skip
 hardsigmoid_op = activation(
     "hardsigmoid", lambda x: np.clip(x + 3, 0, 6) / 6,
     lambda g, x: (g * (1 / 6)).masked_fill((x <= -3) | (x >= 3), 0), kernel="hardsigmoid_cpu",
+    lower=lambda k, x: k.clamp(x + 3.0, 0.0, 6.0) / 6.0,
 )  # fmt: skip
 hardshrink_op = activation(
     "hardshrink", lambda x, lambd: np.where((x >= -lambd) & (x <= lambd), x.dtype.type(0), x),
     lambda g, x, lambd: g.masked_fill((x >= -lambd) & (x <= lambd), 0), kernel="hardshrink_cpu",
+    lower=lambda k, x, lambd: k.where((x >= -lambd) & (x <= lambd), 0.0, x),
     samples=lambda t: [call(t(5, low=0.6, high=2.0), lambd=0.5)],
 )  # fmt: skip
 softshrink_op = activation(
     "softshrink", lambda x, lambd: x - np.clip(x, x.dtype.type(-lambd), x.dtype.type(lambd)),
     lambda g, x, lambd: g.masked_fill((x >= -lambd) & (x <= lambd), 0), kernel="softshrink_check",
+    lower=lambda k, x, lambd: x - k.clamp(x, -lambd, lambd),
     samples=lambda t: [call(t(5, low=0.6, high=2.0), lambd=0.5)],
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.contract.finish import Finish
+from flambeau.engine.kernel.contract.frame import Frame
 from flambeau.engine.kernel.contract.tile import ACROSS, ALONG, ANY, PANEL, Tile
 from flambeau.engine.kernel.contract.words import Bound
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
@@ -28,25 +29,11 @@ class Gemm:
     finish: Finish
     batches: int = 0
     block: int = 0
+    split: bool = False
 
     def kernel(self, words: Bound) -> Kernel:
-        key = f"gemm {self.tile.form} {self.batches} {self.block} {self.finish.form}"
+        key = f"gemm {self.tile.form} {self.batches} {self.block} {self.split:d} {self.finish.form}"
         return Kernel(key, lambda k: _Emission(self, k, words).emit())
-
-
-def batch_offsets(
-    k: Emitter, w: Bound, index: Index, count: int, names: tuple[str, ...]
-) -> tuple[list[Index], list[Index]]:
-    """The place of a flat batch index in each dimension, and how far each named window is from its beginning."""
-    places: list[Index] = [0] * count
-    offsets: list[Index] = [0] * len(names)
-    for d in reversed(range(count)):
-        size = w.integer(k, f"size{d}")
-        places[d] = k.rem(index, size) if d else index
-        index = k.div(index, size) if d else index
-        for nr, name in enumerate(names):
-            offsets[nr] = k.add(offsets[nr], k.mul(places[d], w.integer(k, f"{name}_batch{d}")))
-    return places, offsets
 
 
 class _Emission:
@@ -55,44 +42,34 @@ class _Emission:
     def __init__(self, gemm: Gemm, k: Emitter, words: Bound) -> None:
         self.gemm, self.tile, self.k, self.w = gemm, gemm.tile, k, words
         self.type = vector(self.tile.type, self.tile.width)
-        self.rows, self.columns, self.depth = (self.word(name) for name in ("rows", "columns", "depth"))
+        self.frame = Frame(k, words, gemm.batches, gemm.split, (gemm.tile.a, gemm.tile.b))
+        self.rows, self.columns = self.frame.rows, self.frame.columns
         self.scratch = k.stack(self.tile.type, self.tile.rows * self.tile.columns)
 
     def word(self, name: str) -> Val:
         return self.w.integer(self.k, name)
 
     def emit(self) -> None:
-        k = self.k
-        with k.tasks() as task:
-            across, down = self.word("blocks_columns"), self.word("blocks_rows")
-            block_column, rest = k.rem(task, across), k.div(task, across)
-            block_row, self.batch = k.rem(rest, down), k.div(rest, down)
-            self.places, (a, b) = batch_offsets(k, self.w, self.batch, self.gemm.batches, ("a", "b"))
-            self.a = k.at(self.w.pointer(k, "a"), a, scalars.memory_type(self.tile.a))
-            self.b = k.at(self.w.pointer(k, "b"), b, scalars.memory_type(self.tile.b))
-            first_row = k.mul(block_row, self.word("block_rows"))
-            first_column = k.mul(block_column, self.word("block_columns"))
-            last_row = k.minimum(k.add(first_row, self.word("block_rows")), self.rows)
-            last_column = k.minimum(k.add(first_column, self.word("block_columns")), self.columns)
-            if not self.gemm.block:
-                self._tiles(0, self.depth, first_row, last_row, first_column, last_column)
-            else:
-                with k.loop(self.depth, step=self.gemm.block) as start:
-                    depth = k.minimum(k.sub(self.depth, start), self.gemm.block)
-                    self._tiles(start, depth, first_row, last_row, first_column, last_column)
+        k, frame, block = self.k, self.frame, self.gemm.block
+        with frame.tasks():
+            if not block:
+                self._tiles(frame.start, k.sub(frame.stop, frame.start))
+                return
+            with k.loop(frame.stop, start=frame.start, step=block) as start:
+                self._tiles(start, k.minimum(k.sub(frame.stop, start), block))
 
-    def _tiles(self, start: Index, depth: Index, top: Val, bottom: Val, left: Val, right: Val) -> None:
-        """All tiles of a block, summed from `start` on."""
-        k, tile = self.k, self.tile
+    def _tiles(self, start: Index, depth: Index) -> None:
+        """All tiles of the task's block, summed over `depth` steps from `start` on."""
+        k, tile, frame = self.k, self.tile, self.frame
         b_stride = 0 if tile.b_layout == PANEL else self.word("b_depth")
-        with k.loop(right, start=left, step=tile.columns) as column:
+        with k.loop(frame.right, start=frame.left, step=tile.columns) as column:
             masks = [self._mask(column, v) for v in range(tile.vectors)]
             if tile.b_layout == PANEL:
                 offset = k.add(k.mul(column, self.word("b_columns")), k.mul(start, tile.columns))
             else:
                 offset = k.add(column, k.mul(start, b_stride))
-            b = k.at(self.b, offset, scalars.memory_type(tile.b))
-            with k.loop(bottom, start=top, step=tile.rows) as row:
+            b = k.at(frame.b, offset, scalars.memory_type(tile.b))
+            with k.loop(frame.bottom, start=frame.top, step=tile.rows) as row:
                 read = row if tile.a_layout == PANEL else k.minimum(row, k.sub(self.rows, tile.rows))
                 a, strides = self._left(read, start)
                 sums = tile.sums(k, a, b, depth, strides, b_stride, masks)
@@ -112,7 +89,7 @@ class _Emission:
         }[tile.a_layout]  # fmt: skip
         from_row = self.word("a_rows") if tile.a_layout == PANEL else strides[0]
         offset = k.add(k.mul(from_row, row), k.mul(strides[1], start))
-        return k.at(self.a, offset, scalars.memory_type(tile.a)), strides
+        return k.at(self.frame.a, offset, scalars.memory_type(tile.a)), strides
 
     # -- the end of a tile ---------------------------------------------------------------------------------------
 
@@ -124,12 +101,12 @@ class _Emission:
             self._finish(sums, row, read, column, masks)
             return
         saved = self._saved(row, column)
-        more = k.splat(k.compare("gt", start, 0), self.tile.width)
+        more = k.splat(k.compare("gt", start, self.frame.start), self.tile.width)
         places = [(r, v) for r in range(self.tile.rows) for v in range(self.tile.vectors)]
         for r, v in places:
             earlier = k.masked_load(saved, self._nr(r, v), self.type, more)
             sums[r][v] = k.add(earlier, sums[r][v])
-        last = k.compare("ge", k.add(start, self.gemm.block), self.depth)
+        last = k.compare("ge", k.add(start, self.gemm.block), self.frame.stop)
         with k.when(k.bits("xor", last, True)):
             for r, v in places:
                 k.store(sums[r][v], saved, self._nr(r, v))
@@ -141,7 +118,7 @@ class _Emission:
         k, tile = self.k, self.tile
         wide = k.add(self.columns, tile.columns - 1) // tile.columns
         high = k.add(self.rows, tile.rows - 1) // tile.rows
-        nr = k.add(k.mul(k.add(k.mul(self.batch, high), row // tile.rows), wide), column // tile.columns)
+        nr = k.add(k.mul(k.add(k.mul(self.frame.batch, high), row // tile.rows), wide), column // tile.columns)
         return k.at(self.w.pointer(k, "sums"), k.mul(nr, tile.rows * tile.columns), tile.type)
 
     def _nr(self, r: int, v: int) -> int:
@@ -175,8 +152,8 @@ class _Emission:
 
     def _store_row(self, values: list[Val], row: Val, column: Val, masks: list[Val | None]) -> None:
         k, finish = self.k, self.gemm.finish
-        added = finish.addend_row(k, self.w, self.places, row)
-        flat = k.add(k.mul(k.add(k.mul(self.batch, self.rows), row), self.columns), column)
+        added = finish.addend_row(k, self.w, self.frame.places, row)
+        flat = k.add(k.mul(k.add(k.mul(self.frame.batch, self.rows), row), self.columns), column)
         for v, x in enumerate(values):
             step = v * self.tile.width
             finish.apply(k, self.w, x, added, k.add(column, step), k.add(flat, step), masks[v])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from flambeau.dtypes import dtype
 from flambeau.engine.kernel import scalars
-from flambeau.engine.kernel.contract.gemm import batch_offsets
+from flambeau.engine.kernel.contract.frame import batch_offsets
 from flambeau.engine.kernel.contract.tile import ACROSS, ALONG
 from flambeau.engine.kernel.contract.words import Bound
 from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
@@ -23,7 +23,7 @@ CHUNK = 512  # steps of the sum that a task packs
 
 @dataclass(frozen=True)
 class Pack:
-    """A kernel that packs; a task is a chunk of a panel. A panel of more than a vector has whole vectors."""
+    """A kernel that packs; a task is a chunk of a panel."""
 
     size: int
     source: dtype
@@ -89,8 +89,8 @@ class Pack:
     ) -> None:
         """Squares of vectors, each read along the sum and written across it."""
         width, outer = self.width, w.integer(k, "outer")
-        write = None if self.size % width == 0 else k.mask(self.size, width)
         with k.loop(self.size, step=width) as group:
+            write = None if self.size % width == 0 else k.mask(k.sub(self.size, group), width)
             nearest = [
                 k.minimum(k.add(k.add(first, group), r), k.sub(count, 1)) for r in range(min(width, self.size))
             ]

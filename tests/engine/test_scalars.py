@@ -1,0 +1,186 @@
+"""Every elementwise lowering against its NumPy reference: over the record's samples and over edge values, in every dtype.
+
+A record whose `lower` is a plain function runs here as a kernel of its own: a loop of vectors and a loop of single
+elements for the rest, on operands that NumPy has broadcast.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau  # noqa: F401 - fills the registry
+from flambeau import dtypes
+from flambeau.dtypes import FLOAT, dtype
+from flambeau.engine.graph import Meta
+from flambeau.engine.kernel.emit import Emitter
+from flambeau.engine.kernel.scalars import Scalars, load, store
+from flambeau.engine.runtime import jit
+from flambeau.engine.schedule.lowering import Unsupported
+from flambeau.ops.op import Op, ops
+from flambeau.ops.samples import Call
+from flambeau.tensors import Tensor, from_array
+from tests.ops.test_registry import maker
+
+NAMES = sorted(n for n, o in ops.items() if callable(o.lower))
+KINDS = (
+    dtypes.float32, dtypes.float64, dtypes.float16, dtypes.bfloat16, dtypes.int64, dtypes.int32, dtypes.int8,
+    dtypes.uint8, dtypes.bool_,
+)  # fmt: skip
+NARROW = (dtypes.float16, dtypes.bfloat16)
+# formulas of several steps that subtract what is nearly equal: the reference is as far from the truth
+AMPLIFYING = {
+    "logaddexp", "logaddexp2", "mish", "gelu", "gelu_backward", "silu_backward", "logit", "normal_cdf", "sinc",
+    "lgamma", "digamma", "special_log_ndtr", "special_ndtri", "addcmul", "addcdiv", "lerp", "erfinv", "log_sigmoid",
+}  # fmt: skip
+FLOAT_EDGES = (
+    0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 0.1, -2.7, 6.5, 20.0, -20.0, 88.0, 100.0, -104.0, 710.0,
+    1e-3, 1e-8, 1e-40, -1e-40, 65504.0, 1e5, -1e8, 3e38, float("inf"), float("-inf"), float("nan"),
+)  # fmt: skip
+WIDTH = 16
+
+
+def compiled(op: Op, operands: Sequence[dtype | None], result: dtype, params: dict[str, Any]) -> Any:
+    """A kernel: words are the operands' addresses, the result's, and the number of elements."""
+    k = Emitter("kernel")
+    count = k.integer(len(operands) + 1)
+    register = dtypes.float32 if result in NARROW else result
+
+    def step(i: Any, width: int) -> None:
+        s = Scalars(k, register)
+        values = [None if d is None else load(k, k.pointer(nr), i, d, width) for nr, d in enumerate(operands)]
+        y = s.cast(op.lower(s, *values, **params), result)
+        store(k, y, k.pointer(len(operands)), i, result)
+
+    whole = count - count % WIDTH
+    with k.loop(whole, step=WIDTH) as i:
+        step(i, WIDTH)
+    with k.loop(count, start=whole) as i:
+        step(i, 1)
+    signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    return signature(jit.load(k.text(), "kernel"))
+
+
+_kernels: dict[Any, Any] = {}
+
+
+def native(op: Op, arrays: Sequence[Any], meta: Meta, kinds: Sequence[dtype | None], params: dict[str, Any]) -> Any:
+    key = op.name, tuple(kinds), meta.dtype, repr(sorted(params.items()))
+    if key not in _kernels:
+        _kernels[key] = compiled(op, kinds, meta.dtype, params)
+    spread = [None if a is None else np.ascontiguousarray(np.broadcast_to(a, meta.shape)) for a in arrays]
+    out = np.empty(meta.shape, meta.dtype.np)
+    words = [0 if a is None else a.ctypes.data for a in spread] + [out.ctypes.data, out.size]
+    block = (ctypes.c_int64 * len(words))(*words)
+    _kernels[key](ctypes.addressof(block), 0, 1)
+    return out
+
+
+def both(op: Op, call: Call) -> tuple[np.ndarray, np.ndarray]:
+    """Native and reference results of a call."""
+    meta = op.meta(*call.inputs, **call.params)
+    kinds: list[dtype | None] = []
+    arrays: list[Any] = []
+    for x in call.inputs:
+        if x is None:
+            kinds.append(None)
+            arrays.append(None)
+            continue
+        own = x.dtype if isinstance(x, Tensor) else next(d.dtype for d in call.inputs if isinstance(d, Tensor))
+        array = x._array() if isinstance(x, Tensor) else np.asarray(x)
+        kinds.append(meta.compute or own)
+        with np.errstate(all="ignore"):
+            arrays.append(array.astype((meta.compute or own).np))
+    got = native(op, arrays, meta, kinds, call.params)
+    wide = [a.astype(np.float32) if a is not None and d in NARROW else a for a, d in zip(arrays, kinds)]
+    with np.errstate(all="ignore"):
+        want = np.broadcast_to(np.asarray(op.ref(*wide, **call.params)), meta.shape).astype(meta.dtype.np)
+    return got, want
+
+
+def assert_close(name: str, got: np.ndarray, want: np.ndarray, d: dtype) -> None:
+    if d.category < FLOAT:
+        np.testing.assert_array_equal(got, want)
+        return
+    ulp = float(dtypes.finfo(d).eps)
+    least = 4 * float(dtypes.finfo(d).tiny) if d in (dtypes.float32, dtypes.float64) else 0.0
+    steps, floor = (64, 16 * ulp) if name in AMPLIFYING else (4, least)
+    with np.errstate(all="ignore"):
+        a, b = got.astype(np.float64), want.astype(np.float64)
+        same = (a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= steps * ulp * np.abs(b) + floor)
+    assert same.all(), f"{name} {d}: {a[~same][:5]} where the reference gives {b[~same][:5]}"
+
+
+def recast(x: Any, kind: dtype) -> Any:
+    """A sample of float64 as another dtype; conditions and indices stay."""
+    if not isinstance(x, Tensor) or x.dtype is not dtypes.float64:
+        return x
+    with np.errstate(all="ignore"):
+        return from_array(x._array().astype(kind.np))
+
+
+def calls(op: Op, kind: dtype) -> Iterator[Call]:
+    samples = list(op.samples(maker(op.name))) if op.samples is not None else []
+    if not samples and op.name.endswith("_backward"):
+        for c in ops[op.name.removesuffix("_backward")].samples(maker(op.name)):
+            samples.append(Call((c.inputs[0], c.inputs[0]), c.params))
+    for c in samples:
+        yield Call(tuple(recast(x, kind) for x in c.inputs), c.params)
+    seen = set()
+    for c in samples:  # the same calls on edge values, whatever their shapes were
+        if repr(c.params) in seen:
+            continue
+        seen.add(repr(c.params))
+        places = [i for i, x in enumerate(c.inputs) if isinstance(x, Tensor) and x.dtype is dtypes.float64]
+        grids = np.meshgrid(*[edges(kind)] * min(len(places), 2), indexing="ij")
+        fresh = [from_array(grids[min(nr, 1)].ravel()) for nr in range(len(places))]
+        replaced = dict(zip(places, fresh))
+        size = fresh[0]._shape if fresh else ()
+        yield Call(tuple(replaced.get(i, resized(x, size)) for i, x in enumerate(c.inputs)), c.params)
+
+
+def resized(x: Any, shape: tuple[int, ...]) -> Any:
+    return from_array(np.resize(x._array(), shape)) if isinstance(x, Tensor) and x.numel() else x
+
+
+def edges(kind: dtype) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        if kind.category == FLOAT:
+            return np.array(FLOAT_EDGES).astype(kind.np)
+        if kind is dtypes.bool_:
+            return np.array([False, True])
+        limits = np.iinfo(kind.np)
+        some = [limits.min, limits.max, limits.max - 1, 0, 1, 2, 3, 7, 8, 31, 64, 100, *(-x for x in (1, 2, 5, 100))]
+        return np.array([x for x in some if limits.min <= x <= limits.max], kind.np)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda d: d.name)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lowering_gives_what_the_reference_gives(name: str, kind: dtype) -> None:
+    op = ops[name]
+    ran = False
+    for call in calls(op, kind):
+        try:
+            got, want = both(op, call)
+        except (Unsupported, NotImplementedError, RuntimeError, TypeError):
+            continue  # refused, or left to the reference
+        ran = True
+        assert_close(name, got, want, dtypes.of(got.dtype))
+    assert ran or kind not in (dtypes.float32, dtypes.float64) or name.startswith("bitwise"), f"{name} never ran"
+
+
+def test_casts_round_once_and_wrap() -> None:
+    values = np.array([*FLOAT_EDGES, 300.7, -300.7, 2.5e9, 1e19, 2049.0000001, 65519.999, 1.0009765625000002])
+    for source, target in itertools.product(KINDS, KINDS):
+        if source is target:
+            continue
+        array = values.astype(source.np) if source.category == FLOAT else edges(source)
+        call = Call((from_array(array),), {"dtype": target, "strides": None})
+        with np.errstate(all="ignore"):
+            got, want = both(ops["to_copy"], call)
+        np.testing.assert_array_equal(got.view(np.uint8), want.view(np.uint8), err_msg=f"{source} to {target}")
