@@ -14,6 +14,8 @@ import numpy as np
 from flambeau.autograd.mode import state
 from flambeau.dtypes import FLOAT, float32
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel import recur, recur_back
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.ops import dropouts
 from flambeau.ops.apply import type_name
 from flambeau.ops.create import filled
@@ -90,9 +92,12 @@ def _samples(t: Any) -> Any:
 
 layer_op = op(
     "rnn_layer", ref=_layer, meta=_layer_meta, vjp=_layer_vjp, multiple=True, kept_outputs=(3, 4, 5), samples=_samples,
+    lower=Kernels(recur.layer),
     backward_name=lambda _inputs, params: {"lstm": "Lstm", "gru": "Gru"}.get(params["cell"], "Rnn") + "LayerBackward0",
 )  # fmt: skip
-layer_backward_op = op("rnn_layer_backward", ref=_layer_back, meta=_layer_back_meta, multiple=True)
+layer_backward_op = op(
+    "rnn_layer_backward", ref=_layer_back, meta=_layer_back_meta, multiple=True, lower=Kernels(recur_back.layer_back),
+)  # fmt: skip
 
 # -- single steps in smaller ops -------------------------------------------------------------------------------
 

@@ -1,0 +1,90 @@
+"""Recurrent layers beside their references, forward and backward: cells, sizes off every tile, directions, missing biases,
+strided operands; the same bits whatever the threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flambeau.engine.schedule.lowering import Unsupported
+from flambeau.ops.op import ops
+from flambeau.tensors import Tensor, from_array
+from tests.engine.harness import native, reference
+
+GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+SIZES = [
+    (1, 1, 1, 1),
+    (3, 2, 4, 3),
+    (5, 20, 30, 16),
+    (4, 7, 5, 33),
+    (2, 13, 8, 64),
+    (3, 40, 9, 100),
+]  # T, N, in, hidden
+FORWARD, BACK = ops["rnn_layer"], ops["rnn_layer_backward"]
+
+
+def operands(cell: str, sizes: tuple[int, ...], d: Any, bias: bool = True, turned: bool = False) -> list[Any]:
+    rng = np.random.default_rng(sum(sizes))
+    length, batch, features, n = sizes
+
+    def t(*shape: int) -> Tensor:
+        return from_array((rng.standard_normal(shape) / np.sqrt(n)).astype(d))
+
+    wide = GATES[cell] * n
+    x = t(batch, length, features).transpose(0, 1) if turned else t(length, batch, features)
+    w_ih, w_hh = (t(features, wide).t(), t(n, wide).t()) if turned else (t(wide, features), t(wide, n))
+    biases = [t(wide), t(wide)] if bias else [None, None]
+    return [x, t(batch, n), t(batch, n) if cell == "lstm" else None, w_ih, w_hh, *biases, None]
+
+
+def close(got: list[np.ndarray], want: list[np.ndarray], d: Any) -> None:
+    tolerance = 2e-5 if d is np.float32 else 1e-12
+    for g, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(g, w, tolerance, tolerance)
+
+
+@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("d", [np.float32, np.float64], ids=["float32", "float64"])
+def test_layers(cell: str, sizes: tuple[int, ...], d: Any) -> None:
+    for bias, backwards, turned in ((True, False, False), (False, True, True)):
+        how = {"cell": cell, "sizes": None, "backwards": backwards}
+        inputs = operands(cell, sizes, d, bias, turned)
+        want = reference(FORWARD, *inputs, **how)
+        got = native(FORWARD, *inputs, **how)
+        close(got, want, d)
+        for g, again in zip(got, native(FORWARD, *inputs, threads=3, **how)):
+            assert g.tobytes() == again.tobytes()
+        back_of(cell, inputs, want, d, how)
+
+
+def back_of(cell: str, inputs: list[Any], forward: list[np.ndarray], d: Any, how: dict[str, Any]) -> None:
+    rng = np.random.default_rng(1)
+    grads = [from_array(rng.standard_normal(y.shape).astype(d)) for y in forward[:3]]
+    kept = [from_array(y) for y in forward[3:]]
+    args = (*grads, inputs[0], *kept, *inputs[3:])
+    want = reference(BACK, *args, **how)
+    got = native(BACK, *args, **how)
+    scale = [max(np.abs(w).max(), 1.0) if w.size else 1.0 for w in want]
+    close([g / s for g, s in zip(got, scale)], [w / s for w, s in zip(want, scale)], d)
+    for g, again in zip(got, native(BACK, *args, threads=3, **how)):
+        assert g.tobytes() == again.tobytes()
+
+
+def test_gradients_that_are_broadcast() -> None:
+    """`out.sum().backward()` hands over one number seen everywhere."""
+    inputs = operands("lstm", (3, 4, 5, 6), np.float32)
+    how = {"cell": "lstm", "sizes": None, "backwards": False}
+    forward = reference(FORWARD, *inputs, **how)
+    one = from_array(np.ones((), np.float32))
+    grads = [one.expand(*y.shape) for y in forward[:3]]
+    args = (*grads, inputs[0], *[from_array(y) for y in forward[3:]], *inputs[3:])
+    close(native(BACK, *args, **how), reference(BACK, *args, **how), np.float32)
+
+
+def test_packed_sequences_are_left_to_the_reference() -> None:
+    inputs = operands("gru", (3, 2, 4, 5), np.float32)
+    with pytest.raises(Unsupported):
+        native(FORWARD, *inputs, cell="gru", sizes=(2, 1, 1), backwards=False)
