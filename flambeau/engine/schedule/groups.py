@@ -63,6 +63,7 @@ class Group:
         self.loads: dict[int, set[tuple[Form, int]]] = {}  # of each root (by id), where it is read
         self.row_form = flat(numel)  # a row's value shown at every point
         self.sums: dtype | None = None  # the dtype of the float sums: it decides how many lanes there are
+        self.overwrites = False  # whether it writes over what it reads: elements must be visited once
         self.work: list[str] = []  # for people: the ops
 
     # -- joining -------------------------------------------------------------------------------------------------
@@ -119,7 +120,7 @@ class Group:
 
     def begin(self, expr: Expr, source: Source, summed: dtype | None) -> list[Any] | None:
         """The first reduction: what has joined so far must suit its axes."""
-        bindings = self.bound([source], True)
+        bindings = None if self.overwrites else self.bound([source], True)
         if bindings is None:
             return None
         before = self.axes, self.cuts

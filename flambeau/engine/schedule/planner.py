@@ -55,7 +55,9 @@ class Planner:
         for number, nbytes in enumerate(graph.inputs):
             root = Root(nbytes, Buffer("input", number))
             self.values[number] = Value(Memory(root, View((nbytes,), (1,)), None))  # type: ignore[arg-type]
+        self.overwritten: dict[int, int] = {}  # of a value that was wanted but written over, what it has become
         self.roots: dict[int, int] = {}  # of a written value, the value whose memory it has
+        self.wanted_values = frozenset(graph.wanted)
         self.last = _last_uses(graph)
         self.into = {s.source.value: s.target.value for s in graph.steps if isinstance(s, Write)}
 
@@ -69,10 +71,10 @@ class Planner:
         return finished(self.steps, self.wanted())
 
     def wanted(self) -> dict[int, Root]:
-        """The memory to hand out, by the number of the value that it began as."""
+        """The memory to hand out, by the number of the value that it began as; of overwritten values, as it is left."""
         found: dict[int, Root] = {}
         for number in self.graph.wanted:
-            value = self.values[number]
+            value = self.values[self.overwritten.get(number, number)]
             root = value.memory.root
             if value.expr is not None:
                 self.stored(value.expr, value.memory)
@@ -317,6 +319,9 @@ class Planner:
         value = self.values[target.value]
         root = value.memory.root
         self.roots[write.output] = self.roots.get(target.value, target.value)
+        self.overwritten = {n: write.output if to == target.value else to for n, to in self.overwritten.items()}
+        if target.value in self.wanted_values:
+            self.overwritten[target.value] = write.output
         if self.last.get(target.value, -1) > number:
             self.preserve(target)
         whole = not target.offset and prod(target.shape) * target.dtype.itemsize == root.nbytes
@@ -332,7 +337,7 @@ class Planner:
             self.moved(target, source, root)
             return
         expr = self.t.cast(self.operand(source), target.dtype)
-        last = self.last.get(source.value, -1) <= number and source.value not in self.graph.wanted
+        last = self.last.get(source.value, -1) <= number and source.value not in self.wanted_values
         base = self.overwrite(expr, target, root, last)
         if whole and WIDE.get(target.dtype, target.dtype) is base.dtype and base.memory is after.memory:
             after.expr = base
@@ -369,6 +374,7 @@ class Planner:
         store = group.add_store(base, memory)
         if store is None:
             return False
+        group.overwrites = group.overwrites or id(root) in group.loads
         memory.store = store
         root.ready = group.index + 1
         return True
@@ -401,7 +407,6 @@ def _last_uses(graph: Graph) -> dict[int, int]:
         for x in read:
             if isinstance(x, Arg):
                 last[x.value] = number
-    last.update(dict.fromkeys(graph.wanted, len(graph.steps)))
     return last
 
 
