@@ -70,7 +70,7 @@ def _elementwise(t: Tensors, call: Call, inputs: list[Any], nr: int) -> Expr:
     lower, params, meta = call.op.lower, call.params, call.metas[nr]
     given = [x for x in inputs if x is not None]
     places = tuple(x is not None for x in inputs)
-    several = len(call.metas) > 1
+    several = call.op.multiple
 
     def apply(s: Any, *values: Any) -> Any:
         rest = iter(values)
