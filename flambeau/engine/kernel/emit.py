@@ -8,50 +8,23 @@
 Values (`Val`) are typed SSA names; Python's operators on them emit instructions, and a Python number takes the type of
 the other operand. Index arithmetic on two Python ints stays Python, so constant shapes fold away by themselves.
 A kernel is a function `void (ptr args, i64 begin, i64 end)`: `args` is a block of 8-byte words (pointers and integers),
-and the tasks from `begin` to `end` are this thread's share. Floating-point arithmetic is emitted as written: no fast-math
-flags, no contraction, so that the result of an op does not depend on what it is fused with. `k.fma` contracts on purpose.
+and the tasks from `begin` to `end` are this thread's share. Floating-point arithmetic is emitted as written: without
+fast-math flags or contraction, so that an op's result does not depend on what it is fused with. `k.fma` contracts on
+purpose.
 
 This file knows types and instructions, no op and no machine.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Union
 
-import numpy as np
+from flambeau.engine.kernel.types import BITS, FLOATS, element, is_float, lanes, like, literal, mangled, vector
 
 Index = Union[int, "Val"]
 WORD = 8  # bytes of a word of the argument block
-FLOATS = ("half", "bfloat", "float", "double")
-BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "half": 16, "bfloat": 16, "float": 32, "double": 64, "ptr": 64}
-
-
-def lanes(type: str) -> int:
-    """The number of lanes of a vector type; 1 for a scalar."""
-    return int(type[1 : type.index("x")]) if type[0] == "<" else 1
-
-
-def element(type: str) -> str:
-    """The type of one lane."""
-    return type[type.index("x") + 2 : -1] if type[0] == "<" else type
-
-
-def vector(type: str, width: int) -> str:
-    """The vector of `width` lanes of a scalar type; width 1 is the scalar itself."""
-    return type if width == 1 else f"<{width} x {type}>"
-
-
-def like(type: str, other: str) -> str:
-    """The scalar type `type` with as many lanes as `other` has."""
-    return vector(type, lanes(other))
-
-
-def is_float(type: str) -> bool:
-    return element(type) in FLOATS
-
 
 class Val:
     """A typed value of the kernel being emitted."""
@@ -187,13 +160,13 @@ class Emitter:
     def const(self, type: str, number: Any) -> Val:
         """A constant, the same in every lane."""
         scalar = element(type)
-        text = _literal(scalar, number)
+        text = literal(scalar, number)
         return Val(self, type, text if scalar == type else f"splat ({scalar} {text})")
 
     def ramp(self, type: str, start: int = 0, step: int = 1) -> Val:
         """The vector start, start + step, start + 2 * step ..."""
         scalar = element(type)
-        parts = [f"{scalar} {_literal(scalar, start + step * i)}" for i in range(lanes(type))]
+        parts = [f"{scalar} {literal(scalar, start + step * i)}" for i in range(lanes(type))]
         return Val(self, type, "<" + ", ".join(parts) + ">") if lanes(type) > 1 else self.const(type, start)
 
     def val(self, x: Any, type: str) -> Val:
@@ -316,7 +289,7 @@ class Emitter:
 
     def intrinsic(self, name: str, type: str, *args: Val, overload: str | None = None) -> Val:
         """`llvm.NAME` with a result of `type`, overloaded on `overload` (default: `type`)."""
-        full = f"llvm.{name}.{_mangled(overload or type)}"
+        full = f"llvm.{name}.{mangled(overload or type)}"
         kinds = ", ".join(a.type for a in args)
         self.declared[full] = f"declare {type} @{full}({kinds})"
         return self.emit(type, f"call {type} @{full}({', '.join(f'{a.type} {a.name}' for a in args)})")
@@ -331,6 +304,8 @@ class Emitter:
         if is_float(x.type) and scalar in FLOATS:
             if {source, scalar} == {"half", "bfloat"}:
                 return self.cast(self.cast(x, "float"), scalar)
+            if scalar == "bfloat":
+                return self._as_bfloat(self.cast(x, "float"))
             name = "fpext" if BITS[scalar] > BITS[source] else "fptrunc"
         elif is_float(x.type):
             kind = "fptosi" if signed else "fptoui"
@@ -343,8 +318,15 @@ class Emitter:
             name = "trunc"
         return self.emit(target, f"{name} {x.type} {x.name} to {target}")
 
+    def _as_bfloat(self, x: Val) -> Val:
+        """Floats rounded to nearest even: machines without the instruction call a function, and it loses denormals."""
+        bits = self.bitcast(x, "i32")
+        rounded = bits + 0x7FFF + self.bits("and", self.bits("lshr", bits, 16), 1)
+        upper = self.bits("lshr", self.select(self.unordered(x, x), self.bits("or", bits, 0x400000), rounded), 16)
+        return self.bitcast(self.cast(upper, "i16"), "bfloat")
+
     def _saturated(self, kind: str, target: str, x: Val) -> Val:
-        full = f"llvm.{kind}.sat.{_mangled(target)}.{_mangled(x.type)}"
+        full = f"llvm.{kind}.sat.{mangled(target)}.{mangled(x.type)}"
         self.declared[full] = f"declare {target} @{full}({x.type})"
         return self.emit(target, f"call {target} @{full}({x.type} {x.name})")
 
@@ -443,7 +425,7 @@ class Emitter:
         scalar = element(type)
         memory = like("i8", type) if scalar == "i1" else type
         where, rest = self.at(base, index, scalar), self.val(other, memory)
-        full = f"llvm.masked.load.{_mangled(memory)}.p0"
+        full = f"llvm.masked.load.{mangled(memory)}.p0"
         align = BITS[element(memory)] // 8
         self.declared[full] = f"declare {memory} @{full}(ptr, {mask.type}, {memory})"
         loaded = self.emit(
@@ -457,7 +439,7 @@ class Emitter:
         if element(x.type) == "i1":
             x = self.emit(like("i8", x.type), f"zext {x.type} {x.name} to {like('i8', x.type)}")
         where = self.at(base, index, element(x.type))
-        full = f"llvm.masked.store.{_mangled(x.type)}.p0"
+        full = f"llvm.masked.store.{mangled(x.type)}.p0"
         align = BITS[element(x.type)] // 8
         self.declared[full] = f"declare void @{full}({x.type}, ptr, {mask.type})"
         self.lines.append(
@@ -477,7 +459,7 @@ class Emitter:
         )
         mask = mask or self.const(vector("i1", width), 1)
         rest = self.const(type, 0)
-        full = f"llvm.masked.gather.{_mangled(type)}.{_mangled(pointers)}"
+        full = f"llvm.masked.gather.{mangled(type)}.{mangled(pointers)}"
         align = BITS[scalar] // 8
         self.declared[full] = f"declare {type} @{full}({pointers}, {mask.type}, {type})"
         return self.emit(
@@ -495,7 +477,7 @@ class Emitter:
             pointers, f"getelementptr inbounds {scalar}, ptr {base.name}, {indices.type} {indices.name}"
         )
         mask = mask or self.const(vector("i1", width), 1)
-        full = f"llvm.masked.scatter.{_mangled(x.type)}.{_mangled(pointers)}"
+        full = f"llvm.masked.scatter.{mangled(x.type)}.{mangled(pointers)}"
         align = BITS[scalar] // 8
         self.declared[full] = f"declare void @{full}({x.type}, {pointers}, {mask.type})"
         self.lines.append(
@@ -565,32 +547,6 @@ def _plain(a: Any, b: Any) -> bool:
 
 def _zero(x: Any) -> bool:
     return type(x) is int and x == 0
-
-
-def _literal(scalar: str, number: Any) -> str:
-    if scalar == "i1":
-        return "true" if number else "false"
-    if scalar[0] == "i":
-        bits = BITS[scalar]
-        wrapped = int(number) & ((1 << bits) - 1)
-        return str(wrapped - (1 << bits) if wrapped >> (bits - 1) else wrapped)
-    if scalar == "ptr":
-        return "null"
-    if scalar == "half":
-        return "0xH" + format(struct.unpack("<H", np.float16(number).tobytes())[0], "04X")
-    if scalar == "bfloat":
-        bits32 = struct.unpack("<I", struct.pack("<f", float(np.float32(number))))[0]
-        rounded = (bits32 + 0x7FFF + ((bits32 >> 16) & 1)) >> 16 if number == number else 0x7FC0
-        return "0xR" + format(rounded & 0xFFFF, "04X")
-    with np.errstate(over="ignore"):
-        wide = float(np.float32(number)) if scalar == "float" else float(number)
-    return "0x" + format(struct.unpack("<Q", struct.pack("<d", wide))[0], "016X")
-
-
-def _mangled(type: str) -> str:
-    scalar = element(type)
-    short = {"half": "f16", "bfloat": "bf16", "float": "f32", "double": "f64", "ptr": "p0"}.get(scalar, scalar)
-    return short if scalar == type else f"v{lanes(type)}{short}"
 
 
 def _memory(scalar: str) -> str:

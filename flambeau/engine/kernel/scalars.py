@@ -75,17 +75,7 @@ def widened(k: Emitter, x: Val, d: dtype) -> Val:
 
 def narrowed(k: Emitter, x: Val, d: dtype) -> Val:
     """What registers hold as what memory holds; floats are rounded to nearest, once."""
-    if d is dtypes.bfloat16:
-        return k.bitcast(_bfloat_bits(k, x), "bfloat")
     return k.cast(x, memory_type(d))
-
-
-def _bfloat_bits(k: Emitter, x: Val) -> Val:
-    """The upper halves of floats, rounded to nearest even (the machine's own instruction loses denormals)."""
-    bits = k.bitcast(x, "i32")
-    rounded = k.add(k.add(bits, 0x7FFF), k.bits("and", k.bits("lshr", bits, 16), 1))
-    quiet = k.bits("or", bits, 0x400000)
-    return k.cast(k.bits("lshr", k.select(k.unordered(x, x), quiet, rounded), 16), "i16")
 
 
 def convert(k: Emitter, x: Val, d: dtype) -> Val:
