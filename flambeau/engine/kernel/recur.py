@@ -80,6 +80,7 @@ def tile_rows(batch: int, accumulators: int, weight_bytes: int) -> tuple[int, in
     """How many rows a register tile has, given how many vectors each takes; and how many a task."""
     most = max((vector_registers() * 3 // 4) // accumulators, 1)
     tiles = -(-batch // most)
+    tiles += tiles % 2 if batch >= 8 else 0  # so that two threads have as much to do
     rows = -(-batch // tiles)
     tasks = min(tiles, 4 if weight_bytes > cache_sizes()[1] // 2 else 8)  # large weights are better read seldom
     return rows, -(-tiles // tasks) * rows
