@@ -11,6 +11,8 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel.pool import adaptive, spread, windows
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn import pool_kernels as kernels
 from flambeau.ops.nn.checks import as_ints, image_layout, tensor_shape
@@ -73,6 +75,7 @@ scatter_op = op(
     "pool_scatter", ref=lambda g, index, size, overlap: kernels.scatter(g, index, size, overlap),
     meta=lambda g, index, size, overlap: Meta((*g._shape[: g.ndim - len(size)], *size), g.dtype),
     vjp=(lambda h, _y, _g, index, size, overlap: gather_op(h, index, dims=len(size), overlap=overlap), None),
+    lower=Kernels(spread.scatter),
 )  # fmt: skip
 gather_op = op(
     "pool_gather", ref=lambda x, index, dims, overlap: kernels.gather(x, index, dims),
@@ -81,6 +84,7 @@ gather_op = op(
         lambda g, _y, _x, index, dims, overlap: scatter_op(g, index, size=_x.shape[-dims:], overlap=overlap),
         None,
     ),
+    lower=Kernels(spread.gather),
 )  # fmt: skip
 
 
@@ -91,7 +95,7 @@ def _max_ref(x: np.ndarray, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
 max_pool_op = op(
     "max_pool", ref=_max_ref, meta=_max_meta, multiple=True, kept_outputs=(1,),
     vjp=lambda g, y, _x, pool: (scatter_op(g[0], y[1], size=_x.shape[-len(pool.kernel) :], overlap=pool.overlap()),),
-    backward_name=_dimensional("MaxPool{n}DWithIndices"),
+    backward_name=_dimensional("MaxPool{n}DWithIndices"), lower=Kernels(windows.maximum),
     samples=lambda t: [
         call(t(2, 3, 6), pool=Pool((2,), (2,), (0,), (1,))),
         call(t(2, 5, 6), pool=Pool((3, 2), (2, 1), (1, 1), (1, 2), True)),
@@ -117,6 +121,7 @@ def _average_backward(
 
 avg_pool_op = op(
     "avg_pool", ref=_average_ref, meta=_average_meta, backward_name=_dimensional("AvgPool{n}D"),
+    lower=Kernels(windows.average),
     vjp=lambda g, _y, _x, pool, **how: (avg_pool_backward_op(g, pool=pool, size=_x.shape[-len(pool.kernel) :], **how),),
     samples=lambda t: [
         call(t(2, 3, 6), pool=Pool((2,), (2,), (0,), (1,)), count_include_pad=True, override=None),
@@ -127,7 +132,7 @@ avg_pool_op = op(
 avg_pool_backward_op = op(
     "avg_pool_backward", ref=_average_backward,
     meta=lambda g, pool, size, **_: Meta((*g._shape[: g.ndim - len(size)], *size), g.dtype),
-    vjp=lambda h, _y, _g, size, **how: (avg_pool_op(h, **how),),
+    vjp=lambda h, _y, _g, size, **how: (avg_pool_op(h, **how),), lower=Kernels(spread.average),
 )  # fmt: skip
 
 
@@ -139,12 +144,13 @@ def _adaptive_meta(x: Tensor, size: Ints) -> Meta:
 adaptive_avg_pool_op = op(
     "adaptive_avg_pool", ref=lambda x, size: kernels.adaptive_average(x, size), meta=_adaptive_meta,
     vjp=lambda g, _y, _x, size: (adaptive_avg_pool_backward_op(g, size=_x.shape[-len(size) :]),),
-    backward_name=_dimensional("AdaptiveAvgPool{n}D"),
+    backward_name=_dimensional("AdaptiveAvgPool{n}D"), lower=Kernels(adaptive.average),
     samples=lambda t: [call(t(2, 3, 7), size=(3,)), call(t(2, 5, 6), size=(2, 3)), call(t(2, 3, 3), size=(1, 5))],
 )  # fmt: skip
 adaptive_avg_pool_backward_op = op(
     "adaptive_avg_pool_backward", ref=lambda g, size: kernels.adaptive_spread(g, size), meta=_adaptive_meta,
     vjp=lambda h, _y, _g, size: (adaptive_avg_pool_op(h, size=_g.shape[-len(size) :]),),
+    lower=Kernels(adaptive.average_gradient),
 )  # fmt: skip
 
 
@@ -156,7 +162,7 @@ def _adaptive_max_meta(x: Tensor, size: Ints) -> tuple[Meta, Meta]:
 adaptive_max_pool_op = op(
     "adaptive_max_pool", ref=lambda x, size: kernels.adaptive_max(x, size), meta=_adaptive_max_meta, multiple=True,
     vjp=lambda g, y, _x, size: (scatter_op(g[0], y[1], size=_x.shape[-len(size) :], overlap=True),), kept_outputs=(1,),
-    backward_name=_dimensional("AdaptiveMaxPool{n}D"),
+    backward_name=_dimensional("AdaptiveMaxPool{n}D"), lower=Kernels(adaptive.maximum),
     samples=lambda t: [call(t(2, 3, 7), size=(3,)), call(t(2, 5, 6), size=(2, 3))],
 )  # fmt: skip
 
