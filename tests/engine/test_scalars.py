@@ -27,7 +27,8 @@ from flambeau.ops.samples import Call
 from flambeau.tensors import Tensor, from_array
 from tests.ops.test_registry import maker
 
-NAMES = sorted(n for n, o in ops.items() if callable(o.lower))
+NAMES = sorted(n for n, o in ops.items() if callable(o.lower) and not o.multiple and o.samples is not None)
+NAMES += sorted(n for n, o in ops.items() if callable(o.lower) and n.endswith("_backward"))
 KINDS = (
     dtypes.float32, dtypes.float64, dtypes.float16, dtypes.bfloat16, dtypes.int64, dtypes.int32, dtypes.int8,
     dtypes.uint8, dtypes.bool_,
@@ -38,6 +39,8 @@ AMPLIFYING = {
     "logaddexp", "logaddexp2", "mish", "gelu", "gelu_backward", "silu_backward", "logit", "normal_cdf", "sinc",
     "lgamma", "digamma", "special_log_ndtr", "special_ndtri", "addcmul", "addcdiv", "lerp", "erfinv", "log_sigmoid",
 }  # fmt: skip
+OTHERWISE = {"to_copy", *(n for n in NAMES if n.startswith("bitwise"))}  # a test of its own; of integers only
+FLOATS_ONLY = {"clip_factor", "running_statistic"}
 FLOAT_EDGES = (
     0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 0.1, -2.7, 6.5, 20.0, -20.0, 88.0, 100.0, -104.0, 710.0,
     1e-3, 1e-8, 1e-40, -1e-40, 65504.0, 1e5, -1e8, 3e38, float("inf"), float("-inf"), float("nan"),
@@ -81,9 +84,8 @@ def native(op: Op, arrays: Sequence[Any], meta: Meta, kinds: Sequence[dtype | No
     return out
 
 
-def both(op: Op, call: Call) -> tuple[np.ndarray, np.ndarray]:
+def both(op: Op, call: Call, meta: Meta) -> tuple[np.ndarray, np.ndarray]:
     """Native and reference results of a call."""
-    meta = op.meta(*call.inputs, **call.params)
     kinds: list[dtype | None] = []
     arrays: list[Any] = []
     for x in call.inputs:
@@ -109,7 +111,7 @@ def assert_close(name: str, got: np.ndarray, want: np.ndarray, d: dtype) -> None
         return
     ulp = float(dtypes.finfo(d).eps)
     least = 4 * float(dtypes.finfo(d).tiny) if d in (dtypes.float32, dtypes.float64) else 0.0
-    steps, floor = (64, 16 * ulp) if name in AMPLIFYING else (4, least)
+    steps, floor = (512, 16 * ulp) if name in AMPLIFYING else (4, least)
     with np.errstate(all="ignore"):
         a, b = got.astype(np.float64), want.astype(np.float64)
         same = (a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= steps * ulp * np.abs(b) + floor)
@@ -126,7 +128,7 @@ def recast(x: Any, kind: dtype) -> Any:
 
 def calls(op: Op, kind: dtype) -> Iterator[Call]:
     samples = list(op.samples(maker(op.name))) if op.samples is not None else []
-    if not samples and op.name.endswith("_backward"):
+    if op.name.endswith("_backward"):
         for c in ops[op.name.removesuffix("_backward")].samples(maker(op.name)):
             samples.append(Call((c.inputs[0], c.inputs[0]), c.params))
     for c in samples:
@@ -159,19 +161,32 @@ def edges(kind: dtype) -> np.ndarray:
         return np.array([x for x in some if limits.min <= x <= limits.max], kind.np)
 
 
+def accepted(op: Op, kind: dtype) -> bool:
+    """Whether the function that users call gets as far as the op with this dtype."""
+    if op.name == "sgn" and kind is dtypes.bool_ or op.name == "to_copy":
+        return False
+    return kind.category == FLOAT or not (op.name.endswith("_backward") or op.name in FLOATS_ONLY)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda d: d.name)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_lowering_gives_what_the_reference_gives(name: str, kind: dtype) -> None:
     op = ops[name]
     ran = False
     for call in calls(op, kind):
+        if not accepted(op, kind):
+            continue
         try:
-            got, want = both(op, call)
-        except (Unsupported, NotImplementedError, RuntimeError, TypeError):
-            continue  # refused, or left to the reference
+            meta = op.meta(*call.inputs, **call.params)
+        except (NotImplementedError, RuntimeError, TypeError):
+            continue  # PyTorch refuses this dtype
+        try:
+            got, want = both(op, call, meta)
+        except Unsupported:
+            continue  # left to the reference
         ran = True
         assert_close(name, got, want, dtypes.of(got.dtype))
-    assert ran or kind not in (dtypes.float32, dtypes.float64) or name.startswith("bitwise"), f"{name} never ran"
+    assert ran or kind not in (dtypes.float32, dtypes.float64) or name in OTHERWISE, f"{name} never ran"
 
 
 def test_casts_round_once_and_wrap() -> None:
@@ -182,5 +197,5 @@ def test_casts_round_once_and_wrap() -> None:
         array = values.astype(source.np) if source.category == FLOAT else edges(source)
         call = Call((from_array(array),), {"dtype": target, "strides": None})
         with np.errstate(all="ignore"):
-            got, want = both(ops["to_copy"], call)
+            got, want = both(ops["to_copy"], call, Meta(array.shape, target))
         np.testing.assert_array_equal(got.view(np.uint8), want.view(np.uint8), err_msg=f"{source} to {target}")

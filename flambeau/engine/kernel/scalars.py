@@ -75,6 +75,8 @@ def widened(k: Emitter, x: Val, d: dtype) -> Val:
 
 def narrowed(k: Emitter, x: Val, d: dtype) -> Val:
     """What registers hold as what memory holds; floats are rounded to nearest, once."""
+    if d is dtypes.float16:  # the fence: LLVM would merge this with an earlier rounding, and call a library for it
+        x = k.intrinsic("arithmetic.fence", x.type, x)
     return k.cast(x, memory_type(d))
 
 
@@ -179,7 +181,9 @@ class Scalars:
         return self.k.bits("or", a, b) if self._bools(a, b) else self.k.add(a, b)
 
     def sub(self, a: Any, b: Any) -> Val:
-        return self.k.bits("xor", a, b) if self._bools(a, b) else self.k.sub(a, b)
+        if self._bools(a, b):
+            raise Unsupported("the difference of bools")
+        return self.k.sub(a, b)
 
     def mul(self, a: Any, b: Any) -> Val:
         """The product; of bools, whether both hold."""
