@@ -19,16 +19,12 @@ from flambeau import (
     fft,
     jit,
     linalg,
-    multiprocessing,
     nn,
     optim,
     random,
-    serialization,
     special,
     storage,
-    testing,
     types,
-    utils,
     version,
 )
 from flambeau import methods as _methods
@@ -44,6 +40,7 @@ from flambeau.autograd import (
     set_grad_enabled,
 )
 from flambeau.compat.einops import watch as _watch_einops
+from flambeau.compat.watching import when_imported as _when_imported
 from flambeau.compiler import compile
 from flambeau.devices import device
 from flambeau.dtypes import (
@@ -119,7 +116,6 @@ from flambeau.ops import return_types
 from flambeau.ops.op import names as _names
 from flambeau.printing import set_printoptions
 from flambeau.random import Generator, default_generator
-from flambeau.serialization import load, save
 from flambeau.settings import (
     are_deterministic_algorithms_enabled,
     get_default_device,
@@ -153,19 +149,25 @@ globals().update(_typed)  # FloatTensor, LongTensor ...
 globals().update({kind.__name__: kind for kind in _STORAGE_TYPES.values()})  # FloatStorage ...
 
 _watch_einops()
+# Python's own multiprocessing shares tensors from then on, too.
+_when_imported("multiprocessing", lambda _: _importlib.import_module("flambeau.multiprocessing"))
 
 # Imported when first asked for: rarely used, or slow to import.
 _LATER = (
-    "accelerator", "compat", "compiler", "distributed", "distributions", "export", "func", "fx", "hub", "mps", "onnx",
-    "profiler", "safetensors", "vision", "xpu",
+    "accelerator", "compat", "compiler", "distributed", "distributions", "export", "func", "fx", "hub", "mps",
+    "multiprocessing", "onnx", "profiler", "safetensors", "serialization", "testing", "utils", "vision", "xpu",
 )  # fmt: skip
+_FUNCTIONS_LATER = {"load": "serialization", "save": "serialization"}
 
 
 def __getattr__(name: str) -> _Any:
     if name in _LATER:
         return _importlib.import_module(f"flambeau.{name}")
+    if name in _FUNCTIONS_LATER:
+        globals()[name] = found = getattr(_importlib.import_module(f"flambeau.{_FUNCTIONS_LATER[name]}"), name)
+        return found
     raise AttributeError(f"module 'torch' has no attribute '{name}' in Flambeau (see docs/differences.md)")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_LATER, *_FUNCTIONS_LATER})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from flambeau import pickling
@@ -16,6 +17,12 @@ members = Members(
     __reduce_ex__=pickling.reduce_tensor,
     __deepcopy__=pickling.deepcopy_tensor,
 )
+
+
+@members
+def share_memory_(self: Tensor) -> Tensor:
+    """Move the tensor into memory that processes share; see `flambeau.multiprocessing`."""
+    return importlib.import_module("flambeau.multiprocessing.reductions").share_memory_(self)
 
 
 @members

@@ -113,7 +113,6 @@ def _reduce_tensor(tensor: Tensor) -> tuple:
 
 def register() -> None:
     """Teach `multiprocessing` to share tensors, where the system can pass descriptors between processes."""
-    Tensor.share_memory_ = share_memory_  # type: ignore[attr-defined]
     if os.name == "posix":
         reduction.register(Storage, _reduce_storage)
         reduction.register(Tensor, _reduce_tensor)

@@ -1,6 +1,8 @@
 """Optimizers and learning-rate schedules, as `torch.optim`."""
 
-from flambeau.optim import lr_scheduler, swa_utils
+import importlib as _importlib
+from types import ModuleType as _ModuleType
+
 from flambeau.optim.adadelta import Adadelta
 from flambeau.optim.adafactor import Adafactor
 from flambeau.optim.adagrad import Adagrad
@@ -37,5 +39,14 @@ __all__ = [
     "SparseAdam",
     "lr_scheduler",
     "swa_utils",
-    "swa_utils",
 ]
+
+
+def __getattr__(name: str) -> _ModuleType:
+    if name in ("lr_scheduler", "swa_utils"):  # imported when first asked for
+        return _importlib.import_module(f"flambeau.optim.{name}")
+    raise AttributeError(f"module 'torch.optim' has no attribute '{name}' in Flambeau (see docs/differences.md)")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
