@@ -75,7 +75,7 @@ def _elementwise(t: Tensors, call: Call, inputs: list[Any], nr: int) -> Expr:
     def apply(s: Any, *values: Any) -> Any:
         rest = iter(values)
         result = lower(s, *[next(rest) if there else None for there in places], **params)
-        return result[nr] if several else result
+        return s.cast(result[nr] if several else result)  # bytes wrap around here, not only in memory
 
     missing = "" if all(places) else repr(places)
     key = f"{call.op.name}{missing}{repr(sorted(params.items())) if params else ''}{f'[{nr}]' if several else ''}"
