@@ -43,10 +43,10 @@ def _operand(t: Tensors, x: Any, compute: dtype | None, call: Call, operand: Any
     if d.category == COMPLEX:
         raise Unsupported(f"{d} in a kernel")
     if isinstance(x, Number):
-        made = Expr(t, "number", (), WIDE.get(d, d), (), (x.slot, x.kind))
-        return t.map(Function(f"to {d.name}", lambda s, v: s.cast(v, d)), made) if d in WIDE else made
+        return Expr(t, "number", (), WIDE.get(d, d), (), (x.slot, x.kind))
     if isinstance(x, (bool, int, float, np.generic)) and not isinstance(x, np.complexfloating):
-        return t.constant(np.asarray(x).astype(d.np).item() if d not in WIDE else float(np.asarray(x).astype(d.np)), d)
+        wide = WIDE.get(d, d)  # beside narrow floats, numbers are as precise as the arithmetic
+        return t.constant(np.asarray(x).astype(wide.np).item(), wide)
     raise Unsupported(f"an operand of type {type(x).__name__}")
 
 
@@ -94,7 +94,7 @@ def _check(function: Function, operands: tuple[dtype, ...], result: dtype) -> No
     key = function.key, operands, result
     if key not in _supported:
         try:
-            tried(function.apply, operands, result)
+            tried(function, operands, result)
             _supported[key] = None
         except Unsupported as error:
             _supported[key] = error
