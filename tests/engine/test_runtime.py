@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -20,7 +22,7 @@ from flambeau.engine.kernel.emit import Emitter
 from flambeau.engine.kernel.target import cache_sizes, vector_bytes, vector_registers
 from flambeau.engine.plan import Kernel
 from flambeau.engine.runtime import cache as cache_module
-from flambeau.engine.runtime import jit
+from flambeau.engine.runtime import codegen, jit
 from flambeau.engine.runtime.cache import ObjectCache
 
 
@@ -56,7 +58,7 @@ def forbid_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(ir: str) -> bytes:
         raise AssertionError("compiled, though the cache has it")
 
-    monkeypatch.setattr(jit, "object_code", refuse)
+    monkeypatch.setattr(codegen, "object_code", refuse)
 
 
 def only_file(store: ObjectCache) -> Path:
@@ -192,10 +194,11 @@ def test_processes_share_the_cache(tmp_path: Path) -> None:
 
 def test_source_and_machine_are_part_of_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     before = jit._stored_name("kernel")
-    build = jit._build()
-    monkeypatch.setattr(jit, "_build", lambda: build + " another compiler")
-    assert jit._stored_name("kernel") != before
-    assert cache_module.source_stamp() in build and str(vector_bytes()) in build
+    for owner, what in ((codegen, "build"), (jit, "source_stamp"), (jit, "vector_bytes")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, what, lambda: "another")
+            assert jit._stored_name("kernel") != before
+    assert jit._stored_name("kernel") == before
 
 
 def test_a_generator_that_fails_leaves_nothing_behind(fresh: ObjectCache) -> None:
@@ -207,6 +210,52 @@ def test_a_generator_that_fails_leaves_nothing_behind(fresh: ObjectCache) -> Non
     assert call(jit.address(adding(4)), 1) == [4]
 
 
+def test_many_kernels_compile_side_by_side(fresh: ObjectCache) -> None:
+    kernels = [adding(n) for n in range(40)]
+    assert [call(f, 1) for f in jit.addresses(kernels)] == [[n] for n in range(40)]
+
+    def broken(k: Emitter) -> None:
+        raise ValueError("no such kernel")
+
+    with pytest.raises(ValueError, match="no such kernel"):
+        jit.addresses([*[adding(n) for n in range(50, 60)], Kernel("test: broken", broken)])
+
+
+def test_threads_compile_at_once(fresh: ObjectCache) -> None:
+    results: dict[int, list[int]] = {}
+
+    def work(nr: int) -> None:
+        results[nr] = [call(jit.address(adding(n)), 1)[0] for n in range(10)]
+
+    workers = [threading.Thread(target=work, args=(nr,)) for nr in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert results == {nr: list(range(10)) for nr in range(3)}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_fork_while_a_thread_compiles(fresh: ObjectCache) -> None:
+    stop, numbers = threading.Event(), itertools.count(1000)
+
+    def work() -> None:
+        while not stop.is_set():
+            jit.address(adding(next(numbers)))
+
+    busy = threading.Thread(target=work)
+    busy.start()
+    try:
+        for nr in range(10):
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if call(jit.address(adding(500 + nr)), 1) == [500 + nr] else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        busy.join()
+
+
 def test_code_can_be_shown() -> None:
     kernel = adding(7)
     assert "define void @" + jit.symbol(kernel.key) in jit.optimized_ir(kernel)
@@ -215,8 +264,8 @@ def test_code_can_be_shown() -> None:
 
 def test_kernels_compile_for_machines_that_are_not_here() -> None:
     ir = jit.kernel_ir(adding(7))
-    assert "ldr" in jit.compile_for("aarch64-unknown-linux-gnu", "neoverse-n1", "", ir)
-    assert ".target sm_90" in jit.compile_for("nvptx64-nvidia-cuda", "sm_90", "", ir)
+    assert "ldr" in codegen.compile_for("aarch64-unknown-linux-gnu", "neoverse-n1", "", ir)
+    assert ".target sm_90" in codegen.compile_for("nvptx64-nvidia-cuda", "sm_90", "", ir)
 
 
 def test_constants_and_library_calls_are_linked(fresh: ObjectCache) -> None:

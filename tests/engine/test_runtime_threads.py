@@ -20,7 +20,7 @@ import pytest
 
 from flambeau.engine.kernel.emit import Emitter
 from flambeau.engine.plan import Address, Buffer, Kernel, Launch
-from flambeau.engine.runtime import threads
+from flambeau.engine.runtime import cores, threads
 from flambeau.engine.runtime.launch import Table
 
 X, Y = Buffer("input", 0), Buffer("output", 0)
@@ -312,17 +312,17 @@ def test_the_process_ends(how: str) -> None:
 def test_the_environment_says_how_many(monkeypatch: pytest.MonkeyPatch, ours: str, openmp: str, number: int) -> None:
     monkeypatch.setenv("FLAMBEAU_NUM_THREADS", ours)
     monkeypatch.setenv("OMP_NUM_THREADS", openmp)
-    assert threads.default_threads.__wrapped__() == number
+    assert cores.default_threads.__wrapped__() == number
 
 
 def test_otherwise_the_cores_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FLAMBEAU_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(threads, "_quota", lambda: math.inf)
-    monkeypatch.setattr(threads, "_cores", lambda cpus: 6)
-    assert threads.default_threads.__wrapped__() == 6
-    monkeypatch.setattr(threads, "_quota", lambda: 2.5)
-    assert threads.default_threads.__wrapped__() == 3
+    monkeypatch.setattr(cores, "_quota", lambda: math.inf)
+    monkeypatch.setattr(cores, "_cores", lambda cpus: 6)
+    assert cores.default_threads.__wrapped__() == 6
+    monkeypatch.setattr(cores, "_quota", lambda: 2.5)
+    assert cores.default_threads.__wrapped__() == 3
 
 
 @pytest.mark.parametrize(("line", "files", "processors"), [
@@ -339,5 +339,5 @@ def test_limits_of_containers(tmp_path: Path, line: str, files: dict[str, str], 
         path = tmp_path / "root" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    assert threads._quota(tmp_path / "cgroup", tmp_path / "root") == processors
-    assert threads._quota(tmp_path / "missing", tmp_path / "root") == math.inf
+    assert cores._quota(tmp_path / "cgroup", tmp_path / "root") == processors
+    assert cores._quota(tmp_path / "missing", tmp_path / "root") == math.inf

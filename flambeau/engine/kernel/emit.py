@@ -276,11 +276,11 @@ class Emitter:
 
     def minimum(self, a: Index, b: Index) -> Any:
         """The smaller of two indices."""
-        return min(a, b) if _plain(a, b) else self.select(self.compare("lt", a, b), a, b)
+        return min(a, b) if _plain(a, b) else self.select(self.compare("lt", a, b), a, b)  # type: ignore[type-var]
 
     def maximum(self, a: Index, b: Index) -> Any:
         """The larger of two indices."""
-        return max(a, b) if _plain(a, b) else self.select(self.compare("gt", a, b), a, b)
+        return max(a, b) if _plain(a, b) else self.select(self.compare("gt", a, b), a, b)  # type: ignore[type-var]
 
     def fma(self, a: Any, b: Any, c: Val) -> Val:
         """a * b + c, rounded once."""

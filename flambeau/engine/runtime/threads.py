@@ -2,8 +2,7 @@
 
 Workers are Python's daemon threads, which enter `native.functions().worker` once and hold no lock of the interpreter
 there. They are started by the first program that is worth sharing, and stopped before a fork, at exit, and when the
-number of threads changes. How many: `set_num_threads`, else FLAMBEAU_NUM_THREADS, else OMP_NUM_THREADS (as in PyTorch),
-else the cores that this process may use.
+number of threads changes.
 """
 
 from __future__ import annotations
@@ -17,34 +16,26 @@ import platform
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flambeau.engine.runtime import native
+from flambeau.engine.runtime.cores import choose, get_num_threads
 
-MAXIMUM = 256
 _SPIN, _SPIN_HOT = 20e-6, 200e-6  # seconds before a worker sleeps: between programs, and while one is running
 _NAP = 1e-3  # seconds between looks at the pool where the system offers workers no way to sleep
 _JOIN = 0.2  # seconds to wait for workers that were told to stop
 
 _lock = threading.Lock()
-_chosen = 0  # by set_num_threads
 _pool: Pool | None = None
-
-
-def get_num_threads() -> int:
-    """Threads that run a launch together, the caller included."""
-    return _chosen or default_threads()
 
 
 def set_num_threads(count: int) -> None:
     """Let `count` threads run a launch together."""
-    global _chosen
     if count != get_num_threads():
         stop_workers()
-    _chosen = min(count, MAXIMUM)
+    choose(count)
 
 
 def pool() -> Pool | None:
@@ -136,62 +127,6 @@ def _system_calls() -> tuple[int, int]:
         return wait, wake
     except (OSError, AttributeError):
         return 0, 0
-
-
-# -- how many ----------------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def default_threads() -> int:
-    """The number of threads that the environment asks for or the machine offers this process."""
-    for name in ("FLAMBEAU_NUM_THREADS", "OMP_NUM_THREADS"):
-        value = os.environ.get(name, "").split(",")[0].strip()
-        if value.isdigit() and int(value) > 0:
-            return min(int(value), MAXIMUM)
-    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    return max(1, math.ceil(min(_cores(cpus), _quota(), MAXIMUM)))
-
-
-def _cores(cpus: set[int]) -> int:
-    """Cores among processors: two threads of one core share its arithmetic units."""
-    folder = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
-    try:
-        return len({Path(folder.format(cpu)).read_text() for cpu in cpus})
-    except OSError:
-        return len(cpus)
-
-
-def _quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
-    """Processors that a container's limit leaves: the least along the path of this process's control group."""
-    least = math.inf
-    try:
-        lines = proc.read_text().splitlines()
-    except OSError:
-        return least
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        version2 = controllers == ""
-        if not version2 and "cpu" not in controllers.split(","):
-            continue
-        base = root if version2 else root / "cpu"
-        inside = base / path.lstrip("/")
-        for folder in (inside, *inside.parents):
-            if folder == base.parent:
-                break
-            least = min(least, _limit(folder, version2))
-    return least
-
-
-def _limit(folder: Path, version2: bool) -> float:
-    """The processors that one control group grants."""
-    try:
-        if version2:
-            quota, period = (folder / "cpu.max").read_text().split()
-        else:
-            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
-    except (OSError, ValueError):
-        return math.inf
-    return int(quota) / int(period) if quota not in ("max", "-1") else math.inf
 
 
 def _begin_child() -> None:
