@@ -26,15 +26,16 @@ class Keeps:
     __slots__ = ("output", "inputs", "rest", "wants_needs")
 
     def __init__(self, function: Callable) -> None:
-        parameters = list(inspect.signature(function).parameters.values())
-        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        variadic = [p for p in parameters if p.kind is p.VAR_POSITIONAL]
+        code = function.__code__
+        count = code.co_argcount + code.co_kwonlyargcount
+        positional, names = code.co_varnames[: code.co_argcount], code.co_varnames[:count]
+        variadic = code.co_varnames[count] if code.co_flags & inspect.CO_VARARGS else None
         if len(positional) < 2 and not variadic:
             raise TypeError(f"a vjp takes (g, y, *inputs, **params), not {inspect.signature(function)}")
-        self.output = not positional[1].name.startswith("_") if len(positional) > 1 else True
-        self.inputs = tuple(not p.name.startswith("_") for p in positional[2:])
-        self.rest = bool(variadic) and not variadic[0].name.startswith("_")
-        self.wants_needs = any(p.name == "needs" for p in parameters)
+        self.output = not positional[1].startswith("_") if len(positional) > 1 else True
+        self.inputs = tuple([not name.startswith("_") for name in positional[2:]])
+        self.rest = variadic is not None and not variadic.startswith("_")
+        self.wants_needs = "needs" in names
 
     def input(self, i: int) -> bool:
         return self.inputs[i] if i < len(self.inputs) else self.rest
