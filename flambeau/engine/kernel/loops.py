@@ -14,6 +14,7 @@ the innermost reduced axis. The order of a reduction follows from the nest's axe
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from flambeau.engine.kernel import reductions
@@ -43,6 +44,8 @@ class Writer:
         self.block: Index = 0
         self.pointers = [k.pointer(nr) for nr in range(len(nest.accesses))]
         self.wanted: set[int] = set()
+        self.number = 0  # the pass
+        self.buffers: dict[int, Val] = {}  # of kept steps
 
     # -- loops ---------------------------------------------------------------------------------------------------
 
@@ -257,8 +260,8 @@ class Writer:
         self.first_lane, self.masks = first_lane, masks
         self.scopes.append({})
         copies = [*range(len(masks))]
-        roots = [nest.steps[nr].operands[0] for nr in making]
-        self.compute(nest.run, number, copies, nest.needed([*roots, *self.stores_of(number)]))
+        self.number = number
+        self.compute(nest.run, number, copies, nest.needed(nest.roots(number), nest.kept, number))
         for s in nest.stores:
             if s.full and nest.known(s.step) == number:
                 self.write_out(s, copies)
@@ -309,6 +312,8 @@ class Writer:
     def value(self, nr: int, copy: int) -> Val:
         k, nest, step = self.k, self.nest, self.nest.steps[nr]
         across = nest.across[nr]
+        if nest.kept.get(nr, self.number) < self.number:
+            return k.load(self.buffer(nr), self.row_place(copy), vector(compute_type(step.dtype), nest.width))
         if step.kind == "load":
             return self.load(step.detail, copy)
         if step.kind == "constant":
@@ -323,9 +328,28 @@ class Writer:
         scalars = Scalars(k, step.dtype)
         result = step.detail.apply(scalars, *operands)
         type = vector(compute_type(step.dtype), nest.width if across else 1)
-        if not isinstance(result, Val):
-            return k.const(type, result)
-        return k.val(scalars.cast(result), type)
+        result = k.val(scalars.cast(result), type) if isinstance(result, Val) else k.const(type, result)
+        if nest.kept.get(nr) == self.number:
+            k.store(k.val(result, vector(compute_type(step.dtype), nest.width)), self.buffer(nr), self.row_place(copy))
+        return result
+
+    def buffer(self, nr: int) -> Val:
+        """Memory that keeps a step for a row: every point has its place, with room for whole vectors at the end."""
+        if nr not in self.buffers:
+            nest = self.nest
+            count = prod(nest.axes[axis].extent for axis in nest.reduced)
+            count = count + UNROLL * nest.width if nest.sweep else count * nest.strips * nest.width
+            self.buffers[nr] = self.k.stack(compute_type(nest.steps[nr].dtype), count)
+        return self.buffers[nr]
+
+    def row_place(self, copy: int) -> Index:
+        """Where the lanes of a copy are kept."""
+        k, nest = self.k, self.nest
+        at: Index = 0
+        for axis in nest.reduced:
+            place = self.first_lane[copy] if axis == nest.lane else self.at[axis]
+            at = k.add(k.mul(at, nest.axes[axis].extent), place)
+        return at if nest.sweep else k.add(k.mul(at, nest.strips * nest.width), copy * nest.width)
 
     def place(self, strides: tuple[int, ...], offset: int, copy: int, across: bool) -> Val:
         """Where an axis stands, as int64."""

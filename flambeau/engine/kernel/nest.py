@@ -18,6 +18,8 @@ from flambeau.dtypes import dtype
 from flambeau.shape import Ints
 
 TASK = 16384  # elements that a task goes through
+HEAVY = 8  # instructions from which a step is kept for later passes rather than made again
+KEPT = 1 << 16  # bytes of a row that are kept
 
 
 class Axis(NamedTuple):
@@ -51,6 +53,7 @@ class Step(NamedTuple):
     dtype: dtype
     operands: Ints = ()
     detail: Any = None
+    cost: int = 1  # instructions, about
 
 
 class Store(NamedTuple):
@@ -196,18 +199,44 @@ class Nest:
         last = [self.stage[s.step] + (self.steps[s.step].kind == "reduce") for s in self.stores if s.full]
         return 1 + max([*last, *(self.stage[nr] for nr, s in enumerate(self.steps) if s.kind == "reduce")], default=0)
 
+    @cached_property
+    def kept(self) -> dict[int, int]:
+        """Heavy steps that several passes need: the pass that makes and keeps them for the rest of the row."""
+        found: dict[int, int] = {}
+        if self.passes < 2:
+            return found
+        for nr in range(len(self.steps) - 1, -1, -1):
+            step = self.steps[nr]
+            if step.kind != "map" or step.cost < HEAVY or self.level[nr] < self.run or step.dtype.itemsize < 4:
+                continue
+            users = [p for p in range(self.passes) if nr in self.needed(self.roots(p), found, p)]
+            if len(users) > 1 and self.row_bytes * (len(found) + 1) <= KEPT:
+                found[nr] = users[0]
+        return found
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """Bytes of a row (or of a strip of columns), about."""
+        return prod(self.axes[nr].extent for nr in self.reduced) * (1 if self.sweep else self.strips * self.width) * 8
+
+    def roots(self, number: int) -> list[int]:
+        """What pass `number` has to compute at every point."""
+        sums = [s.operands[0] for nr, s in enumerate(self.steps) if s.kind == "reduce" and self.stage[nr] == number]
+        return sums + [s.step for s in self.stores if s.full and self.known(s.step) == number]
+
     def known(self, step: int) -> int:
         """The first pass that can use a step."""
         return self.stage[step] + (self.steps[step].kind == "reduce")
 
-    def needed(self, roots: Sequence[int]) -> set[int]:
-        """The steps that `roots` are made of, not looking into reductions."""
+    def needed(self, roots: Sequence[int], kept: dict[int, int] | None = None, number: int = 0) -> set[int]:
+        """The steps that `roots` are made of, not looking into reductions, nor into what earlier passes have kept."""
         found: set[int] = set()
+        kept = kept or {}
         pending = list(roots)
         while pending:
             step = pending.pop()
             if step not in found:
                 found.add(step)
-                if self.steps[step].kind != "reduce":
+                if self.steps[step].kind != "reduce" and kept.get(step, number) >= number:
                     pending.extend(self.steps[step].operands)
         return found

@@ -15,7 +15,7 @@ from flambeau.engine.kernel.nest import Access, Axis, Nest, Step
 from flambeau.engine.kernel.nest import Store as NestStore
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Address, Buffer, Kernel, Launch
-from flambeau.engine.schedule.expressions import Expr
+from flambeau.engine.schedule.expressions import Expr, cost_of
 from flambeau.engine.schedule.groups import Group, Leaf, Store, cut
 from flambeau.engine.schedule.spaces import Axes, Form, flat
 
@@ -172,8 +172,9 @@ class Built:
                 leaf_step(b, full) if isinstance(b, Leaf) else numbers[b] for b in self.group.bindings[expr]
             ]
             detail = expr.detail.how if expr.kind == "reduce" else expr.detail
+            cost = cost_of(expr.detail) if expr.kind == "map" else 1
             numbers[expr] = len(steps)
-            steps.append(Step(expr.kind, expr.dtype, tuple(operands), detail))
+            steps.append(Step(expr.kind, expr.dtype, tuple(operands), detail, cost))
         stores = []
         for s in self.stores:
             access = self._access(accesses, s.memory, s.memory.view.offset, s.form, self._full(s.expr))

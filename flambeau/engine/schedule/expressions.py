@@ -243,6 +243,7 @@ class Reduce:
 
 
 _results: dict[tuple, dtype] = {}
+_costs: dict[str, int] = {}
 
 
 def result_dtype(function: Function, operands: tuple[dtype, ...], common: dtype) -> dtype:
@@ -250,14 +251,22 @@ def result_dtype(function: Function, operands: tuple[dtype, ...], common: dtype)
     key = function.key, operands
     found = _results.get(key)
     if found is None:
-        result = tried(function.apply, operands, common)
+        result = tried(function, operands, common)
         bools = isinstance(result, Val) and result.type == "i1"
         found = _results[key] = dtypes.bool_ if bools else common
     return found
 
 
-def tried(apply: Callable[..., Any], operands: tuple[dtype, ...], dtype: dtype) -> Any:
+def tried(function: Function, operands: tuple[dtype, ...], dtype: dtype) -> Any:
     """What a function gives for one element of each dtype. Raises Unsupported where it does not cover them."""
     k = Emitter("trial")
-    values = [k.load(k.pointer(nr), 0, "i8" if d is None else compute_type(d)) for nr, d in enumerate(operands)]
-    return apply(Scalars(k, dtype), *values)
+    values = [k.load(k.pointer(nr), 0, compute_type(d)) for nr, d in enumerate(operands)]
+    before = len(k.lines)
+    result = function.apply(Scalars(k, dtype), *values)
+    _costs[function.key] = len(k.lines) - before
+    return result
+
+
+def cost_of(function: Function) -> int:
+    """About how many instructions a function takes an element."""
+    return _costs.get(function.key, 1)
