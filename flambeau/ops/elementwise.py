@@ -332,7 +332,7 @@ unary("sqrt", np.sqrt, lambda g, y, _x: (g / (2 * conj(y)),), samples=positive, 
 unary("rsqrt", lambda x: 1 / np.sqrt(x), lambda g, y, _x: (g * conj(y * y * y) * -0.5,), samples=positive,
       lower=lambda k, x: k.rsqrt(x))  # fmt: skip
 unary("square", np.square, lambda g, _y, x: (g * (conj(x) * 2),), SAME, backward_name="PowBackward0",
-      lower=lambda k, x: k.mul(x, x))  # fmt: skip
+      lower=lambda k, x: k.square(x))  # fmt: skip
 exp_op = unary("exp", np.exp, lambda g, y, _x: (g * conj(y),), lower=lambda k, x: k.exp(x))
 unary("exp2", np.exp2, lambda g, y, _x: (g * conj(y) * math.log(2),), lower=lambda k, x: k.exp2(x))
 unary("expm1", np.expm1, lambda g, y, _x: (g * conj(y + 1),), lower=lambda k, x: k.expm1(x))

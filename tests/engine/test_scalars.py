@@ -20,11 +20,13 @@ from flambeau.dtypes import FLOAT, dtype
 from flambeau.engine.graph import Meta
 from flambeau.engine.kernel.emit import Emitter
 from flambeau.engine.kernel.scalars import Scalars, load, store
+from flambeau.engine.plan import HostCall
 from flambeau.engine.runtime import jit
 from flambeau.engine.schedule.lowering import Unsupported
 from flambeau.ops.op import Op, ops
 from flambeau.ops.samples import Call
 from flambeau.tensors import Tensor, from_array
+from tests.engine.planned import Recording
 from tests.ops.test_registry import maker
 
 NAMES = sorted(n for n, o in ops.items() if callable(o.lower) and not o.multiple and o.samples is not None)
@@ -199,3 +201,21 @@ def test_casts_round_once_and_wrap() -> None:
         with np.errstate(all="ignore"):
             got, want = both(ops["to_copy"], call, Meta(array.shape, target))
         np.testing.assert_array_equal(got.view(np.uint8), want.view(np.uint8), err_msg=f"{source} to {target}")
+
+
+LOSSES = (
+    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy_with_logits", "kl_div",
+    "soft_margin_loss",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_is_one_kernel_or_two(name: str, reduction: str) -> None:
+    op = ops[name]
+    for c in op.samples(maker(name)):
+        for kind in (np.float32, np.float64):
+            g = Recording()
+            operands = [g.input(x._array().astype(kind)) if isinstance(x, Tensor) else x for x in c.inputs]
+            plan = g.check(g.call(op, *operands, **{**c.params, "reduction": reduction}))
+            assert not any(isinstance(step, HostCall) for step in plan.steps)

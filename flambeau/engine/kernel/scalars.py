@@ -207,6 +207,9 @@ class Scalars:
     def reciprocal(self, x: Val) -> Val:
         return self.div(1.0, x)
 
+    def square(self, x: Val) -> Val:
+        return self.mul(x, x)
+
     def sqrt(self, x: Val) -> Val:
         return self.k.intrinsic("sqrt", x.type, x)
 

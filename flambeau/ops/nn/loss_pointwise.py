@@ -15,6 +15,7 @@ import numpy as np
 
 from flambeau.autograd.mode import no_grad
 from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Composite
 from flambeau.errors import warn_once
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn.activation import log_sigmoid_op
@@ -37,8 +38,11 @@ def _pairs(**params: Any) -> Samples:
 
 
 def pointwise(name: str, ref: Callable, slopes: tuple[Slope | None, ...], kernel: str | None = None,
-              samples: Samples | None = None) -> Op:  # fmt: skip
-    """Describe a loss: `ref(x, target, ..., **params)` for every element, and d ref / d operand for each operand."""
+              samples: Samples | None = None, lower: Callable | None = None) -> Op:  # fmt: skip
+    """Describe a loss: `ref(x, target, ..., **params)` for every element, and d ref / d operand for each operand.
+
+    `lower(t, x, target, ..., **params)` is `ref` in the compiler's tensor expressions.
+    """
     rule = elementwise()
 
     def meta(*inputs: Any, reduction: str, **_: Any) -> Meta:
@@ -54,6 +58,10 @@ def pointwise(name: str, ref: Callable, slopes: tuple[Slope | None, ...], kernel
         total = losses.sum(dtype=losses.dtype)
         return np.asarray(total / losses.dtype.type(losses.size) if reduction == "mean" else total)
 
+    def lowered(t: Any, *operands: Any, reduction: str, **params: Any) -> Any:
+        losses = lower(t, *operands, **params)  # type: ignore[misc]
+        return losses if reduction == "none" else t.mean(losses) if reduction == "mean" else t.sum(losses)
+
     def rule_for(slope: Slope) -> Callable:
         def vjp(g: Tensor, _y: Any, *inputs: Any, reduction: str, **params: Any) -> Tensor:
             if reduction == "mean":
@@ -63,7 +71,8 @@ def pointwise(name: str, ref: Callable, slopes: tuple[Slope | None, ...], kernel
         return vjp
 
     vjps = tuple(rule_for(slope) if slope is not None else None for slope in slopes)
-    return op(name, ref=reference, meta=meta, vjp=vjps, samples=samples or _pairs(), widens=True)
+    return op(name, ref=reference, meta=meta, vjp=vjps, samples=samples or _pairs(), widens=True,
+              lower=Composite(lowered) if lower is not None else None)  # fmt: skip
 
 
 def _same_size(input: Tensor, target: Tensor) -> None:
@@ -86,14 +95,23 @@ def _reduction(function: str, input: Any, target: Any, size_average: Any, reduce
 # -- distances -------------------------------------------------------------------------------------------------
 
 mse_op = pointwise(
-    "mse_loss", lambda x, t: np.square(x - t), (lambda x, t: (x - t) * 2, lambda x, t: (t - x) * 2), "mse_cpu"
+    "mse_loss", lambda x, t: np.square(x - t), (lambda x, t: (x - t) * 2, lambda x, t: (t - x) * 2), "mse_cpu",
+    lower=lambda k, x, t: k.square(x - t),
 )  # fmt: skip
-l1_op = pointwise("l1_loss", lambda x, t: np.abs(x - t), (lambda x, t: (x - t).sign(), lambda x, t: (t - x).sign()))
+l1_op = pointwise(
+    "l1_loss", lambda x, t: np.abs(x - t), (lambda x, t: (x - t).sign(), lambda x, t: (t - x).sign()),
+    lower=lambda k, x, t: k.abs(x - t),
+)  # fmt: skip
 
 
 def _smooth_l1(x: np.ndarray, t: np.ndarray, beta: float) -> np.ndarray:
     z = np.abs(x - t)
     return np.where(z < beta, z * z * z.dtype.type(0.5 / beta), z - z.dtype.type(0.5 * beta)) if beta else z
+
+
+def _smooth_l1_lowered(k: Any, x: Any, t: Any, beta: float) -> Any:
+    z = k.abs(x - t)
+    return k.where(z < beta, z * z * (0.5 / beta), z - 0.5 * beta) if beta else z
 
 
 def _smooth_l1_slope(x: Tensor, t: Tensor, beta: float) -> Tensor:
@@ -106,15 +124,20 @@ def _huber(x: np.ndarray, t: np.ndarray, delta: float) -> np.ndarray:
     return np.where(z <= delta, z * z * z.dtype.type(0.5), z.dtype.type(delta) * (z - z.dtype.type(0.5 * delta)))
 
 
+def _huber_lowered(k: Any, x: Any, t: Any, delta: float) -> Any:
+    z = k.abs(x - t)
+    return k.where(z <= delta, z * z * 0.5, (z - 0.5 * delta) * delta)
+
+
 smooth_l1_op = pointwise(
     "smooth_l1_loss", _smooth_l1,
     (lambda x, t, beta: _smooth_l1_slope(x, t, beta), lambda x, t, beta: _smooth_l1_slope(t, x, beta)),
-    "smooth_l1_cpu", _pairs(beta=0.7),
+    "smooth_l1_cpu", _pairs(beta=0.7), _smooth_l1_lowered,
 )  # fmt: skip
 huber_op = pointwise(
     "huber_loss", _huber,
     (lambda x, t, delta: (x - t).clamp(-delta, delta), lambda x, t, delta: (t - x).clamp(-delta, delta)),
-    "huber_cpu", _pairs(delta=0.7),
+    "huber_cpu", _pairs(delta=0.7), _huber_lowered,
 )  # fmt: skip
 
 
@@ -209,6 +232,12 @@ def _bce_logits(x: np.ndarray, t: np.ndarray, w: Any, pos_weight: Any) -> np.nda
     return loss if w is None else loss * w
 
 
+def _bce_logits_lowered(k: Any, x: Any, t: Any, w: Any, pos_weight: Any) -> Any:
+    soft = k.log1p(k.exp(-k.abs(x))) + k.maximum(-x, 0.0)
+    loss = (1.0 - t) * x + (soft if pos_weight is None else ((pos_weight - 1.0) * t + 1.0) * soft)
+    return loss if w is None else loss * w
+
+
 def _bce_logits_slope(x: Tensor, t: Tensor, w: Any, pos_weight: Any) -> Tensor:
     if pos_weight is None:
         return _times(x.sigmoid() - t, w)
@@ -236,7 +265,7 @@ bce_op = pointwise(
 )  # fmt: skip
 bce_logits_op = pointwise(
     "binary_cross_entropy_with_logits", _bce_logits, (_bce_logits_slope, _bce_logits_target_slope, None, None),
-    "log_sigmoid_cpu", _logit_samples,
+    "log_sigmoid_cpu", _logit_samples, _bce_logits_lowered,
 )  # fmt: skip
 
 
@@ -244,6 +273,12 @@ def _kl_div(x: np.ndarray, t: np.ndarray, log_target: bool) -> np.ndarray:
     if log_target:
         return np.exp(t) * (t - x)
     return np.where(t == 0, 0, t * np.log(t)).astype(t.dtype, copy=False) - t * x
+
+
+def _kl_div_lowered(k: Any, x: Any, t: Any, log_target: bool) -> Any:
+    if log_target:
+        return k.exp(t) * (t - x)
+    return k.where(k.eq(t, 0.0), 0.0, t * k.log(t)) - t * x
 
 
 def _kl_target_slope(x: Tensor, t: Tensor, log_target: bool) -> Tensor:
@@ -256,10 +291,12 @@ kl_div_op = pointwise(
         call(t(3, 4), t(3, 4, low=0.1, high=0.9), reduction="mean", log_target=False),
         call(t(3, 4), t(3, 4), reduction="sum", log_target=True),
     ],
+    lower=_kl_div_lowered,
 )  # fmt: skip
 soft_margin_op = pointwise(
     "soft_margin_loss", lambda x, t: np.log1p(np.exp(-t * x)),
     (lambda x, t: -t * (-t * x).sigmoid(), lambda x, t: -x * (-t * x).sigmoid()), samples=_pairs(),
+    lower=lambda k, x, t: k.log1p(k.exp(-t * x)),
 )  # fmt: skip
 
 
