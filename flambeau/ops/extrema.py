@@ -194,7 +194,8 @@ def _lowered_place(how: str) -> Callable:
             return x, t.constant(0, dtypes.int64)
         best = getattr(t, how)(x, dim)
         hit = t.eq(x, best) if x.dtype.category < dtypes.FLOAT else t.eq(x, best) | t.isnan(x)
-        place = t.min(t.where(hit, t.index(x, dim), dtypes.iinfo(dtypes.int64).max), dim)
+        places = t.index(x, dim)
+        place = t.min(t.where(hit, places, dtypes.iinfo(places.dtype).max), dim)
         shape = reduced_shape(x.shape, (dim,), keepdim)
         return t.reshape(best, shape), t.reshape(place, shape)
 

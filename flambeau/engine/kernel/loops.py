@@ -323,7 +323,7 @@ class Writer:
             return convert(k, k.load(k.pointer(word), 0, "double" if kind is float else "i64"), step.dtype)
         if step.kind == "place":
             strides, offset = step.detail
-            return self.place(strides, offset, copy, across)
+            return self.place(strides, offset, copy, across, compute_type(step.dtype))
         operands = [self.lanes(o, copy) if across else self.get(o, copy) for o in step.operands]
         scalars = Scalars(k, step.dtype)
         result = step.detail.apply(scalars, *operands)
@@ -351,15 +351,15 @@ class Writer:
             at = k.add(k.mul(at, nest.axes[axis].extent), place)
         return at if nest.sweep else k.add(k.mul(at, nest.strips * nest.width), copy * nest.width)
 
-    def place(self, strides: tuple[int, ...], offset: int, copy: int, across: bool) -> Val:
-        """Where an axis stands, as int64."""
+    def place(self, strides: tuple[int, ...], offset: int, copy: int, across: bool, type: str) -> Val:
+        """Where an axis stands."""
         k, nest = self.k, self.nest
         at = self.index(strides, offset)
-        if across:
-            step = strides[nest.lane]
-            at = k.add(at, k.mul(self.first_lane[copy], step))
-            return k.add(k.ramp(vector("i64", nest.width), 0, step), k.val(at, "i64"))
-        return k.val(at, "i64")
+        if not across:
+            return k.cast(k.val(at, "i64"), type)
+        step = strides[nest.lane]
+        at = k.add(at, k.mul(self.first_lane[copy], step))
+        return k.add(k.ramp(vector(type, nest.width), 0, step), k.cast(k.val(at, "i64"), type))
 
     def index(self, strides: tuple[int, ...], offset: Index = 0) -> Index:
         """The element where all axes but the lane's stand."""

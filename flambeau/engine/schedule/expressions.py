@@ -122,9 +122,10 @@ class Tensors:
         return Expr(self, "constant", shape, WIDE.get(dtype, dtype), (), number)
 
     def index(self, x: Expr, dim: int) -> Expr:
-        """The place of every element of `x` along `dim`, as int64."""
+        """The place of every element of `x` along `dim`, as int32 (int64 if that is too small)."""
         view = View(x.shape, tuple(int(d == dim % len(x.shape)) for d in range(len(x.shape))))
-        return Expr(self, "place", x.shape, dtypes.int64, (), view)
+        narrow = x.shape[dim] < 2**31
+        return Expr(self, "place", x.shape, dtypes.int32 if narrow else dtypes.int64, (), view)
 
     # -- elements ------------------------------------------------------------------------------------------------
 

@@ -12,12 +12,13 @@ from math import prod
 from typing import Any, NamedTuple
 
 from flambeau.dtypes import FLOAT, dtype
-from flambeau.engine.schedule.expressions import Expr, Reduce
+from flambeau.engine.schedule.expressions import Expr, Reduce, cost_of
 from flambeau.engine.schedule.memory import Memory
 from flambeau.engine.schedule.spaces import Axes, Axis, Form, View, flat
 from flambeau.shape import Ints, contiguous_strides
 
 MEMBERS = 48  # expressions of a group: bounds the time to compile one
+AGAIN = 12  # members that are rather made twice than sent through memory, and instructions of theirs
 LEAVES = 24  # different places in memory that a group touches
 
 
@@ -214,6 +215,37 @@ class Group:
         self.stores.append(store)
         memory.root.touched = max(memory.root.touched, self.index)
         return store
+
+
+def repeatable(base: Expr, axes: Axes) -> list[Expr]:
+    """The members that `base` is made of, operands first, if a group with `axes` may as well make them again: few and cheap
+    ones, from little memory that still holds what it held. Otherwise none of them.
+    """
+    group = base.group
+    if group is None or base.kind != "map" or not base.full or (base.memory is not None and base.memory.store is not None):
+        return []
+    found: dict[Expr, None] = {}
+    pending, cost = [base], 0
+    memory: set[tuple[int, Form]] = set()
+    uncut: list[frozenset[int]] = [frozenset()] * len(axes)
+    while pending:
+        member = pending.pop()
+        if member in found:
+            continue
+        found[member] = None
+        cost += cost_of(member.detail)
+        for b in group.bindings[member]:
+            if isinstance(b, Expr):
+                if b.full and b.kind == "map":
+                    pending.append(b)
+            elif b.memory is not None:
+                if b.memory.root.ready > group.index or cut(axes, uncut, b.form.extents, True) is None:
+                    return []
+                if prod(b.form.extents) == group.numel and 0 not in b.form.strides:
+                    memory.add((id(b.memory.root), b.form))
+        if len(found) > AGAIN or cost > AGAIN or len(memory) > 3:
+            return []
+    return [e for e in group.members if e in found]
 
 
 def cut(axes: Axes, cuts: list[frozenset[int]], extents: Ints, full: bool) -> list[frozenset[int]] | None:

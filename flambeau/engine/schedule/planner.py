@@ -22,7 +22,7 @@ from flambeau.engine.plan import Buffer, Plan
 from flambeau.engine.schedule.calls import results_of
 from flambeau.engine.schedule.expressions import WIDE, Expr, Tensors
 from flambeau.engine.schedule.finish import finished
-from flambeau.engine.schedule.groups import Group, Source, Store
+from flambeau.engine.schedule.groups import Group, Source, Store, repeatable
 from flambeau.engine.schedule.lowering import Kernels, Unsupported
 from flambeau.engine.schedule.memory import Memory, Root
 from flambeau.engine.schedule.opaque import Host, Opaque, moved
@@ -52,6 +52,7 @@ class Planner:
         self.t = Tensors(self)
         self.status = Root(8, Buffer("status", 0))
         self.values: dict[int, Value] = {}
+        self.reducing: dict[Any, Group] = {}  # for the axes of reductions, the last group that goes over them
         for number, nbytes in enumerate(graph.inputs):
             root = Root(nbytes, Buffer("input", number))
             self.values[number] = Value(Memory(root, View((nbytes,), (1,)), None))  # type: ignore[arg-type]
@@ -245,7 +246,7 @@ class Planner:
 
     # -- placing -------------------------------------------------------------------------------------------------
 
-    def place(self, expr: Expr) -> None:
+    def place(self, expr: Expr, again: bool = True) -> None:
         """Put a new map or reduction into a group."""
         sources = [self.source(o) for o in expr.operands]
         floor = self.floor
@@ -253,23 +254,29 @@ class Planner:
             floor = max(floor, base.group.index if base.group is not None else 0)
             if base.kind == "read":
                 floor = max(floor, base.memory.root.ready)
-        for group in self.candidates(floor, sources):
+        for group in self.candidates(expr, floor, sources):
             if group.join(expr, self.seen_from(group, sources)):
+                if expr.kind == "reduce":
+                    self.reducing[expr.detail.axes] = group
                 return
+        if again and expr.kind == "reduce" and self.made_again(expr, sources[0].base):
+            return
         if not self.begin(expr, sources):
             apart = [Source(self.plain(o), View.natural(o.shape)) for o in expr.operands]
             if not self.begin(expr, apart):
                 raise AssertionError(f"{expr} does not fit a group of its own")
 
-    def candidates(self, floor: int, sources: list[Source]) -> Iterable[Group]:
-        """Groups that an expression may join: that of its latest operand; those that read the same memory."""
+    def candidates(self, expr: Expr, floor: int, sources: list[Source]) -> Iterable[Group]:
+        """Groups that may take an expression in: that of its latest operand, one that reads the same memory, and for a
+        reduction the last one that goes over the same axes."""
         tried = set()
         if floor < len(self.steps) and isinstance(self.steps[floor], Group):
             tried.add(floor)
             yield self.steps[floor]  # type: ignore[misc]
-        for base, _ in sources:
-            memory = base.memory
-            group: Any = memory.root.reader if memory is not None else None
+        near = [base.memory.root.reader for base, _ in sources if base.memory is not None]
+        if expr.kind == "reduce":
+            near.append(self.reducing.get(expr.detail.axes))
+        for group in near:
             if group is not None and group.index >= floor and group.index not in tried:
                 tried.add(group.index)
                 yield group
@@ -284,6 +291,27 @@ class Planner:
         if not group.join(expr, sources):
             return False
         self.steps.append(group)
+        if expr.kind == "reduce":
+            self.reducing[expr.detail.axes] = group
+        return True
+
+    def made_again(self, expr: Expr, base: Expr) -> bool:
+        """Start a group for a reduction of cheap elementwise work that another group does too.
+
+        To do it twice costs less than to send its result through memory.
+        """
+        again = repeatable(base, expr.detail.axes)
+        if not again:
+            return False
+        floor, self.floor = self.floor, len(self.steps)
+        copies: dict[Expr, Expr] = {}
+        for member in again:
+            operands = tuple([_rebuilt(o, copies) for o in member.operands])
+            copies[member] = Expr(self.t, member.kind, member.shape, member.dtype, operands, member.detail)
+            self.place(copies[member])
+        expr.operands = (_rebuilt(expr.operands[0], copies),)
+        self.place(expr, again=False)
+        self.floor = floor
         return True
 
     def plain(self, operand: Expr) -> Expr:
@@ -397,6 +425,18 @@ class Planner:
         step.operands[source.value].touched = max(step.operands[source.value].touched, position)
         root.touched, root.ready = position, position + 1
         self.steps.append(step)
+
+
+def _rebuilt(operand: Expr, copies: dict[Expr, Expr]) -> Expr:
+    """An operand with its views, of the copy of what it shows."""
+    views = []
+    while operand.kind in ("expand", "reshape", "window"):
+        views.append(operand)
+        operand = operand.operands[0]
+    made = copies.get(operand, operand)
+    for view in reversed(views):
+        made = Expr(view.t, view.kind, view.shape, view.dtype, (made,), view.detail)
+    return made
 
 
 def _last_uses(graph: Graph) -> dict[int, int]:

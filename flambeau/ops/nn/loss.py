@@ -172,8 +172,9 @@ class _Lowered:
         along = tuple(1 if d == self.dim else n for d, n in enumerate(shape))  # where there is one a target
         self.index = t.reshape(t.cast(target, dtypes.int64), along)
         self.valid = t.ne(self.index, ignore_index)
+        self.inside = (self.index >= 0) & (self.index < self.classes)
         places = t.index(t.constant(0, dtypes.int64, shape), self.dim)
-        self.hit = t.eq(places, self.index)
+        self.hit = t.eq(places, t.cast(t.where(self.inside, self.index, -1), places.dtype))
         per_class = tuple(n if d == self.dim else 1 for d, n in enumerate(shape))
         self.weight = None if weight is None else t.reshape(weight, per_class)
         counted = t.cast(self.valid, dtype)
@@ -187,7 +188,7 @@ class _Lowered:
 
     def reduced(self, losses: Any, reduction: str) -> Any:
         t = self.t
-        t.require(~self.valid | ((self.index >= 0) & (self.index < self.classes)))
+        t.require(~self.valid | self.inside)
         losses = t.where(self.valid, losses, 0)
         if reduction == "none":
             return t.reshape(losses, self.target.shape)
