@@ -7,6 +7,9 @@ program may never use are imported when they are asked for.
 # ruff: noqa: F401
 from __future__ import annotations
 
+from flambeau import _startup
+
+# isort: split
 import importlib as _importlib
 import math as _math
 from typing import Any as _Any
@@ -171,3 +174,6 @@ def __getattr__(name: str) -> _Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LATER, *_FUNCTIONS_LATER})
+
+
+_startup.done()

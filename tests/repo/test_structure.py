@@ -14,7 +14,7 @@ MAX_FILE, MAX_FUNCTION = 600, 60
 
 # A floor may import from itself and from the floors above it in this list.
 FLOORS = [
-    ["_version", "version", "dtypes", "shape", "devices", "errors", "quiet"],
+    ["_startup", "_version", "version", "dtypes", "shape", "devices", "errors", "quiet"],
     ["engine"],
     ["random"],
     ["tensors"],
