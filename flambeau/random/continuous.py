@@ -34,6 +34,8 @@ def uniform(g: Generator, n: int, low: float, high: float, dtype: np.dtype) -> n
 def standard_doubles(g: Generator, n: int) -> np.ndarray:
     """`n` float64 numbers in [0, 1)."""
     out = np.empty(n)
+    if g.drawn("doubles", out):
+        return out
     for i in range(0, n, _CHUNK):
         words = g.raw64(min(_CHUNK, n - i))
         words &= _BITS53
@@ -44,6 +46,8 @@ def standard_doubles(g: Generator, n: int) -> np.ndarray:
 def standard_singles(g: Generator, n: int) -> np.ndarray:
     """`n` float32 numbers in [0, 1)."""
     out = np.empty(n, np.float32)
+    if g.drawn("singles", out):
+        return out
     for i in range(0, n, _CHUNK):
         words = g.raw(min(_CHUNK, n - i))
         words &= _BITS24

@@ -5,6 +5,8 @@ Each function returns a flat vector in drawing order; `order.place` lays it out 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from flambeau.random import libm
@@ -74,6 +76,9 @@ def _rounded(value: int, dtype: np.dtype) -> int:
 
 def bernoulli(g: Generator, n: int, p: float, dtype: np.dtype) -> np.ndarray:
     """`n` ones with probability `p`, else zeros. This is what dropout masks are made of."""
+    out, one = np.empty(n, dtype), np.ones((), dtype)
+    if g.drawn(f"flips{dtype.itemsize}", out, math.ceil(p * 2.0**53), int(one.view(f"i{dtype.itemsize}"))):
+        return out
     return (standard_doubles(g, n) < p).astype(dtype)
 
 
@@ -105,6 +110,8 @@ def permutation(g: Generator, n: int, dtype: np.dtype) -> np.ndarray:
     if n < 2:
         return np.arange(n).astype(dtype)
     steps = np.arange(n)
+    if g.drawn("shuffled", steps):
+        return steps.astype(dtype, copy=False)
     target = steps.copy()
     target[:-1] += (g.raw(n - 1) % np.arange(n, 1, -1, dtype=np.uint64)).view(np.int64)
     return _swapped(steps, target).astype(dtype)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.devices import device, require_cpu
+from flambeau.random import native
 
 WORDS = 624
 DEFAULT_SEED = 67280421310721  # of a Generator that was not seeded, as in PyTorch
@@ -90,7 +91,15 @@ class Generator:
         """The next `n` 32-bit words, as uint64."""
         if n:
             self._untouched = False
-        return self._twister.random_raw(n)
+        out = np.empty(n, np.uint64)
+        return out if self.drawn("raw", out) else self._twister.random_raw(n)
+
+    def drawn(self, kernel: str, out: np.ndarray, *words: int) -> bool:
+        """Fill `out` by one of `random.kernels`, if they are there; False: NumPy has to."""
+        if not native.drawn(kernel, self._twister, out, *words):
+            return False
+        self._untouched = False
+        return True
 
     def raw64(self, n: int) -> np.ndarray:
         """The next `n` 64-bit words; each is made of two 32-bit words, the high one first."""

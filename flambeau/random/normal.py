@@ -78,14 +78,25 @@ def _transform_double(uniform: np.ndarray, mean: float, std: float) -> np.ndarra
 def _fill_single(g: Generator, n: int, mean: np.float32, std: np.float32, dtype: np.dtype) -> np.ndarray:
     whole = n - n % _BLOCK
     out = np.empty(n, dtype)
-    for i in range(0, whole, _CHUNK):
-        size = min(_CHUNK, whole - i)
-        out[i : i + size] = _transform_single(g.raw(size), mean, std)
+    _fill_blocks(g, out[:whole], mean, std)
     if n % _BLOCK:
         if dtype == np.float32:
             g.raw(n % _BLOCK)  # float32 draws the ragged end and overwrites it; the half types do not draw it
-        out[-_BLOCK:] = _transform_single(g.raw(_BLOCK), mean, std)
+        _fill_blocks(g, out[-_BLOCK:], mean, std)
     return out
+
+
+def _fill_blocks(g: Generator, out: np.ndarray, mean: np.float32, std: np.float32) -> None:
+    """Whole blocks of normal numbers."""
+    single = out if out.dtype == np.float32 else np.empty(out.size, np.float32)
+    bits = [int(x.view(np.int32)) for x in (std, mean)]
+    if g.drawn(*(("scaled_normals", single, *bits) if std != 1 or mean != 0 else ("normals", single))):
+        if single is not out:
+            out[...] = single
+        return
+    for i in range(0, out.size, _CHUNK):
+        size = min(_CHUNK, out.size - i)
+        out[i : i + size] = _transform_single(g.raw(size), mean, std)
 
 
 def _transform_single(words: np.ndarray, mean: np.float32, std: np.float32) -> np.ndarray:
