@@ -27,7 +27,7 @@ STATE = {  # field of the pool's state -> byte offset
     "running": 2 * LINE, "waiting": 2 * LINE + 4,  # i32: workers inside the open launch; whether the caller sleeps
     "function": 3 * LINE, "args": 3 * LINE + 8, "tasks": 3 * LINE + 16, "chunk": 3 * LINE + 24,  # the open launch
     "threads": 3 * LINE + 32, "spin": 3 * LINE + 40, "spin_hot": 3 * LINE + 48,  # i64: constants
-    "wait": 3 * LINE + 56, "wake": 3 * LINE + 64,  # the system's functions, or null
+    "wait": 3 * LINE + 56, "wake": 3 * LINE + 64, "yield": 3 * LINE + 72,  # the system's functions, or null
     "next": 4 * LINE,  # i64, a line for each thread: the first task of its share that is not taken
 }  # fmt: skip
 
@@ -109,6 +109,24 @@ done:
 """
 
 _SHARING = """
+; One turn of waiting. Now and then another thread may have the processor: it may be the one that is waited for.
+define internal void @turn(ptr %state, i64 %nr) {
+  {pause}
+  %part = and i64 %nr, 31
+  %due = icmp eq i64 %part, 31
+  br i1 %due, label %ask, label %done
+ask:
+  %field = getelementptr i8, ptr %state, i64 {yield}
+  %yield = load ptr, ptr %field
+  %known = icmp ne ptr %yield, null
+  br i1 %known, label %call, label %done
+call:
+  %ignored = call i32 %yield()
+  br label %done
+done:
+  ret void
+}
+
 ; The first task of thread %nr's share.
 define internal i64 @share(i64 %tasks, i64 %threads, i64 %nr) {
   %product = mul i64 %tasks, %nr
@@ -199,7 +217,7 @@ wait:
   %short = icmp ult i64 %spins, %spin
   br i1 %short, label %pause, label %sleep
 pause:
-  call void @flambeau_pause(i64 1)
+  call void @turn(ptr %state, i64 %spins)
   %spins1 = add i64 %spins, 1
   br label %check
 sleep:
@@ -270,7 +288,7 @@ spin_or_sleep:
   %short = icmp ult i64 %spins, %limit
   br i1 %short, label %pause, label %tired
 pause:
-  call void @flambeau_pause(i64 1)
+  call void @turn(ptr %state, i64 %spins)
   %spins1 = add i64 %spins, 1
   br label %watch
 tired:

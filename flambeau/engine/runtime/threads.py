@@ -66,12 +66,13 @@ class Pool:
         self._memory = np.zeros(size + native.LINE, np.uint8)
         self.address = -(-self._memory.ctypes.data // native.LINE) * native.LINE
         pause = _seconds_of_pause()
-        wait, wake = _system_calls()
+        wait, wake, give_way = _system_calls()
         self._set("threads", threads)
         self._set("spin", int(_SPIN / pause))
         self._set("spin_hot", int(_SPIN_HOT / pause))
         self._set("wait", wait)
         self._set("wake", wake)
+        self._set("yield", give_way)
         self._workers = [
             threading.Thread(target=self._work, args=(nr,), daemon=True, name=f"flambeau-{nr}")
             for nr in range(1, threads)
@@ -111,22 +112,26 @@ def _seconds_of_pause() -> float:
     return max(best, 1e-9)
 
 
+_SYSTEM_CALLS = {  # system -> library, and the names of what `native` calls wait, wake and yield
+    "linux": (None, ("syscall", "syscall", "sched_yield")),
+    "darwin": (None, ("__ulock_wait", "__ulock_wake", "sched_yield")),
+    "win32": ("kernelbase.dll", ("WaitOnAddress", "WakeByAddressAll", "SwitchToThread")),
+}
+
+
 @functools.cache
-def _system_calls() -> tuple[int, int]:
-    """Addresses of the functions with which `native` lets threads sleep and wakes them; 0 where there are none."""
+def _system_calls() -> tuple[int, int, int]:
+    """Addresses of the functions with which `native` lets threads sleep, wakes them and gives way; 0 for none."""
+    known = sys.platform in _SYSTEM_CALLS and (sys.platform != "linux" or platform.machine() in native.FUTEX)
+    if not known:
+        return 0, 0, 0
+    library, names = _SYSTEM_CALLS[sys.platform]
     try:
-        if sys.platform == "linux" and platform.machine() in native.FUTEX:
-            names, library = ("syscall", "syscall"), ctypes.CDLL(None)
-        elif sys.platform == "darwin":
-            names, library = ("__ulock_wait", "__ulock_wake"), ctypes.CDLL(None)
-        elif sys.platform == "win32":
-            names, library = ("WaitOnAddress", "WakeByAddressAll"), ctypes.CDLL("api-ms-win-core-synch-l1-2-0.dll")
-        else:
-            return 0, 0
-        wait, wake = (ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names)
-        return wait, wake
+        functions = ctypes.CDLL(library)
+        wait, wake, give_way = (ctypes.cast(getattr(functions, name), ctypes.c_void_p).value or 0 for name in names)
+        return wait, wake, give_way
     except (OSError, AttributeError):
-        return 0, 0
+        return 0, 0, 0
 
 
 def _begin_child() -> None:
