@@ -21,7 +21,7 @@ from flambeau.engine.kernel.vecmath import (
     root,
     with_sign_of,
 )  # fmt: skip
-from flambeau.engine.kernel.vecmath_exp import exp
+from flambeau.engine.kernel.vecmath_exp import exp, moderate_exp
 from flambeau.engine.kernel.vecmath_log import log, log1p
 
 Ratio = tuple[tuple[float, ...], tuple[float, ...]]
@@ -95,7 +95,7 @@ def erf(k: Emitter, x: Val) -> Val:
     if format_of(x) is FLOAT:
         near = k.fma(x, polynomial(k, x * x, _NEAR_SINGLE), x)
         at = at_most(k, size, 3.95)
-        far = 1.0 - exp(k, at * polynomial(k, at, _FAR_SINGLE))
+        far = 1.0 - moderate_exp(k, at * polynomial(k, at, _FAR_SINGLE))
         return k.select(size <= 0.9277, near, with_sign_of(k, far, x))
     at = _within(k, size, 6.0)
     far = 1.0 - _exp_of_minus_square(k, at) * _erfcx_right(k, at)

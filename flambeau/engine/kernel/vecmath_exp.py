@@ -88,6 +88,13 @@ def exp(k: Emitter, x: Val) -> Val:
     return k.select(x <= limits.high, y, x + math.inf)
 
 
+def moderate_exp(k: Emitter, x: Val) -> Val:
+    """exp where neither x nor the result comes near a limit."""
+    bits, _, r = _reduced(k, x)
+    power = power_of_two(k, bits, element(x.type))
+    return k.fma(power, expm1_of_rest(k, r), power)
+
+
 def exp2(k: Emitter, x: Val) -> Val:
     """2 to the power x."""
     limits, f = by_format(x, _SINGLE, _DOUBLE), format_of(x)
@@ -121,9 +128,7 @@ def tanh(k: Emitter, x: Val) -> Val:
     near = k.fma(x * z, polynomial(k, z, by_format(x, _TANH_SINGLE, _TANH_DOUBLE)), x)
     size = magnitude(k, x)
     at = at_most(k, size, by_format(x, 10.0, 20.0))
-    bits, _, r = _reduced(k, at + at)
-    power = power_of_two(k, bits, element(x.type))
-    far = 1.0 - 2.0 / (k.fma(power, expm1_of_rest(k, r), power) + 1.0)
+    far = 1.0 - 2.0 / (moderate_exp(k, at + at) + 1.0)
     return with_sign_of(k, k.select(size < 0.55, near, far), x)
 
 
