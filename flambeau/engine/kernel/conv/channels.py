@@ -8,13 +8,13 @@ tile is transposed in registers and stored pixel by pixel. It needs enough chann
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from flambeau.dtypes import dtype
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.conv.geometry import Product
-from flambeau.engine.kernel.conv.lanes import Store, Transposed, where
+from flambeau.engine.kernel.conv.lanes import Store, columns, pieces, where
 from flambeau.engine.kernel.conv.prepare import Panels, width_of
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 
@@ -159,25 +159,9 @@ class ChannelKernel:
     def _store(
         self, k: Emitter, sums: list[list[Val]], panel: Index, flat: Index, skips: tuple[Index, Index, Index]
     ) -> None:
-        p, t, lanes = self.product, self.tile, width_of(self.source)
+        p, t = self.product, self.tile
         first, number = self._channel(k, panel)
         out = k.add(flat, k.mul(number, p.out_channel))
-        for v in range(t.vectors):
-            columns = Transposed(k, [pixel[v] for pixel in sums])
-            for lane in range(lanes):
-                channel = v * lanes + lane
-                if not self.panels.partly(channel):
-                    exists = None
-                elif isinstance(first, Val):
-                    exists = k.compare("lt", k.add(first, channel), p.width)
-                else:
-                    return
-                with where(k, exists):
-                    at = k.add(out, channel * p.out_channel)
-                    self._rows(k, columns, lane, at, skips)
-
-    def _rows(self, k: Emitter, columns: Transposed, lane: int, at: Index, skips: Sequence[Index]) -> None:
-        p, t = self.product, self.tile
         for n in range(t.images):
             for h in range(t.rows):
                 fresh = None
@@ -185,7 +169,38 @@ class ChannelKernel:
                     if isinstance(skip, Val):
                         late = k.compare("le", skip, place)
                         fresh = late if fresh is None else k.bits("and", fresh, late)
+                row = sums[(n * t.rows + h) * t.columns :][: t.columns]
+                at = k.add(out, n * p.out_batch + h * p.out_steps[1])
                 with where(k, fresh):
-                    x = columns.row(lane, (n * t.rows + h) * t.columns, t.columns)
-                    flat = k.add(at, n * p.out_batch + h * p.out_steps[1])
-                    self.store.row(k, x, k.pointer(RESULT), flat, skips[2])
+                    for v in range(t.vectors):
+                        pixels = [pixel[v] for pixel in row]
+                        if p.out_channel == 1 and skips[2] == 0:
+                            self._store_channels(k, pixels, v, first, at)
+                        else:
+                            self._store_pixels(k, pixels, v, first, at, skips[2])
+
+    def _store_channels(self, k: Emitter, pixels: Sequence[Val], v: int, first: Index, at: Index) -> None:
+        """Store a row whose channels are neighbours in the result."""
+        lanes = width_of(self.source)
+        mask, store = None, replace(self.store, step=1)
+        if self.panels.partly((v + 1) * lanes - 1):
+            mask = k.mask(k.sub(self.product.width - v * lanes, first), lanes)
+        for nr, x in enumerate(pixels):
+            store.piece(k, x, k.pointer(RESULT), k.add(at, nr * self.product.out_steps[2] + v * lanes), mask)
+
+    def _store_pixels(self, k: Emitter, pixels: Sequence[Val], v: int, first: Index, at: Index, skip: Index) -> None:
+        """Store a row whose pixels are neighbours in the result, or nearly."""
+        p, lanes = self.product, width_of(self.source)
+        parts = [(start, columns(k, pixels[start : start + count])) for start, count in pieces(0, len(pixels))]
+        for lane in range(lanes):
+            channel = v * lanes + lane
+            exists = None
+            if self.panels.partly(channel):
+                if not isinstance(first, Val):
+                    return
+                exists = k.compare("lt", k.add(first, channel), p.width)
+            with where(k, exists):
+                for start, found in parts:
+                    flat = k.add(at, channel * p.out_channel + start * p.out_steps[2])
+                    left = k.sub(skip, start) if isinstance(skip, Val) else 0
+                    self.store.row(k, found[lane], k.pointer(RESULT), flat, left)

@@ -65,9 +65,9 @@ def channel_cost(s: Sizes, tile: channels.Tile) -> float:
     panels = s.groups * _count(s.width, v * s.lanes)
     step = max(_step(p * v, p + v, p), _stream(v, s.depth * s.taps))
     steps = s.depth * (s.taps * step + (1 if s.taps > 1 else 0.5))
-    rows = power(p)
-    stores = tile.images * tile.rows * len(list(pieces(0, tile.columns)))
-    finish = v * (rows * (rows.bit_length() - 1) + s.lanes * stores * 1.5)
+    finish = v * tile.images * tile.rows * sum(
+        size * (size.bit_length() - 1) + s.lanes * 1.5 for _, size in pieces(0, tile.columns)
+    )  # fmt: skip
     return tiles * panels * (steps + finish + TILE) + panels * v * s.lanes * s.depth * s.taps * 0.3
 
 

@@ -44,33 +44,52 @@ def every(k: Emitter, vectors: Sequence[Val], first: int) -> Val:
     return found
 
 
-class Transposed:
-    """The rows of a tile read by columns: `row(lane, start, count)` gives that lane of the rows from `start` on.
+def columns(k: Emitter, rows: Sequence[Val]) -> list[Val]:
+    """The columns of a tile whose rows, a power of two, are given.
 
     Interleaving the rows of the upper half with those of the lower one, as often as the rows can be halved, brings the
-    lanes of one column side by side.
+    lanes of a column side by side.
     """
+    width, count, half = lanes(rows[0].type), len(rows), len(rows) // 2
+    low = [p for i in range(width // 2) for p in (i, width + i)]
+    high = [p + width // 2 for p in low]
+    flat = list(rows)
+    for _ in range(count.bit_length() - 1):
+        flat = [k.shuffle(flat[i], flat[i + half], mask) for i in range(half) for mask in (low, high)]
+    return [_stretch(k, flat, lane * count, count) for lane in range(width)]
 
-    def __init__(self, k: Emitter, rows: Sequence[Val]) -> None:
-        self.k = k
-        self.width = lanes(rows[0].type)
-        self.rows = power(len(rows))
-        filled = [*rows, *[k.const(rows[0].type, 0)] * (self.rows - len(rows))]
-        half = self.rows // 2
-        low = [p for i in range(self.width // 2) for p in (i, self.width + i)]
-        high = [p + self.width // 2 for p in low]
-        for _ in range(self.rows.bit_length() - 1):
-            filled = [k.shuffle(filled[i], filled[i + half], mask) for i in range(half) for mask in (low, high)]
-        self.flat = filled
 
-    def row(self, lane: int, start: int, count: int) -> Val:
-        first = lane * self.rows + start
-        a, last = divmod(first, self.width)[0], (first + count - 1) // self.width
-        x, y = self.flat[a], self.flat[last]
-        picks = [first - a * self.width + i for i in range(count)]
-        if count == 1:
-            return self.k.lane(x, picks[0])
-        return x if picks == list(range(self.width)) else self.k.shuffle(x, y, picks)
+def totals(k: Emitter, rows: Sequence[Val]) -> Val:
+    """The sum of the lanes of every row, side by side; the rows are a power of two and at most as many as lanes."""
+    width, count = lanes(rows[0].type), len(rows)
+    low = [p for i in range(width // 2) for p in (i, width + i)]
+    high = [p + width // 2 for p in low]
+    found = list(rows)
+    while len(found) > 1:
+        pairs = list(zip(found[: len(found) // 2], found[len(found) // 2 :]))
+        found = [k.add(k.shuffle(a, b, low), k.shuffle(a, b, high)) for a, b in pairs]
+    x = found[0]
+    while (width := lanes(x.type)) > count:
+        half = width // 2
+        if half == 1:
+            return k.add(k.lane(x, 0), k.lane(x, 1))
+        x = k.add(k.shuffle(x, x, range(half)), k.shuffle(x, x, range(half, width)))
+    return x
+
+
+def _stretch(k: Emitter, flat: Sequence[Val], first: int, count: int) -> Val:
+    """Lanes of vectors laid end to end; `first` is a multiple of `count`."""
+    width = lanes(flat[0].type)
+    start, at = divmod(first, width)
+    if count == 1:
+        return k.lane(flat[start], at)
+    if count <= width:
+        return flat[start] if count == width else k.shuffle(flat[start], flat[start], range(at, at + count))
+    joined = list(flat[start : start + count // width])
+    while len(joined) > 1:
+        size = lanes(joined[0].type)
+        joined = [k.shuffle(a, b, range(2 * size)) for a, b in zip(joined[::2], joined[1::2])]
+    return joined[0]
 
 
 @dataclass(frozen=True)
@@ -94,12 +113,13 @@ class Store:
             mask = None
             if isinstance(skip, Val):
                 mask = k.compare("ge", k.ramp(vector("i64", length), start), k.val(skip, vector("i64", length)))
-            self._piece(k, part, out, k.add(flat, start * self.step), mask)
+            self.piece(k, part, out, k.add(flat, start * self.step), mask)
 
     def _part(self, k: Emitter, x: Val, start: int, length: int) -> Val:
         return k.lane(x, start) if length == 1 else k.shuffle(x, x, range(start, start + length))
 
-    def _piece(self, k: Emitter, x: Val, out: Val, flat: Index, mask: Val | None) -> None:
+    def piece(self, k: Emitter, x: Val, out: Val, flat: Index, mask: Val | None = None) -> None:
+        """Store all lanes of `x`, or those where the mask holds."""
         if self.epilogue is not None:
             x = self.epilogue.apply(k, x, flat, self.first_word, mask)
         length = lanes(x.type)
@@ -118,7 +138,7 @@ class Store:
         if mask is not None or wide > 4 * length:
             for i in range(length):
                 one = None if mask is None else k.lane(mask, i)
-                self._piece(k, k.lane(x, i), out, k.add(flat, i * step), one)
+                self.piece(k, k.lane(x, i), out, k.add(flat, i * step), one)
             return
         spread = k.shuffle(x, x, [i // step if i % step == 0 and i // step < length else 0 for i in range(wide)])
         holes = ", ".join(f"i1 {'true' if i % step == 0 and i // step < length else 'false'}" for i in range(wide))

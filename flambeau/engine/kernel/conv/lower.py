@@ -66,7 +66,8 @@ def _launch(
     epilogue: Epilogue | None,
 ) -> None:  # fmt: skip
     """Launch a product with its tile."""
-    store = Store(given.dtype, product.out_steps[2], epilogue, channels.EPILOGUE)
+    step = product.out_steps[2] if product.grid[2] > 1 else 1
+    store = Store(given.dtype, step, epilogue, channels.EPILOGUE)
     sizes = Sizes(
         product.batch, product.groups, product.depth, product.width, product.grid, len(product.taps),
         width_of(given.dtype),
@@ -204,13 +205,14 @@ def _gradient_kernel(
             gradient = padded(site, gradient, problem.batch, NONE, gradient.size)
         plane = (tile.outputs * pixel_count + source.layout.dims[1] * source.size[1]) * kind.itemsize
         lanes = min(width_of(g.dtype), power(problem.grid[2]))
+        block = max(1, first // plane)
+        block = problem.batch if problem.batch <= 2 * block else block
         return weights.PixelGradient(
-            problem, kind, store, max(1, first // plane), 1, 1, tile.taps, tile.outputs, lanes, gradient.layout,
+            problem, kind, store, block, 1, 1, tile.taps, tile.outputs, lanes, gradient.layout,
         ), gradient.address  # fmt: skip
-    channel = pixel_count
     panels = Panels(
-        kind, tile.outputs, problem.groups, problem.outputs * channel, problem.outputs, channel, problem.batch,
-        problem.groups * problem.outputs * channel, pixel_count,
+        kind, tile.outputs, problem.groups, problem.outputs * pixel_count, problem.outputs, pixel_count,
+        problem.batch, problem.groups * problem.outputs * pixel_count, pixel_count,
     )  # fmt: skip
     address = panels.launch(site, _contiguous(site, g), "pack gradient")
     count = -(-problem.inputs // tile.inputs)

@@ -11,7 +11,7 @@ from flambeau.dtypes import dtype
 from flambeau.engine.graph import Arg
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.conv.geometry import DIMS, Layout, Product
-from flambeau.engine.kernel.conv.lanes import Transposed, every
+from flambeau.engine.kernel.conv.lanes import columns, every
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Address, Kernel
@@ -235,11 +235,11 @@ class Panels:
                 mask = k.mask(count, lanes)
                 at = k.add(source, r * self.channel_step)
                 rows.append(scalars.load(k, k.pointer(0), at, self.dtype, lanes, mask))
-            columns = Transposed(k, rows)
+            found = columns(k, rows)
             for nr, pick in enumerate(picks):  # type: ignore[call-overload]
                 if pick is not None:
                     at = k.add(target, nr * self.size + v * lanes)
-                    scalars.store(k, columns.row(pick, 0, lanes), k.pointer(1), at, computed(self.dtype))
+                    scalars.store(k, found[pick], k.pointer(1), at, computed(self.dtype))
 
     def _copies(self, k: Emitter, source: Index, target: Index, left: Index) -> None:
         """Channels that are neighbours already."""

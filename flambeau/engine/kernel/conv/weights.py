@@ -10,7 +10,7 @@ whose sums are added in order: the result depends on the shape alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -18,7 +18,7 @@ from flambeau.dtypes import dtype
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.conv.channels import Cut, cut
 from flambeau.engine.kernel.conv.geometry import Layout
-from flambeau.engine.kernel.conv.lanes import Store, Transposed, where
+from flambeau.engine.kernel.conv.lanes import Store, columns, pieces, totals, where
 from flambeau.engine.kernel.conv.prepare import Panels, width_of
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 from flambeau.shape import Ints
@@ -211,20 +211,20 @@ class ChannelGradient(WeightKernel):
         out = k.add(k.mul(k.add(k.mul(row, p.inputs), place.start), all_taps), taps.start)
         skip = k.mul(place.skip, all_taps)
         for v in range(vectors):
-            columns = Transposed(k, sums[v::vectors])
+            rows = sums[v::vectors]
+            parts = [(start, columns(k, rows[start : start + size])) for start, size in pieces(0, count)]
             for lane in range(lanes):
                 channel = v * lanes + lane
-                if not self.panels.partly(channel):
-                    exists = None
-                elif isinstance(first, Val):
+                exists = None
+                if self.panels.partly(channel):
+                    if not isinstance(first, Val):
+                        break
                     exists = k.compare("lt", k.add(first, channel), p.outputs)
-                else:
-                    return
                 with where(k, exists):
                     at = k.add(out, channel * p.inputs * all_taps)
-                    for start in range(0, count, lanes):
-                        x = columns.row(lane, start, min(lanes, count - start))
-                        self.store.row(k, x, k.pointer(RESULT), k.add(at, start), k.sub(skip, start) if start else skip)
+                    for start, found in parts:
+                        left = k.sub(skip, start) if isinstance(skip, Val) else 0
+                        self.store.row(k, found[lane], k.pointer(RESULT), k.add(at, start), left)
 
 
 @dataclass(frozen=True)
@@ -313,7 +313,11 @@ class PixelGradient(WeightKernel):
         for o in range(self.outputs):
             fresh = k.compare("le", outputs.skip, o) if isinstance(outputs.skip, Val) else None
             with where(k, fresh):
-                for nr, tap in enumerate(taps):
-                    at = k.add(k.mul(k.add(k.mul(k.add(first, o), p.inputs), place.start), len(p.taps)), tap)
-                    total = k.fold(sums[o * len(taps) + nr], lambda a, b: a + b)
-                    scalars.store(k, total, k.pointer(RESULT), at, self.store.dtype)
+                at = k.add(k.mul(k.add(k.mul(k.add(first, o), p.inputs), place.start), len(p.taps)), taps.start)
+                for start, size in self._pieces(len(taps)):
+                    row = o * len(taps) + start
+                    self.store.piece(k, totals(k, sums[row : row + size]), k.pointer(RESULT), k.add(at, start))
+
+    def _pieces(self, count: int) -> Iterator[tuple[int, int]]:
+        for start in range(0, count, self.lanes):
+            yield from pieces(start, min(start + self.lanes, count))
