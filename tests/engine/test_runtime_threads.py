@@ -20,7 +20,7 @@ import pytest
 
 from flambeau.engine.kernel.emit import Emitter
 from flambeau.engine.plan import Address, Buffer, Kernel, Launch
-from flambeau.engine.runtime import cores, threads
+from flambeau.engine.runtime import call, cores, native, threads
 from flambeau.engine.runtime.launch import Table
 
 X, Y = Buffer("input", 0), Buffer("output", 0)
@@ -112,6 +112,27 @@ def test_launches_run_in_order_each_with_its_own_words() -> None:
 
 def test_an_empty_table() -> None:
     Table([], {}).run(0)
+
+
+@pytest.mark.parametrize("cost", [0.0, SHARED])  # briefly holding the interpreter's lock, and letting go of it
+def test_where_ctypes_makes_the_call(monkeypatch: pytest.MonkeyPatch, cost: float) -> None:
+    table, done = counting(100, cost=cost), np.zeros(100, np.int64)
+    through_ctypes = call._through_ctypes(native.functions().run)
+    for function in (table._call, through_ctypes, table._call):
+        monkeypatch.setattr(table, "_call", function)
+        run(table, done)
+    assert (done == 3).all()
+
+
+def test_calls_leak_nothing() -> None:
+    table, slots = counting(4, cost=0.0), np.zeros(1, np.int64)
+    done = np.zeros(4, np.int64)
+    slots[0] = done.ctypes.data
+    before = sys.getrefcount(table._count), sys.getrefcount(table._releases)
+    for _ in range(1000):
+        table.run(slots.ctypes.data)
+    after = sys.getrefcount(table._count), sys.getrefcount(table._releases)
+    assert all(abs(b - a) < 100 for a, b in zip(before, after)) and (done == 1000).all()
 
 
 def test_time_of_each_launch() -> None:

@@ -6,7 +6,6 @@ table.run(addresses.ctypes.data)      # an int64 array: the address of each slot
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections.abc import Mapping, Sequence
 from time import perf_counter_ns
@@ -16,6 +15,7 @@ import numpy as np
 
 from flambeau.engine.plan import Address, Buffer, Launch
 from flambeau.engine.runtime import jit, native, threads
+from flambeau.engine.runtime.call import native_callable
 
 WORTH_SHARING = 4000.0  # nanoseconds of work below which a launch stays on its caller
 WORTH_WAKING = 15000.0  # nanoseconds of shareable work below which a table leaves sleeping workers alone
@@ -40,12 +40,14 @@ class Table:
         self._address = self._words.ctypes.data
         self.shares = sum(launch.cost for launch in launches if _grain(launch)) >= WORTH_WAKING
         brief = sum(launch.cost for launch in launches) < _BRIEF
-        self._call = _run()[0 if brief else 1]
+        self._releases = int(not brief)
+        self._count = len(self.launches)
+        self._call = _run()
 
     def run(self, buffers: int) -> None:
         """Run all launches; `buffers` is the address of an array with the address of each slot's memory."""
         pool = threads.pool() if self.shares else None
-        self._call(pool.address if pool else 0, self._address, len(self.launches), buffers)
+        self._call(pool.address if pool else 0, self._address, self._count, buffers, self._releases)
 
     def timed(self, buffers: int) -> list[int]:
         """Run the launches one by one, and give the nanoseconds that each took."""
@@ -53,7 +55,7 @@ class Table:
         spent = []
         for start in self._starts:
             before = perf_counter_ns()
-            self._call(pool.address if pool else 0, self._address + 8 * start, 1, buffers)
+            self._call(pool.address if pool else 0, self._address + 8 * start, 1, buffers, self._releases)
             spent.append(perf_counter_ns() - before)
         return spent
 
@@ -66,8 +68,5 @@ def _grain(launch: Launch) -> int:
 
 
 @functools.cache
-def _run() -> tuple[Any, Any]:
-    """The native `run`, as a function that keeps the interpreter's lock and as one that lets go of it."""
-    words = [ctypes.c_int64] * 4
-    address = native.functions().run
-    return ctypes.PYFUNCTYPE(None, *words)(address), ctypes.CFUNCTYPE(None, *words)(address)
+def _run() -> Any:
+    return native_callable(native.functions().run)
