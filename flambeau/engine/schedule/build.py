@@ -19,6 +19,7 @@ from flambeau.engine.schedule.expressions import Expr, cost_of
 from flambeau.engine.schedule.groups import Group, Leaf, Store, cut
 from flambeau.engine.schedule.spaces import Axes, Form, flat
 
+_BYTES_A_NANOSECOND, _INSTRUCTIONS_A_NANOSECOND = 40, 4  # of one thread, about
 _COLUMN_VECTORS = 4  # accumulators of a reduction over columns: strips side by side, times rows at once
 
 
@@ -229,12 +230,12 @@ def launch_of(group: Group, stores: list[Store]) -> Launch:
     moved = sum(
         a.dtype.itemsize * prod(axis.extent for axis, s in zip(nest.axes, a.strides) if s) for a in nest.accesses
     )
-    maps = sum(s.kind in ("map", "reduce") for s in nest.steps)
+    work = sum(s.cost for s in nest.steps if s.kind in ("map", "reduce"))
     shape = "x".join(str(a.extent) for a in group.axes)
     return Launch(
         Kernel(nest.key, lambda k: emit_nest(k, nest)), tuple(args), nest.tasks,
-        cost=moved / 16 + count * maps / 16, note=f"{_words(group.work)} [{shape}]",
-        work=(float(count * maps), float(moved)),
+        cost=moved / _BYTES_A_NANOSECOND + count * work / nest.width / _INSTRUCTIONS_A_NANOSECOND, note=f"{_words(group.work)} [{shape}]",
+        work=(float(count * work), float(moved)),
     )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ class Group:
         self.stores: list[Store] = []
         self.forms: dict[tuple[Form, bool], None] = {}  # how memory is walked, by full points or by rows
         self.cuts: list[frozenset[int]] = [frozenset()]  # of each axis
-        self.loads: dict[int, set[tuple[Form, int]]] = {}  # of each root (by id), where it is read
+        self.loads: dict[int, set[tuple[Form, int, bool]]] = {}  # of each root (by id): where, and whether at full points
         self.row_form = flat(numel)  # a row's value shown at every point
         self.sums: dtype | None = None  # the dtype of the float sums: it decides how many lanes there are
         self.overwrites = False  # whether it writes over what it reads: elements must be visited once
@@ -84,7 +84,8 @@ class Group:
                 root = b.memory.root
                 root.touched = max(root.touched, self.index)
                 root.reader = self
-                self.loads.setdefault(id(root), set()).add((b.form, b.offset))
+                full = expr.full or expr.kind == "reduce"
+                self.loads.setdefault(id(root), set()).add((b.form, b.offset, full))
         return True
 
     def map(self, expr: Expr, sources: list[Source]) -> list[Any] | None:

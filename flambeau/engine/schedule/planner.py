@@ -395,9 +395,10 @@ class Planner:
         if group.index < root.touched or (base.kind == "reduce" and base.detail.order.blocks):
             return False
         if root.touched == group.index:
-            same = (memory.view.form, memory.view.offset)
+            same = memory.view.form, memory.view.offset, base.full
             mine = any(s.memory.root is root for s in group.stores)
-            if mine or group.reduction is not None or group.loads.get(id(root), set()) - {same}:
+            again = base.full and group.reduction is not None  # a later pass would read what this one wrote
+            if mine or again or group.loads.get(id(root), set()) - {same}:
                 return False
         store = group.add_store(base, memory)
         if store is None:
