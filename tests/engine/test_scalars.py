@@ -219,3 +219,26 @@ def test_a_loss_is_one_kernel_or_two(name: str, reduction: str) -> None:
             operands = [g.input(x._array().astype(kind)) if isinstance(x, Tensor) else x for x in c.inputs]
             plan = g.check(g.call(op, *operands, **{**c.params, "reduction": reduction}))
             assert not any(isinstance(step, HostCall) for step in plan.steps)
+
+
+@pytest.mark.parametrize("kind", [dtypes.float32, dtypes.float64, dtypes.bfloat16], ids=lambda d: d.name)
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_the_cross_entropy_of_probabilities_looks_at_them(reduction: str, kind: dtype) -> None:
+    op, rng = ops["binary_cross_entropy"], np.random.default_rng(0)
+    for count in (1, 7, 64, 1000, 8192, 20_001):
+        for weighted in (False, True):
+            x, t, w = (rng.uniform(0, 1, count).astype(kind.np) for _ in range(3))
+            x[:2] = [0, 1][: len(x)]
+            for bad in (None, -1e-3, 1.01, np.nan):
+                g = Recording()
+                if bad is not None:
+                    x = x.copy()
+                    x[count * 2 // 3] = bad
+                operands = [g.input(x), g.input(t), g.input(w) if weighted else None]
+                y = g.call(op, *operands, reduction=reduction)
+                if bad is not None:
+                    g.run(y)
+                    assert g.status[0] == 1, f"{bad} passed for a probability"
+                    continue
+                plan = g.check(y)
+                assert g.status[0] == 0 and not any(isinstance(step, HostCall) for step in plan.steps)

@@ -15,7 +15,8 @@ import numpy as np
 
 from flambeau.autograd.mode import no_grad
 from flambeau.engine.execute import Meta
-from flambeau.engine.schedule.lowering import Composite
+from flambeau.engine.kernel.probability_loss import binary_cross_entropy as bce_kernels
+from flambeau.engine.schedule.lowering import Composite, Kernels
 from flambeau.errors import warn_once
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn.activation import log_sigmoid_op
@@ -38,10 +39,10 @@ def _pairs(**params: Any) -> Samples:
 
 
 def pointwise(name: str, ref: Callable, slopes: tuple[Slope | None, ...], kernel: str | None = None,
-              samples: Samples | None = None, lower: Callable | None = None) -> Op:  # fmt: skip
+              samples: Samples | None = None, lower: Callable | Kernels | None = None) -> Op:  # fmt: skip
     """Describe a loss: `ref(x, target, ..., **params)` for every element, and d ref / d operand for each operand.
 
-    `lower(t, x, target, ..., **params)` is `ref` in the compiler's tensor expressions.
+    `lower(t, x, target, ..., **params)` is `ref` in the compiler's tensor expressions, or all of the op as kernels.
     """
     rule = elementwise()
 
@@ -72,7 +73,7 @@ def pointwise(name: str, ref: Callable, slopes: tuple[Slope | None, ...], kernel
 
     vjps = tuple(rule_for(slope) if slope is not None else None for slope in slopes)
     return op(name, ref=reference, meta=meta, vjp=vjps, samples=samples or _pairs(), widens=True,
-              lower=Composite(lowered) if lower is not None else None)  # fmt: skip
+              lower=Composite(lowered) if callable(lower) else lower)  # fmt: skip
 
 
 def _same_size(input: Tensor, target: Tensor) -> None:
@@ -261,7 +262,8 @@ def _logit_samples(t: Any) -> Any:
 
 
 bce_op = pointwise(
-    "binary_cross_entropy", _bce, (_bce_slope, _bce_target_slope, None), "binary_cross_entropy", _weighted_samples
+    "binary_cross_entropy", _bce, (_bce_slope, _bce_target_slope, None), "binary_cross_entropy", _weighted_samples,
+    Kernels(bce_kernels),
 )  # fmt: skip
 bce_logits_op = pointwise(
     "binary_cross_entropy_with_logits", _bce_logits, (_bce_logits_slope, _bce_logits_target_slope, None, None),
