@@ -19,8 +19,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from flambeau import ops
-from flambeau.autograd.mode import enable_grad
+from flambeau.autograd.mode import enable_grad, state
 from flambeau.dtypes import float32, float64, get_default_dtype
+from flambeau.engine import execute
+from flambeau.engine.stretch import Stretch, replayed
 from flambeau.ops.apply import apply
 from flambeau.ops.counters import memory_of
 from flambeau.ops.op import Op
@@ -171,25 +173,54 @@ class FormulaOptimizer(Optimizer):
         return loss
 
     def _step_group(self, group: dict[str, Any]) -> None:
-        op, states = self.update_op, self.state
+        work, tensors, numbers, tag = self._work(group)
+        into = execute.recorder()
+        if into is None or any(t is None for t in tensors):  # state that is made in this step
+            self._update(work)
+            return
+        with into.lock:
+            if replayed(into, tag, tensors, numbers):
+                return
+        stretch = Stretch(into, tag, tensors)
+        self._update(work)
+        stretch.close()
+
+    def _work(self, group: dict[str, Any]) -> tuple[list, list, list, list]:
+        """What to do for each parameter that has a gradient; all its tensors and numbers; and what else it depends on."""
+        states = self.state
+        work: list = []
+        operands: list = []
+        numbers: list = []
+        tag: list = [self.update_op, state.autocast]
         last: Any = ...  # parameters that have taken equally many steps share their numbers
         keys: tuple[str, ...] = ()
-        names: tuple[str, ...] = ()
         for p in group["params"]:
             g = p._grad
             if g is None:
                 continue
-            state = states.get(p) or self._begin(p, group)
-            count = self.advance(state, group)
-            if count != last or tuple(state) != keys:
-                last, keys = count, tuple(state)
+            kept = states.get(p) or self._begin(p, group)
+            count = self.advance(kept, group)
+            if count != last or tuple(kept) != keys:
+                last, keys = count, tuple(kept)
                 names, values, params = self._prepared(keys, count, group)
-            tensors = [state[name] for name in names]
+                given = [x for x in values if x is not None]
+                kind = (*params.values(), *[x is None for x in values])
+            tensors = [kept[name] for name in names]
+            work.append((p, g, kept, names, tensors, values, params))
+            operands += (p, g)
+            operands += tensors
+            numbers += given
+            tag.append(kind)
+        return work, operands, numbers, tag
+
+    def _update(self, work: list) -> None:
+        op = self.update_op
+        for p, g, kept, names, tensors, values, params in work:
             results = apply(op, (p, g, *tensors, *values), params)
             assign_into(p, results[0])
             for name, old, new in zip(names, tensors, results[1:]):
                 if old is None:
-                    state[name] = new
+                    kept[name] = new
                 else:
                     assign_into(old, new)
 

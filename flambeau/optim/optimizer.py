@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from flambeau.autograd.mode import state
 from flambeau.autograd.node import RemovableHandle
 from flambeau.dtypes import float32
+from flambeau.engine.execute import settle
 from flambeau.tensors import Tensor
 
 ParamsT: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
@@ -77,12 +78,16 @@ def _use_grad_for_differentiable(step: Callable) -> Callable:
 
 
 def _with_hooks(step: Callable) -> Callable:
+    """A `step` with its hooks. What it has recorded is realized at its end: a program needs no other sign."""
+
     @functools.wraps(step)
     def hooked_step(*args: Any, **kwargs: Any) -> Any:
         self = args[0]
         hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
         if not (hooks or _global_pre_hooks or _global_post_hooks):
-            return step(*args, **kwargs)
+            out = step(*args, **kwargs)
+            settle()
+            return out
         for before in chain(_global_pre_hooks.values(), self._optimizer_step_pre_hooks.values()):
             result = before(self, args, kwargs)
             if result is None:
@@ -91,6 +96,7 @@ def _with_hooks(step: Callable) -> Callable:
                 raise RuntimeError(f"{step} must return None or a tuple of (new_args, new_kwargs), but got {result}.")
             args, kwargs = result
         out = step(*args, **kwargs)
+        settle()
         for after in chain(self._optimizer_step_post_hooks.values(), _global_post_hooks.values()):
             after(self, args, kwargs)
         return out
