@@ -14,9 +14,10 @@ from flambeau.engine import reference
 from flambeau.engine.graph import Arg, Call, Graph, Number, Write
 from flambeau.engine.plan import Address, Buffer, HostCall, Launch, Plan
 from flambeau.engine.record import WRITE, Entry
+from flambeau.engine.runtime.allocator import Block, allocate
 from flambeau.engine.runtime.launch import Table
 from flambeau.engine.schedule.planner import plan
-from flambeau.engine.value import Value, empty_bytes
+from flambeau.engine.value import Pooled, Value, empty_bytes, located
 
 _NUMBERS, _STATUS, _ARENA = Buffer("numbers", 0), Buffer("status", 0), Buffer("temp", 0)
 
@@ -93,11 +94,14 @@ class _Scratch(threading.local):
     """A thread's arena: programs do not run inside one another, so one is enough for all of them."""
 
     memory = np.empty(0, np.uint8)
+    address = 0
 
-    def of(self, nbytes: int) -> np.ndarray:
+    def of(self, nbytes: int) -> int:
+        """The address of at least so many bytes."""
         if self.memory.size < nbytes:
             self.memory = empty_bytes(nbytes)
-        return self.memory
+            self.address = self.memory.__array_interface__["data"][0]
+        return self.address
 
 
 _scratch = _Scratch()
@@ -115,13 +119,16 @@ class Program:
         self.graph, self.plan, self.outside = graph, plan, outside
         self.inputs = len(outside)
         roots = memory_of(graph)
-        self.given = [(roots.get(n, n), to) for n, to in wanted.items()]
-        self.made = list(plan.outputs.items())
+        given = [(roots.get(n, n), to) for n, to in wanted.items()]
+        made = list(plan.outputs)
+        self.made = list(plan.outputs.values())
+        self.fresh = [(made.index(n), to) for n, to in given if n >= self.inputs]  # (nr of the block, number)
+        self.written = [(n, to) for n, to in given if n < self.inputs]  # (nr of the input it was written over, number)
         self.kinds = struct.Struct(number_kinds(graph))
         self.numbers = bytearray(8 * graph.numbers + 8)
         self.status = np.zeros(1, np.int64)
         slots: list[Buffer] = [Buffer("input", i) for i in range(self.inputs)]
-        slots += [Buffer("output", n) for n, _ in self.made]
+        slots += [Buffer("output", n) for n in made]
         self.slot_of = {buffer: i for i, buffer in enumerate(slots)} | {
             _NUMBERS: len(slots), _STATUS: len(slots) + 1, _ARENA: len(slots) + 2,
         }  # fmt: skip
@@ -148,28 +155,36 @@ class Program:
 
     def run(self, values: list[Value], numbers: list[Any]) -> None:
         """Compute what is wanted of a segment's values."""
-        memory = [values[n].data for n in self.outside]
-        made = [empty_bytes(nbytes) for _, nbytes in self.made]
-        memory += made
-        arena = _scratch.of(self.plan.arena)
-        addresses = [_address(m) for m in memory]
-        self.slots.pack_into(self.table, 0, *addresses, *self.fixed, _address(arena))
+        outside = [values[n] for n in self.outside]
+        blocks = [allocate(nbytes) for nbytes in self.made]
+        self.slots.pack_into(
+            self.table, 0, *[v.address or located(v) for v in outside], *[block[1] for block in blocks],
+            *self.fixed, _scratch.of(self.plan.arena),
+        )  # fmt: skip
         if numbers:
             self.kinds.pack_into(self.numbers, 0, *numbers)
         for piece in self.pieces:
             if piece.__class__ is Table:
                 piece.run(self.table_address)  # type: ignore[union-attr]
             else:
-                self._run_host(piece, memory, arena, numbers)  # type: ignore[arg-type]
+                self._run_host(piece, outside, blocks, numbers)  # type: ignore[arg-type]
         if self.status[0]:
             self.status[0] = 0
             self._raise(values, numbers)
-        for number, to in self.given:
-            values[to].data = memory[number if number < self.inputs else self.slot_of[Buffer("output", number)]]
+        for number, to in self.fresh:
+            value = values[to]
+            value.__class__ = Pooled
+            value.block = block = blocks[number]  # type: ignore[attr-defined]
+            value.data, value.address = block
+        for number, to in self.written:
+            _succeed(outside[number], values[to])
 
-    def _run_host(self, step: HostCall, memory: list[Any], arena: np.ndarray, numbers: list[Any]) -> None:
+    def _run_host(self, step: HostCall, outside: list[Value], blocks: list[Block], numbers: list[Any]) -> None:
         def at(buffer: Buffer) -> np.ndarray:
-            return arena[buffer.index :] if buffer.kind == "temp" else memory[self.slot_of[buffer]]
+            if buffer.kind == "temp":
+                return _scratch.memory[buffer.index :]
+            slot = self.slot_of[buffer]
+            return outside[slot].data if slot < self.inputs else blocks[slot - self.inputs].array  # type: ignore
 
         call = step.call
         operands = [
@@ -192,6 +207,15 @@ class Program:
         kernels = len({s.kernel.key for s in launches})
         text = f"{len(launches)} launches of {kernels} kernels, {self.plan.arena / 1024:.0f} KB scratch"
         return text + (f", on the host: {', '.join(hosts)}" if hosts else "")
+
+
+def _succeed(old: Value, new: Value) -> None:
+    """Let a value take over the memory of the one that it was written over, which nobody holds any more."""
+    new.data, new.address = old.data, old.address
+    if old.__class__ is Pooled:
+        new.__class__, new.block = Pooled, old.block  # type: ignore[attr-defined]
+        old.__class__ = Value
+        del old.block  # type: ignore[attr-defined]
 
 
 def _in_one_arena(launch: Launch) -> Launch:

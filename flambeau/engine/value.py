@@ -1,9 +1,9 @@
 """Values and storages: what tensors are made of.
 
 A `Value` is the immutable result of one op, or memory that came from outside. Until it is realized its `data` is None
-and its `segment` knows how to compute it. A `Storage` is a variable that points at its current Value; a tensor is a strided
-view of a Storage. An in-place op makes a new Value and repoints the Storage, so every alias sees the write and every
-earlier reader keeps the old contents.
+and its `segment` knows how to compute it. A `Storage` is a variable that points at its current Value; a tensor is a
+strided view of a Storage. An in-place op makes a new Value and repoints the Storage, so every alias sees the write and
+every earlier reader keeps the old contents.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
+from flambeau.engine.runtime.allocator import Block, release
 
 
 class Value:
@@ -22,10 +24,27 @@ class Value:
     segment: Any = None
     number: int = -1
     shared: bool = False  # several storages may hold it: it must never be written in place
+    address: int = 0  # of the data, once somebody has asked
 
     def __init__(self, data: np.ndarray) -> None:
         self.data: np.ndarray | None = data
         self.nbytes: int = data.size
+
+
+class Pooled(Value):
+    """A value whose memory goes back to the allocator with it."""
+
+    block: Block
+
+    def __del__(self) -> None:
+        self.data = None
+        release(self.block)
+
+
+def located(value: Value) -> int:
+    """The address of a realized value."""
+    value.address = value.data.__array_interface__["data"][0]  # type: ignore[union-attr]
+    return value.address
 
 
 class Storage:
