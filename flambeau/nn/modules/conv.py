@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from flambeau import ops
@@ -100,6 +101,7 @@ class _Conv(_ConvNd):
     """A convolution; `dims` is the number of spatial dimensions."""
 
     dims: int
+    function: Callable[..., Tensor]
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
@@ -118,17 +120,17 @@ class _Conv(_ConvNd):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """With another weight: layers that mask or quantise theirs call it."""
-        convolve = (F.conv1d, F.conv2d, F.conv3d)[self.dims - 1]
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode), 0
-        return convolve(input, weight, bias, self.stride, padding, self.dilation, self.groups)
+        return type(self).function(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
 class Conv1d(_Conv):
     """Convolution of signals: (N, C_in, L) to (N, C_out, L_out)."""
 
     dims = 1
+    function = staticmethod(F.conv1d)
 
 
 class Conv2d(_Conv):
@@ -139,12 +141,14 @@ class Conv2d(_Conv):
     """
 
     dims = 2
+    function = staticmethod(F.conv2d)
 
 
 class Conv3d(_Conv):
     """Convolution of volumes: (N, C_in, D, H, W) to (N, C_out, D_out, H_out, W_out)."""
 
     dims = 3
+    function = staticmethod(F.conv3d)
 
 
 class _ConvTransposeNd(_ConvNd):
