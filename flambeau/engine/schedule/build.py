@@ -28,7 +28,7 @@ class Built:
 
     def __init__(self, group: Group, stores: list[Store]) -> None:
         self.group, self.stores = group, stores
-        self.members = _alive(group, [s.expr for s in stores])
+        self.members = alive_members(group, [s.expr for s in stores])
         self.walks = self._walks()
         self.parts = self._cut_axes()  # of each axis: (extent, stride in the axis), outermost first
         self.axes = [Axis(n, axis.reduced) for axis, parts in zip(group.axes, self.parts) for n, _ in parts]
@@ -201,7 +201,7 @@ class Built:
         return known[key]
 
 
-def _alive(group: Group, roots: list[Expr]) -> list[Expr]:
+def alive_members(group: Group, roots: list[Expr]) -> list[Expr]:
     """The members that `roots` are made of, in order."""
     needed = set(roots)
     for expr in reversed(group.members):
@@ -213,7 +213,7 @@ def _alive(group: Group, roots: list[Expr]) -> list[Expr]:
 def read_roots(group: Group, stores: list[Store]) -> list[Any]:
     """The stretches of memory that the live part of a group reads."""
     return [
-        b.memory.root for e in _alive(group, [s.expr for s in stores]) for b in group.bindings[e]
+        b.memory.root for e in alive_members(group, [s.expr for s in stores]) for b in group.bindings[e]
         if isinstance(b, Leaf) and b.memory is not None
     ]  # fmt: skip
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from flambeau.engine.plan import Buffer, Plan
 from flambeau.engine.schedule.build import launch_of, read_roots
+from flambeau.engine.schedule.epilogues import absorb
 from flambeau.engine.schedule.groups import Group, Store
 from flambeau.engine.schedule.memory import Root, arrange
 from flambeau.engine.schedule.opaque import Host, Opaque
@@ -13,9 +14,12 @@ from flambeau.engine.schedule.opaque import Host, Opaque
 Step = Group | Opaque | Host
 
 
-def finished(steps: list[Step], wanted: dict[int, Root]) -> Plan:
+def finished(steps: list[Step], wanted: dict[int, Root], fuse: bool) -> Plan:
     """The plan of steps in order; `wanted` is memory to hand out, by value."""
-    alive, uses = _alive(steps, {id(root) for root in wanted.values()})
+    handed = [id(root) for root in wanted.values()]
+    alive, uses = _alive(steps, set(handed))
+    if fuse and absorb(steps, alive, uses):
+        alive, uses = _alive(steps, set(handed))
     arena = _place(uses, len(steps))
     plan = Plan([], arena, {number: root.nbytes for number, root in wanted.items()})
     for step, stores in alive:
@@ -43,7 +47,7 @@ def _alive(steps: list[Step], read: set[int]) -> tuple[list[tuple[Any, list[Stor
             if not any(_matters(root, read) for root in step.results.values()):
                 continue
             stores = []
-            reads = list(step.operands.values())
+            reads = [*step.operands.values(), *step.more]
             written = [r for r in step.results.values() if _matters(r, read) or isinstance(step, Opaque)] + step.temps
         for root in (*reads, *written):
             use(root, position)

@@ -19,6 +19,8 @@ class Opaque:
         self.operands: dict[int, Root] = {}
         self.results: dict[int, Root] = {}
         self.temps: list[Root] = []
+        self.more: list[Root] = []  # what the epilogue reads
+        self.first_result = 0  # bytes from the beginning of the first result's memory to its elements
         self.launches: list[Launch] = []
         self.note = call.op.name if call is not None else "write"
 
@@ -29,7 +31,7 @@ class Opaque:
     def result(self, nr: int = 0) -> Address:
         assert self.call is not None
         root: Any = self.results[self.call.outputs[nr]]
-        return Address(root)
+        return Address(root, self.first_result if nr == 0 else 0)
 
     def temp(self, nbytes: int) -> Address:
         root: Any = Root(nbytes)
@@ -66,6 +68,7 @@ class Host:
         self.operands: dict[int, Root] = {}
         self.results: dict[int, Root] = {}
         self.temps: list[Root] = []
+        self.more: list[Root] = []
 
     def final(self) -> list[Launch | HostCall]:
         roots = [*self.operands.items(), *self.results.items()]

@@ -30,6 +30,9 @@ from flambeau.engine.schedule.spaces import View, flat
 from flambeau.shape import contiguous_strides, extent, is_contiguous
 
 
+SMALL = 32768  # elements of work that may as well be done by the way
+
+
 def plan(graph: Graph, fuse: bool = True) -> Plan:
     """The launches that compute a graph, and the memory they need."""
     return Planner(graph, fuse).plan()
@@ -69,7 +72,7 @@ class Planner:
                 self.call(step)
             else:
                 self.write(number, step)
-        return finished(self.steps, self.wanted())
+        return finished(self.steps, self.wanted(), self.fuse)
 
     def wanted(self) -> dict[int, Root]:
         """The memory to hand out, by the number of the value that it began as; of overwritten values, as it is left."""
@@ -268,7 +271,7 @@ class Planner:
 
     def candidates(self, expr: Expr, floor: int, sources: list[Source]) -> Iterable[Group]:
         """Groups that may take an expression in: that of its latest operand, one that reads the same memory, and for a
-        reduction the last one that goes over the same axes."""
+        reduction the last one that goes over the same axes; for little work the last one of all, to save a launch."""
         tried = set()
         if floor < len(self.steps) and isinstance(self.steps[floor], Group):
             tried.add(floor)
@@ -276,8 +279,10 @@ class Planner:
         near = [base.memory.root.reader for base, _ in sources if base.memory is not None]
         if expr.kind == "reduce":
             near.append(self.reducing.get(expr.detail.axes))
+        elif self.steps and prod(expr.shape) <= SMALL:
+            near.append(self.steps[-1])
         for group in near:
-            if group is not None and group.index >= floor and group.index not in tried:
+            if isinstance(group, Group) and group.index >= floor and group.index not in tried:
                 tried.add(group.index)
                 yield group
 
