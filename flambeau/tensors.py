@@ -26,11 +26,8 @@ if TYPE_CHECKING:
 class Version:
     """Counts the writes to memory that tensors share; remembers the user's line of the last one."""
 
-    __slots__ = ("count", "where")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.where: UserLine | None = None
+    count = 0
+    where: UserLine | None = None
 
     def bump(self) -> None:
         self.count += 1

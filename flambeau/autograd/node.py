@@ -186,14 +186,15 @@ class AccumulateGrad(Node):
 
 def edge_of(t: Tensor) -> Edge:
     """Where the gradient of `t` flows to."""
-    grad_fn = t.grad_fn
+    grad_fn = t._grad_fn if t._base is None else t.grad_fn
     if grad_fn is not None:
         return grad_fn, t._output_nr
     return (accumulator(t), 0) if t._requires_grad else None
 
 
 def accumulator(t: Tensor) -> AccumulateGrad:
-    node = t._accumulator() if t._accumulator is not None else None
+    ref = t._accumulator
+    node = ref() if ref is not None else None
     if node is None:
         node = AccumulateGrad(t)
         t._accumulator = weakref.ref(node)
@@ -206,13 +207,12 @@ class SavedTensor:
     An output of the node itself is kept without its grad_fn (that would be a cycle) and gets it back when read.
     """
 
-    __slots__ = ("tensor", "is_output", "version", "packed", "edge")
+    packed: Any = None  # what a saved-tensor hook made of it, and how to get it back
+    edge: Edge = None
 
     def __init__(self, t: Tensor, is_output: bool) -> None:
         self.is_output = is_output
         self.version = t._version_counter.count
-        self.packed = None
-        self.edge = None
         if state.saved_hooks:
             pack, unpack = state.saved_hooks[-1]
             self.packed = (pack(tensors.detached(t)), unpack)

@@ -72,23 +72,8 @@ class OpNode(Node):
 
     form: Form
     inputs: list[Any] | None
+    outputs: Sequence[Any]
     index: int = -1  # among the nodes of the segment being recorded
-
-    def __init__(self, form: Form, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
-        self.form = form
-        self.__class__ = form.cls
-        self.sequence = next_sequence()
-        if state.anomaly:
-            self.trace = traceback.format_stack()[:-1]
-        self.edges = tuple([edge_of(x) if needed else None for x, needed in zip(inputs, form.needs)])
-        kept: list[Any] = [like or x for like, x in zip(form.likes, inputs)]
-        for i in form.kept:
-            kept[i] = SavedTensor(inputs[i], False)
-        self.inputs = kept
-        given: list[Any] = list(form.metas)
-        for nr in form.kept_outputs:
-            given[nr] = SavedTensor(outputs[nr], True)
-        self.outputs = given
 
     op = property(lambda self: self.form.op)
     params = property(lambda self: self.form.params)
@@ -159,7 +144,7 @@ class OpNode(Node):
     def release(self) -> None:
         held = any(isinstance(kept, SavedTensor) for kept in (*(self.inputs or ()), *self.outputs))
         if held:  # like PyTorch, a node that kept no tensor may run again
-            self.inputs, self.outputs = None, []
+            self.inputs, self.outputs = None, ()
 
     def __getattr__(self, name: str) -> Any:
         if name == "saved_tensors":
@@ -171,6 +156,26 @@ class OpNode(Node):
         raise AttributeError(
             f"'{self.name() if 'form' in self.__dict__ else 'OpNode'}' object has no attribute '{name}'"
         )
+
+
+def node_of(form: Form, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> OpNode:
+    """The node of one call."""
+    node = form.cls.__new__(form.cls)
+    node.form, node.sequence = form, next_sequence()
+    if state.anomaly:
+        node.trace = traceback.format_stack()[:-1]
+    node.edges = tuple([edge_of(x) if needed else None for x, needed in zip(inputs, form.needs)])
+    kept: list[Any] = [like or x for like, x in zip(form.likes, inputs)]
+    for i in form.kept:
+        kept[i] = SavedTensor(inputs[i], False)
+    node.inputs = kept
+    if form.kept_outputs:
+        node.outputs = given = list(form.metas)
+        for nr in form.kept_outputs:
+            given[nr] = SavedTensor(outputs[nr], True)
+    else:
+        node.outputs = form.metas
+    return node
 
 
 def fit(grad: Any, like: Like | None) -> Any:

@@ -95,10 +95,8 @@ def _run(end: Entry, values: list[Value], numbers: list[Any]) -> None:
 
 def recorder() -> Recorder | None:
     """This thread's recorder; None where ops run at their call."""
-    if _mode == "immediate":
-        return None
     found = _thread.recorder
-    if found is None:
+    if found is None and _mode != "immediate":
         found = _thread.recorder = Recorder(_run)
     return found
 
@@ -214,12 +212,6 @@ def constant(cls: type) -> type:
     return cls
 
 
-def finish(into: Recorder) -> None:
-    """After each recorded call: segments that nobody looks at are realized when they have grown long."""
-    if into.full():
-        into.settle()
-
-
 def record(op: Any, inputs: Sequence[Any], params: dict[str, Any], metas: Sequence[Meta]) -> list[Storage]:
     """Run `op` now, by its reference; one new Storage for each of `metas`, laid out as it says."""
     operands = [read(x) if hasattr(x, "_storage") else x for x in inputs]
@@ -300,7 +292,8 @@ def assign(target: View, source: View, since: int = 1 << 62) -> None:
             break
         except Foreign as foreign:
             foreign.other.settle()
-    finish(into)
+    if into.cursor.full:
+        into.settle()
 
 
 def _repointed(into: Recorder, target: View, source: View, since: int) -> bool:

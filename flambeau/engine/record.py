@@ -42,13 +42,14 @@ class Entry:
         count, slots: how many values and numbers the segment has seen after this entry.
         needs: which operands wanted gradients, or None: part of what must match, for the autograd floor.
         node: what the autograd floor keeps with the entry.
+        full: whether the segment has grown to where it should be realized, observed or not.
         following: the entry that began the next segment when this one ended a segment.
         ends: what is known of segments that ended here (`engine.execute`).
     """
 
     __slots__ = (
         "op", "operands", "params", "strict", "needs", "metas", "outputs", "sizes", "first", "count", "slots", "depth",
-        "bytes", "line", "parent", "children", "hot", "following", "node", "ends", "events", "results",
+        "bytes", "full", "line", "parent", "children", "hot", "following", "node", "ends", "events", "results",
     )  # fmt: skip
 
     def __init__(self, op: Any, operands: tuple, params: dict[str, Any], needs: Any, metas: Sequence[Meta]) -> None:
@@ -59,6 +60,7 @@ class Entry:
         self.sizes = tuple([_span(m) for m in metas])
         self.outputs: tuple[int, ...] = ()
         self.first = self.count = self.slots = self.depth = self.bytes = 0
+        self.full = False
         self.line: UserLine | None = None
         self.parent: Entry | None = None
         self.children: list[Entry] = []
@@ -132,65 +134,58 @@ class Recorder:
         `values`. The caller holds the lock."""
         cursor = self.cursor
         entry = cursor.hot
-        if entry is not None and self._fits(entry, op, operands, params, needs):
+        if entry is not None and entry.op is op and self._fits(entry, operands, params, needs):
             self._advance(entry)
             return entry
         for other in cursor.children:
-            if other is not entry and self._fits(other, op, operands, params, needs):
+            if other.op is op and other is not entry and self._fits(other, operands, params, needs):
                 cursor.hot = other
                 self._advance(other)
                 return other
         return None
 
-    def _fits(self, entry: Entry, op: Any, operands: Sequence[Any], params: dict[str, Any], needs: Any) -> bool:
+    def _fits(self, entry: Entry, operands: Sequence[Any], params: dict[str, Any], needs: Any) -> bool:
         """Whether a call is what `entry` recorded; binds the values it sees first."""
-        if entry.op is not op or entry.needs != needs or not _equal(entry.params, params):
+        if entry.needs != needs or len(operands) != len(entry.operands):
             return False
-        expected = entry.operands
-        if len(operands) != len(expected):
-            return False
-        if entry.strict:
+        if params or entry.params:
+            if not _equal(entry.params, params):
+                return False
             for name, kind, text in entry.strict:
                 if type(params[name]) is not kind or (kind is float and str(params[name]) != text):
                     return False
-        begun, slots = len(self.values), len(self.numbers)
+        values, numbers = self.values, self.numbers
+        begun, slots = len(values), len(numbers)
         try:
-            if self._fit(expected, operands):
+            for x, spec in zip(operands, entry.operands):
+                kind = spec.__class__
+                if kind is Arg:
+                    storage = x._storage
+                    value = storage.value
+                    if value.segment is self:
+                        if value.number != spec[0]:
+                            break
+                    elif spec[0] != len(values):
+                        break
+                    else:
+                        self._bind(storage)
+                    if x._shape != spec[1] or x._strides != spec[2] or x._offset != spec[3] or x.dtype is not spec[4]:
+                        break
+                elif kind is Number:
+                    if x.__class__ is not spec.kind or (spec.kind is int and x not in _INT64):
+                        break
+                    numbers.append(x)
+                elif x is not spec and (x.__class__ is not kind or x != spec):
+                    break
+            else:
                 return True
-        except BaseException:  # an operand that is pending elsewhere, or a comparison of the user's that raised
+        except AttributeError:  # something else where a tensor stood
+            pass
+        except BaseException:  # an operand that is pending in another thread
             self._unbind(begun, slots)
             raise
         self._unbind(begun, slots)
         return False
-
-    def _fit(self, expected: tuple, operands: Sequence[Any]) -> bool:
-        for x, spec in zip(operands, expected):
-            kind = spec.__class__
-            if kind is Arg:
-                storage = getattr(x, "_storage", None)
-                if (
-                    storage is None
-                    or (x._shape, x._strides, x._offset, x.dtype) != spec[1:]
-                    or not self._is(storage, spec[0])
-                ):
-                    return False
-            elif kind is Number:
-                if x.__class__ is not spec.kind or (spec.kind is int and x not in _INT64):
-                    return False
-                self.numbers.append(x)
-            elif x is not spec and (x.__class__ is not kind or x != spec):
-                return False
-        return True
-
-    def _is(self, storage: Any, number: int) -> bool:
-        """Whether a storage holds the value of this number; the next new number is bound to a value not seen before."""
-        value = storage.value
-        if value.segment is self:
-            return value.number == number
-        if number != len(self.values):
-            return False
-        self._bind(storage)
-        return True
 
     def _unbind(self, begun: int, slots: int) -> None:
         for value in self.values[begun:]:
@@ -212,16 +207,12 @@ class Recorder:
 
     def _advance(self, entry: Entry) -> None:
         self.cursor = entry
+        values = self.values
         for nbytes in entry.sizes:
-            self.result(nbytes)
-
-    def result(self, nbytes: int) -> Value:
-        """A new pending value, numbered next."""
-        value = Value.__new__(Value)
-        value.data, value.nbytes = None, nbytes
-        value.segment, value.number = self, len(self.values)
-        self.values.append(value)
-        return value
+            value = Value.__new__(Value)
+            value.data, value.nbytes = None, nbytes
+            value.segment, value.number = self, len(values)
+            values.append(value)
 
     def pending(self, number: int, nbytes: int) -> Value:
         """A new pending value at a number that is free."""
@@ -266,6 +257,7 @@ class Recorder:
         self.entries += 1
         self._advance(entry)
         entry.count = len(self.values)
+        entry.full = entry.depth >= LONGEST or entry.bytes >= LARGEST
 
     def _operand(self, x: Any) -> Any:
         storage = getattr(x, "_storage", None)
@@ -275,10 +267,6 @@ class Recorder:
             self.numbers.append(x)
             return Number(len(self.numbers) - 1, x.__class__)
         return x
-
-    def full(self) -> bool:
-        """Whether the segment has grown to where it should be realized, observed or not."""
-        return self.cursor.depth >= LONGEST or self.cursor.bytes >= LARGEST
 
     # -- writing in place ----------------------------------------------------------------------------------------
 

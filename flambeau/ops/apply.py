@@ -9,7 +9,7 @@ from typing import Any
 
 from flambeau.autograd.mode import set_grad_enabled, state
 from flambeau.autograd.node import Edge, Grads, Like, Node, edge_of, next_sequence
-from flambeau.autograd.opnode import Form, OpNode
+from flambeau.autograd.opnode import Form, OpNode, node_of
 from flambeau.dtypes import FLOAT, can_cast, float32
 from flambeau.engine import execute
 from flambeau.engine.execute import Meta
@@ -68,7 +68,8 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
                 into.nodes.append(node)
             elif state.inference:
                 _mark_inference(outputs)
-            execute.finish(into)
+            if entry.full:
+                into.settle()
             return tuple(outputs) if op.multiple else outputs[0]
     metas = op.meta(*inputs, **params)
     if isinstance(metas, Meta):
@@ -92,20 +93,16 @@ def _tell_watchers(op: Any, inputs: Sequence[Any], params: dict[str, Any], metas
 
 def _needs(inputs: Sequence[Any]) -> tuple[bool, ...] | None:
     """Which inputs want gradients; None if none does."""
-    wanted = False
-    needs = []
-    for x in inputs:
-        need = isinstance(x, Tensor) and (
-            x._requires_grad or (x._grad_fn if x._base is None else x.grad_fn) is not None
-        )
-        wanted = wanted or need
-        needs.append(need)
-    return tuple(needs) if wanted else None
+    needs = [
+        isinstance(x, Tensor) and (x._requires_grad or (x._grad_fn if x._base is None else x.grad_fn) is not None)
+        for x in inputs
+    ]
+    return tuple(needs) if True in needs else None
 
 
 def _remember(form: Form, inputs: Sequence[Any], outputs: list[Tensor]) -> OpNode:
     """Give the results of an op their history."""
-    node = OpNode(form, inputs, outputs)
+    node = node_of(form, inputs, outputs)
     for nr, out in enumerate(outputs):
         if out.dtype.category >= FLOAT:
             out._grad_fn = node
@@ -153,7 +150,7 @@ def apply_view(op: Any, x: Tensor, params: dict[str, Any]) -> Tensor:
     if state.grad and x.requires_grad:
         if known[1] is None:
             known[1] = Form(op, (x,), params, (out,))
-        out._grad_fn = node = OpNode(known[1], (x,), (out,))
+        out._grad_fn = node = node_of(known[1], (x,), (out,))
         into = execute.recorder()
         if into is not None:
             node.index = len(into.nodes)
