@@ -12,8 +12,11 @@ from flambeau.engine.kernel.target import vector_registers
 
 LATENCY = 4  # cycles of a fused multiplication
 TILE_COST = 24  # cycles to begin and end a tile
+SHORT = 32  # steps of a short sum
 TASKS = 16  # a large product is cut into at least so many tasks
 TASK_COST = 20_000  # but not into tasks of fewer cycles
+PACK_COST = 4  # cycles to pack a vector
+LAUNCH_COST = 2_000  # cycles of one more kernel
 
 
 @cache
@@ -41,7 +44,9 @@ def best_tile(rows: int, columns: int, depth: int, width: int, whole: bool) -> t
     def cost(tile: tuple[int, int]) -> tuple[float, int]:
         r, v = tile
         count = -(-rows // r) * -(-columns // (v * width))
-        return count * (depth * tile_cycles(r, v) + TILE_COST + r * v), -r * v
+        # few steps: storing is what costs, and long runs of a row are stored best
+        short = SHORT * r / v if depth < SHORT else 0
+        return count * (depth * tile_cycles(r, v) + TILE_COST + r * v + short), -r * v
 
     options = [t for t in tiles(vector_registers()) if not whole or t[0] <= rows]
     return min(options, key=cost)
@@ -62,3 +67,50 @@ def blocks(
         else:
             r = -(-r // 2)
     return r * tile[0], c * tile[1]
+
+
+@cache
+def dots_tiles(registers: int) -> tuple[tuple[int, int, int], ...]:
+    """Rows, columns and vectors of partial sums an element of the tiles for rows by rows."""
+
+    def fitting() -> Iterator[tuple[int, int, int]]:
+        for rows in (1, 2, 3, 4, 5, 6):
+            for columns in (1, 2, 4, 8):
+                beside = columns + 1 if rows > 1 else 2
+                for deep in (1, 2, 4, 8):
+                    if rows * columns * deep + beside <= registers and (deep == 1 or rows * columns * deep <= 8):
+                        yield rows, columns, deep
+
+    return tuple(fitting())
+
+
+@cache
+def best_dots(rows: int, columns: int, depth: int, width: int) -> tuple[tuple[int, int, int], float]:
+    """The tile for rows by rows, and its cost in cycles."""
+
+    def cost(tile: tuple[int, int, int]) -> float:
+        r, c, deep = tile
+        count = -(-rows // r) * -(-columns // c)
+        steps = -(-depth // width)
+        step = max(r * c / 2, (r + c) * 0.6, LATENCY / deep)
+        return count * (steps * step + 1.5 * r * c + 4 * r + TILE_COST + 4 * deep)
+
+    best = min(dots_tiles(vector_registers()), key=cost)
+    return best, cost(best)
+
+
+def outer_cost(rows: int, columns: int, depth: int, width: int, packed: int) -> float:
+    """Cycles of a product by outer products, with `packed` numbers copied before."""
+    r, v = best_tile(rows, columns, depth, width, False)
+    count = -(-rows // r) * -(-columns // (v * width))
+    packing = packed * PACK_COST / width + LAUNCH_COST if packed else 0
+    return count * (depth * tile_cycles(r, v) + TILE_COST + r * v) + packing
+
+
+def chunks(tasks: int, depth: int, cycles: float, unit: int) -> tuple[int, int]:
+    """How a sum is split where there are few tasks: the steps of a part (a multiple of `unit`), and the parts."""
+    wanted = min(TASKS // max(tasks, 1), int(cycles // TASK_COST), -(-depth // unit))
+    if wanted < 2:
+        return depth, 1
+    chunk = -(-depth // (wanted * unit)) * unit
+    return chunk, -(-depth // chunk)

@@ -30,9 +30,10 @@ class Gemm:
     batches: int = 0
     block: int = 0
     split: bool = False
+    rows_first: bool = False
 
     def kernel(self, words: Bound) -> Kernel:
-        key = f"gemm {self.tile.form} {self.batches} {self.block} {self.split:d} {self.finish.form}"
+        key = f"gemm {self.tile.form} {self.batches} {self.block} {self.split:d}{self.rows_first:d} {self.finish.form}"
         return Kernel(key, lambda k: _Emission(self, k, words).emit())
 
 
@@ -61,19 +62,37 @@ class _Emission:
     def _tiles(self, start: Index, depth: Index) -> None:
         """All tiles of the task's block, summed over `depth` steps from `start` on."""
         k, tile, frame = self.k, self.tile, self.frame
-        b_stride = 0 if tile.b_layout == PANEL else self.word("b_depth")
-        with k.loop(frame.right, start=frame.left, step=tile.columns) as column:
-            masks = [self._mask(column, v) for v in range(tile.vectors)]
-            if tile.b_layout == PANEL:
-                offset = k.add(k.mul(column, self.word("b_columns")), k.mul(start, tile.columns))
-            else:
-                offset = k.add(column, k.mul(start, b_stride))
-            b = k.at(frame.b, offset, scalars.memory_type(tile.b))
-            with k.loop(frame.bottom, start=frame.top, step=tile.rows) as row:
-                read = row if tile.a_layout == PANEL else k.minimum(row, k.sub(self.rows, tile.rows))
-                a, strides = self._left(read, start)
-                sums = tile.sums(k, a, b, depth, strides, b_stride, masks)
-                self._end(sums, start, row, read, column, masks)
+        columns = lambda: k.loop(frame.right, start=frame.left, step=tile.columns)
+        rows = lambda: k.loop(frame.bottom, start=frame.top, step=tile.rows)
+        if self.gemm.rows_first:
+            with rows() as row, columns() as column:
+                self._tile(row, *self._right(column, start), start, depth)
+        else:
+            with columns() as column:
+                right = self._right(column, start)
+                with rows() as row:
+                    self._tile(row, *right, start, depth)
+
+    def _tile(self, row: Val, column: Val, b: Val, masks: list[Val | None], start: Index, depth: Index) -> None:
+        k, tile = self.k, self.tile
+        read = row if tile.a_layout == PANEL else k.minimum(row, k.sub(self.rows, tile.rows))
+        a, strides = self._left(read, start)
+        sums = tile.sums(k, a, b, depth, strides, self._b_stride, masks)
+        self._end(sums, start, row, read, column, masks)
+
+    @property
+    def _b_stride(self) -> Index:
+        return 0 if self.tile.b_layout == PANEL else self.word("b_depth")
+
+    def _right(self, column: Val, start: Index) -> tuple[Val, Val, list[Val | None]]:
+        """Columns of a tile: the first, its address in the right operand, and which lanes there are."""
+        k, tile = self.k, self.tile
+        masks = [self._mask(column, v) for v in range(tile.vectors)]
+        if tile.b_layout == PANEL:
+            offset = k.add(k.mul(column, self.word("b_columns")), k.mul(start, tile.columns))
+        else:
+            offset = k.add(column, k.mul(start, self._b_stride))
+        return column, k.at(self.frame.b, offset, scalars.memory_type(tile.b)), masks
 
     def _mask(self, column: Index, nr: int) -> Val | None:
         if not self.tile.masked:

@@ -18,12 +18,14 @@ from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Kernel
 
-CHUNK = 512  # steps of the sum that a task packs
+CHUNK = 512  # steps of the sum by panels that a task packs
+LINES = 8  # vectors across that a task packs
+TURN = 64  # steps of one panel before it is the next one's turn
 
 
 @dataclass(frozen=True)
 class Pack:
-    """A kernel that packs; a task is a chunk of a panel."""
+    """A kernel that packs; a task is a chunk of a few panels."""
 
     size: int
     source: dtype
@@ -42,27 +44,44 @@ class Pack:
     def panels(self, count: int) -> int:
         return -(-count // self.size)
 
+    @property
+    def group(self) -> int:
+        """Panels of a task: some lines of memory across."""
+        return max(LINES * self.width // self.size, 1)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the sum that a task packs."""
+        return CHUNK // self.group // TURN * TURN or TURN
+
+    def tasks(self, count: int, depth: int) -> tuple[int, int]:
+        """Groups of panels, and chunks of the sum."""
+        return -(-self.panels(count) // self.group), -(-depth // self.steps)
+
     def kernel(self, words: Bound) -> Kernel:
         key = f"pack {self.size}x{self.width} {self.source.name}>{self.compute.name} {self.layout} {self.batches}"
         return Kernel(key, lambda k: self._emit(k, words))
 
     def _emit(self, k: Emitter, w: Bound) -> None:
         count, depth, padded = (w.integer(k, name) for name in ("count", "depth", "padded"))
-        panels, chunks = w.integer(k, "panels"), w.integer(k, "chunks")
+        panels, groups, chunks = (w.integer(k, name) for name in ("panels", "groups", "chunks"))
         with k.tasks() as task:
             nr, chunk = k.div(task, chunks), k.rem(task, chunks)
-            panel, batch = k.rem(nr, panels), k.div(nr, panels)
+            group, batch = k.rem(nr, groups), k.div(nr, groups)
             _, (offset,) = batch_offsets(k, w, batch, self.batches, ("source",))
             source = k.at(w.pointer(k, "source"), offset, scalars.memory_type(self.source))
             type = scalars.compute_type(self.compute)
-            target = k.at(w.pointer(k, "target"), k.mul(k.mul(nr, padded), self.size), type)
-            start = k.mul(chunk, CHUNK)
-            stop = k.minimum(k.add(start, CHUNK), depth)
-            first = k.mul(panel, self.size)
-            if self.layout == ALONG:
-                self._transposed(k, w, source, target, first, count, start, stop)
-            else:
-                self._straight(k, w, source, target, first, count, start, stop)
+            low = k.mul(chunk, self.steps)
+            stop = k.minimum(k.add(low, self.steps), depth)
+            first = k.mul(group, self.group)
+            last = k.minimum(k.add(first, self.group), panels)
+            # a few steps of all panels, so that lines of memory that panels share are read once
+            with k.loop(stop, start=low, step=TURN) as start, k.loop(last, start=first) as panel:
+                place = k.mul(k.mul(k.add(k.mul(batch, panels), panel), padded), self.size)
+                target = k.at(w.pointer(k, "target"), place, type)
+                end = k.minimum(k.add(start, TURN), stop)
+                copy = self._transposed if self.layout == ALONG else self._straight
+                copy(k, w, source, target, k.mul(panel, self.size), count, start, end)
 
     def _straight(
         self, k: Emitter, w: Bound, source: Val, target: Val, first: Val, count: Val, start: Val, stop: Val
