@@ -242,3 +242,17 @@ def test_the_cross_entropy_of_probabilities_looks_at_them(reduction: str, kind: 
                     continue
                 plan = g.check(y)
                 assert g.status[0] == 0 and not any(isinstance(step, HostCall) for step in plan.steps)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_functions_that_branch_fuse_like_others(kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((3,), (37, 19), (5, 1000)):
+        g = Recording()
+        x, y = (g.input(rng.uniform(-3, 3, shape).astype(kind)) for _ in range(2))
+        wave = g.call(ops["sin"], g.call(ops["mul"], x, 1e6))
+        power = g.call(ops["pow"], g.call(ops["abs"], y), g.call(ops["add"], wave, 2.0))
+        rest = g.call(ops["mul"], g.call(ops["remainder"], x, y), power)
+        total = g.call(ops["sum"], rest, dim=None, keepdim=False)
+        plan = g.check(rest, g.call(ops["pow"], rest, 2.0), total, rtol=1e-4, atol=1e-3)
+        assert not any(isinstance(step, HostCall) for step in plan.steps)

@@ -63,7 +63,7 @@ FLOAT_ONLY: dict[str, tuple[Function, Function, float]] = {
     "digamma": (vecmath_gamma.digamma, gamma.digamma, 0.51),
 }
 PAIRS: dict[str, tuple[Function, Function, float, float]] = {
-    "pow": (vecmath_power.pow, np.power, 0.51, 4.0),
+    "pow": (vecmath_power.pow, np.power, 1.0, 4.0),
     "hypot": (vecmath_power.hypot, np.hypot, 0.51, 1.5),
     "atan2": (vecmath_trig.atan2, np.arctan2, 0.51, 3.0),
 }
@@ -79,10 +79,10 @@ EDGES = (
 )  # fmt: skip
 
 
-def native(function: Function, arity: int, dtype: Any) -> Callable[..., np.ndarray]:
-    """A function of vectors as one of arrays: 64 bytes at a time, and the rest one by one."""
+def native(function: Function, arity: int, dtype: Any, nbytes: int = 64) -> Callable[..., np.ndarray]:
+    """A function of vectors as one of arrays: a vector of `nbytes` at a time, and the rest one by one."""
     scalar = "float" if dtype == np.float32 else "double"
-    width = 64 // np.dtype(dtype).itemsize
+    width = nbytes // np.dtype(dtype).itemsize
     k = Emitter("kernel")
     count = k.integer(arity + 1)
     whole = count - count % width
@@ -215,6 +215,18 @@ def test_remainders_are_exact(name: str, dtype: Any) -> None:
     with np.errstate(all="ignore"):
         want = reference(a, b)
     assert_within(0.0, native(function, 2, dtype)(a, b), want, a, b)
+
+
+@pytest.mark.parametrize("name", [*EXACT, *FLOAT_ONLY, *PAIRS, *REMAINDERS])
+def test_the_width_of_vectors_changes_no_bit(name: str) -> None:
+    function = {**EXACT, **FLOAT_ONLY, **PAIRS, **REMAINDERS}[name][0]
+    arity = 2 if name in PAIRS or name in REMAINDERS else 1
+    for values in (all_floats()[::101], many_doubles()[::31]):
+        operands = pairs_of(values) if arity == 2 else (values,)
+        results = [native(function, arity, values.dtype, n)(*operands) for n in (16, 64, values.itemsize)]
+        for other in results[1:]:
+            same = (results[0].view(f"i{values.itemsize}") == other.view(f"i{values.itemsize}")) | np.isnan(other)
+            assert same.all(), [x[~same][:3] for x in (*operands, results[0], other)]
 
 
 def test_powers_of_two_are_exact() -> None:

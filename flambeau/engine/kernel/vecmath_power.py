@@ -44,7 +44,19 @@ _EXP2_SHORT = (
 
 
 def pow(k: Emitter, x: Val, y: Val) -> Val:
-    """x to the power y, as C's pow: x**0 and 1**y are 1 even of NaN, negative x want whole y."""
+    """x to the power y, as C's pow: x**0 and 1**y are 1 even of NaN, negative x want whole y.
+
+    Squares and cubes, which programs mostly want, are products; only other exponents go the long way.
+    """
+    square, two = x * x, y.equals(2.0)
+    short, usual = k.select(two, square, square * x), k.bits("or", two, y.equals(3.0))
+    other = _any(k, k.bits("xor", usual, True))
+    with k.loop(k.cast(other, "i64", signed=False), carried=[short]) as loop:
+        loop.carry(k.select(usual, short, _general(k, x, y)))
+    return loop.results[0]
+
+
+def _general(k: Emitter, x: Val, y: Val) -> Val:
     size = _of_floats(k, x, y) if format_of(x) is FLOAT else _of_doubles(k, magnitude(k, x), y)
     size = k.select(magnitude(k, x).equals(1.0), 1.0, size)
     whole = k.intrinsic("trunc", y.type, y).equals(y)
