@@ -201,6 +201,7 @@ def _strides_in_order(shape: Ints, order: Sequence[int]) -> Ints:
     return tuple(strides)
 
 
+@lru_cache(8192)
 def preserved_strides(shape: Ints, strides: Ints) -> Ints:
     """Strides of a copy that keeps the memory format: the same order of dimensions, without gaps or overlap."""
     if is_dense(shape, strides):
@@ -210,7 +211,7 @@ def preserved_strides(shape: Ints, strides: Ints) -> Ints:
 
 def wrap_dim(dim: int, ndim: int) -> int:
     """A dimension index in 0..ndim-1; PyTorch's IndexError outside the range (a 0-d tensor counts as 1-d)."""
-    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
+    if type(dim) is not int and (isinstance(dim, bool) or not hasattr(dim, "__index__")):
         raise TypeError(f"dim must be an int, not {type(dim).__name__}")
     span = max(ndim, 1)
     if not -span <= dim < span:

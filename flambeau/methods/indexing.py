@@ -44,6 +44,8 @@ def _is_sequence(x: Any) -> bool:
 
 def _as_parts(index: Any) -> tuple:
     """The index as a tuple of one object a dimension; short lists of sequences and slices count as tuples."""
+    if type(index) is slice:
+        return (index,)
     if isinstance(index, tuple):
         return index
     if isinstance(index, list) and len(index) < 32:
@@ -120,10 +122,10 @@ def _type_name(x: Any) -> str:
 
 def _apply_basic(x: Tensor, index: Any) -> tuple[Tensor, list[Tensor | None]]:
     """The view that the basic parts of an index give, and the index tensors (by dimension of the view) left over."""
-    parts = [_prepared(part) for part in _as_parts(index)]
-    used = sum(_consumed(part) for part in parts)
-    if used > x.ndim and not (x.ndim == 0 and len(parts) == 1):
-        raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
+    parts = [part if type(part) in _PLAIN else _prepared(part) for part in _as_parts(index)]
+    used, ndim = sum([_consumed(part) for part in parts]), len(x._shape)
+    if used > ndim and not (ndim == 0 and len(parts) == 1):
+        raise IndexError(f"too many indices for tensor of dimension {ndim}")
     view, dim, real_dim = x, 0, 0
     found: list[tuple[int, Tensor]] = []
     for part in parts:
@@ -137,7 +139,7 @@ def _apply_basic(x: Tensor, index: Any) -> tuple[Tensor, list[Tensor | None]]:
                 view = _slice(view, dim, part)
             dim, real_dim = dim + 1, real_dim + 1
         elif part is Ellipsis:
-            dim, real_dim = dim + x.ndim - used, real_dim + x.ndim - used
+            dim, real_dim = dim + ndim - used, real_dim + ndim - used
         elif part is None:
             view, dim = unsqueeze(view, dim), dim + 1
         elif kind is bool:

@@ -47,17 +47,22 @@ def is_int(x: Any) -> bool:
 
 def one_dim(function: str, input: Any, dim: Any) -> int:
     """One dimension, wrapped; TypeError where it is not an int."""
-    if not is_int(dim):
+    if type(dim) is not int and not is_int(dim):
         raise invalid(function, input, dim)
     return wrap_dim(dim, len(input._shape))
 
 
 def some_dims(function: str, input: Any, dim: Any) -> Ints:
     """Dimensions to reduce, sorted: from an int, several ints, or None (all)."""
-    if dim is not None and not is_int(dim):
+    if dim is None or type(dim) is int:
+        return _wrapped(dim, len(input._shape))
+    if not is_int(dim):
         if not isinstance(dim, (tuple, list)) or not all(is_int(d) for d in dim):
             raise invalid(function, input, dim)
-    return wrap_dims(dim if dim is None or isinstance(dim, (tuple, list)) else int(dim), len(input._shape))
+    return wrap_dims(dim if isinstance(dim, (tuple, list)) else int(dim), len(input._shape))
+
+
+_wrapped = functools.cache(wrap_dims)  # of None, or of one int
 
 
 def check_input(function: str, input: Any) -> None:

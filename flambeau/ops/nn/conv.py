@@ -298,20 +298,22 @@ def _refuse_output_padding(extra: Ints, stride: Ints, dilation: Ints) -> None:
 
 
 def _publish(n: int) -> tuple[Callable, Callable]:
+    name, transposed = f"conv{n}d", f"conv_transpose{n}d"
+
     def conv(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
              padding: int | Sequence[int] | str = 0, dilation: int | Sequence[int] = 1,
              groups: int = 1) -> Tensor:  # fmt: skip
-        return _convolve(f"conv{n}d", n, input, weight, bias, stride, padding, dilation, groups)
+        return _convolve(name, n, input, weight, bias, stride, padding, dilation, groups)
 
     def conv_transpose(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
                        padding: int | Sequence[int] = 0, output_padding: int | Sequence[int] = 0, groups: int = 1,
                        dilation: int | Sequence[int] = 1) -> Tensor:  # fmt: skip
         return _convolve_transposed(
-            f"conv_transpose{n}d", n, input, weight, bias, stride, padding, output_padding, groups, dilation
+            transposed, n, input, weight, bias, stride, padding, output_padding, groups, dilation
         )
 
     dims, kernel, three = ", ".join("DHW"[3 - n :]), ", ".join("k" * n), ", ".join("3" * n)
-    conv.__name__ = conv.__qualname__ = f"conv{n}d"
+    conv.__name__ = conv.__qualname__ = name
     conv.__doc__ = f"""Convolve `input` [N, C, {dims}] (or without N) with `weight` [O, C/groups, {kernel}].
 
     Args:
@@ -326,7 +328,7 @@ def _publish(n: int) -> tuple[Callable, Callable]:
     >>> conv{n}d(ones(1, 2, {", ".join("5" * n)}), ones(3, 2, {three})).shape
     torch.Size([1, 3, {three}])
     """
-    conv_transpose.__name__ = conv_transpose.__qualname__ = f"conv_transpose{n}d"
+    conv_transpose.__name__ = conv_transpose.__qualname__ = transposed
     conv_transpose.__doc__ = f"""The transposed convolution of `input` [N, C, {dims}], `weight` [C, O/groups, {kernel}].
 
     It maps the output size of a convolution back to its input size; `output_padding` adds to one side where several
@@ -335,8 +337,8 @@ def _publish(n: int) -> tuple[Callable, Callable]:
     >>> conv_transpose{n}d(ones(1, 2, {three}), ones(2, 3, {three}), stride=2).shape
     torch.Size([1, 3, {", ".join("7" * n)}])
     """
-    public("torch F", name=f"conv{n}d")(conv)
-    public("torch F", name=f"conv_transpose{n}d")(conv_transpose)
+    public("torch F", name=name)(conv)
+    public("torch F", name=transposed)(conv_transpose)
     return conv, conv_transpose
 
 
