@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import itertools
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from flambeau.engine.kernel.emit import Emitter
 from flambeau.engine.kernel.target import cache_sizes, vector_bytes, vector_registers
 from flambeau.engine.plan import Kernel
 from flambeau.engine.runtime import cache as cache_module
-from flambeau.engine.runtime import codegen, jit
+from flambeau.engine.runtime import codegen, jit, native
 from flambeau.engine.runtime.cache import ObjectCache
 
 
@@ -266,6 +267,19 @@ def test_kernels_compile_for_machines_that_are_not_here() -> None:
     ir = jit.kernel_ir(adding(7))
     assert "ldr" in codegen.compile_for("aarch64-unknown-linux-gnu", "neoverse-n1", "", ir)
     assert ".target sm_90" in codegen.compile_for("nvptx64-nvidia-cuda", "sm_90", "", ir)
+
+
+@pytest.mark.parametrize(("system", "machine", "triple"), [
+    ("linux", "x86_64", "x86_64-unknown-linux-gnu"), ("linux", "aarch64", "aarch64-unknown-linux-gnu"),
+    ("darwin", "arm64", "arm64-apple-darwin"), ("win32", "AMD64", "x86_64-pc-windows-msvc"),
+    ("linux", "riscv64", "riscv64-unknown-linux-gnu"), ("freebsd14", "x86_64", "x86_64-unknown-freebsd"),
+])  # fmt: skip
+def test_the_runtime_compiles_for_every_system(
+    monkeypatch: pytest.MonkeyPatch, system: str, machine: str, triple: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert "flambeau_worker" in codegen.compile_for(triple, "generic" if "64" in machine else "", "", native.ir())
 
 
 def test_constants_and_library_calls_are_linked(fresh: ObjectCache) -> None:

@@ -59,12 +59,11 @@ def allocate(nbytes: int) -> Block:
 
 def release(block: Block) -> None:
     """Take a block back. Its memory is used again, unless somebody still holds it."""
-    array = block.array
-    size = _class_of.get(array.size) or _size_class(array.size)
+    nbytes = block.array.size
+    size = _class_of.get(nbytes) or _size_class(nbytes)
     counts = _counts
     counts.live -= size
-    # Held by us: the array by `block`, `array` and the call; the memory under it by the array and the call.
-    if sys.getrefcount(array) > 3 or sys.getrefcount(array.base) > 2:
+    if _references(block) != _ALONE:
         return
     try:
         _free[size].append(block)
@@ -114,3 +113,12 @@ def _resized(block: Block, nbytes: int) -> Block:
     raw = block.array.base
     start = block.address - raw.ctypes.data
     return Block(raw[start : start + nbytes], block.address)
+
+
+def _references(block: Block) -> tuple[int, int]:
+    """How many hold the array, and the memory under it, as this function sees it."""
+    array = block.array
+    return sys.getrefcount(array), sys.getrefcount(array.base)
+
+
+_ALONE = _references(_mapped(ALIGN, ALIGN))  # what a block shows that only its owner holds
