@@ -17,7 +17,7 @@ from flambeau.dtypes import dtype
 from flambeau.engine import execute
 from flambeau.engine.value import Storage
 from flambeau.errors import UserLine, user_line
-from flambeau.shape import Ints, Size, contiguous_strides, is_contiguous
+from flambeau.shape import Ints, Size, contiguous_strides, is_contiguous, sized
 
 if TYPE_CHECKING:
     from flambeau.autograd.node import Node
@@ -95,7 +95,7 @@ class Tensor(metaclass=TensorMeta):
 
     @property
     def shape(self) -> Size:
-        return Size(self._shape)
+        return sized(self._shape)
 
     @shape.setter
     def shape(self, value: Any) -> None:

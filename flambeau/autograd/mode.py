@@ -101,6 +101,13 @@ class no_grad(_Switch):
         made.__init__()  # type: ignore[misc]
         return made(function)
 
+    def __enter__(self) -> None:
+        self._before.append(state.grad)  # type: ignore[arg-type]
+        state.grad = self._fields["grad"]
+
+    def __exit__(self, *exc: object) -> None:
+        state.grad = self._before.pop()  # type: ignore[assignment]
+
 
 class enable_grad(no_grad):
     """Ops inside record history, also within `no_grad`."""
