@@ -26,7 +26,7 @@ class _Switch:
 
     def __init__(self, **fields: Any) -> None:
         self._fields = fields
-        self._before: list[dict[str, Any]] = []
+        self._before: list[Any] = []
 
     def __enter__(self) -> Any:
         self._before.append({name: getattr(state, name) for name in self._fields})
@@ -102,11 +102,11 @@ class no_grad(_Switch):
         return made(function)
 
     def __enter__(self) -> None:
-        self._before.append(state.grad)  # type: ignore[arg-type]
+        self._before.append(state.grad)
         state.grad = self._fields["grad"]
 
     def __exit__(self, *exc: object) -> None:
-        state.grad = self._before.pop()  # type: ignore[assignment]
+        state.grad = self._before.pop()
 
 
 class enable_grad(no_grad):
