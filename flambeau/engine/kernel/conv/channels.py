@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from flambeau.dtypes import dtype
 from flambeau.engine.kernel import scalars
-from flambeau.engine.kernel.conv.geometry import Product
+from flambeau.engine.kernel.conv.geometry import DIMS, Product
 from flambeau.engine.kernel.conv.lanes import Store, columns, pieces, where
 from flambeau.engine.kernel.conv.prepare import Panels, width_of
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
@@ -28,6 +28,7 @@ class Tile(NamedTuple):
     rows: int
     columns: int
     vectors: int
+    inner: bool = False  # one pixel of each image, and only those of its taps that lie inside the source
 
     @property
     def pixels(self) -> int:
@@ -48,6 +49,22 @@ def cut(k: Emitter, number: Index, length: int, count: int) -> Cut:
         return Cut(wanted, 0)
     start = k.minimum(wanted, count - length)
     return Cut(start, k.sub(wanted, start))
+
+
+@dataclass
+class _Taps:
+    """The taps of a tile: their offsets in the source, and where the tile only wants inner ones, which those are."""
+
+    offsets: Val
+    spans: list[Val | None]
+    pixel: tuple[Index, Index, Index]
+
+    def range(self, k: Emitter, dim: int, count: int) -> tuple[Index, Index]:
+        table = self.spans[dim]
+        if table is None:
+            return 0, count
+        at = k.mul(self.pixel[dim], 2)
+        return k.load(table, at, "i64"), k.load(table, k.add(at, 1), "i64")
 
 
 @dataclass(frozen=True)
@@ -84,6 +101,7 @@ class ChannelKernel:
         taps = k.stack("i64", max(len(self.product.taps), 1))
         for nr, offset in enumerate(self.product.taps):
             k.store(k.const("i64", offset), taps, nr)
+        spans = [self._spans(k, dim) for dim in range(DIMS)] if self.tile.inner else []
         images, depth, rows = self.cuts
         panels, blocks = self.product.groups * self.panels.count, images * depth * rows
         p, t = self.product, self.tile
@@ -103,7 +121,8 @@ class ChannelKernel:
             out = k.add(out, k.add(k.mul(d, p.out_steps[0]), p.out_first))
             with k.loop(-(-p.grid[2] // t.columns)) as number:
                 column = cut(k, number, t.columns, p.grid[2])
-                sums = self._sums(k, taps, panel, k.add(source, k.mul(column.start, p.steps[2])))
+                tile_taps = _Taps(taps, spans, (d, height.start, column.start))
+                sums = self._sums(k, tile_taps, panel, k.add(source, k.mul(column.start, p.steps[2])))
                 flat = k.add(out, k.mul(column.start, p.out_steps[2]))
                 self._store(k, sums, panel, flat, (image.skip, height.skip, column.skip))
 
@@ -128,33 +147,74 @@ class ChannelKernel:
             found.append(scalars.load(k, k.pointer(BIAS), at, self.source, lanes, mask))
         return found
 
-    def _sums(self, k: Emitter, taps: Val, panel: Index, source: Index) -> list[list[Val]]:
+    def _spans(self, k: Emitter, dim: int) -> Val | None:
+        """A table of the taps that lie inside the source: from and to, for every pixel of a dimension."""
+        spans = self.product.spans[dim]
+        if all(span.stop - span.start == span.taps for span in spans):
+            return None
+        table = k.stack("i64", 2 * len(spans))
+        for nr, span in enumerate(spans):
+            k.store(k.const("i64", span.start), table, 2 * nr)
+            k.store(k.const("i64", span.stop), table, 2 * nr + 1)
+        return table
+
+    def _sums(self, k: Emitter, taps: _Taps, panel: Index, source: Index) -> list[list[Val]]:
         """The tile's sums, [pixel][vector]."""
-        p, t, lanes = self.product, self.tile, width_of(self.source)
-        scalar = scalars.memory_type(self.source)
+        p, t = self.product, self.tile
         kind = scalars.compute_type(self.source)
-        count = k.integer(TAPS) if len(p.taps) > 1 else len(p.taps)  # not known to LLVM, which would unroll
         pixels = [
             n * p.source.batch + h * p.steps[1] + w * p.steps[2]
             for n in range(t.images) for h in range(t.rows) for w in range(t.columns)
         ]  # fmt: skip
-        base = k.at(k.pointer(SOURCE), source, scalar)
+        base = k.at(k.pointer(SOURCE), source, kind)
         weights = k.at(k.pointer(WEIGHTS), k.mul(panel, self.panels.room), kind)
         start = self._start(k, panel) * len(pixels)
+        taps_left = k.integer(TAPS) if len(p.taps) > 1 else len(p.taps)  # not known to LLVM, which would unroll
         with k.loop(k.integer(DEPTH), carried=[base, weights, *start]) as over:
-            base, weights, *outer = over.carried
-            with k.loop(count, carried=[weights, *outer]) as inner:
-                here, *sums = inner.carried
-                at = k.at(base, k.load(taps, inner.i, "i64"), scalar)
-                row = [k.load(here, v * lanes, vector(kind, lanes)) for v in range(t.vectors)]
-                for nr, pixel in enumerate(pixels):
-                    x = k.splat(scalars.load(k, at, pixel, self.source, 1), lanes)
-                    for v in range(t.vectors):
-                        sums[nr * t.vectors + v] = k.fma(x, row[v], sums[nr * t.vectors + v])
-                inner.carry(k.at(here, self.panels.size, kind), *sums)
-            over.carry(k.at(base, p.source.channel, scalar), *inner.results)
+            base, weights, *sums = over.carried
+            if t.inner:
+                sums = self._inner_taps(k, taps, base, weights, sums, pixels)
+                weights = k.at(weights, len(p.taps) * self.panels.size, kind)
+            else:
+                with k.loop(taps_left, carried=[weights, *sums]) as loop:
+                    here, *inside = loop.carried
+                    at = k.at(base, k.load(taps.offsets, loop.i, "i64"), kind)
+                    loop.carry(k.at(here, self.panels.size, kind), *self._step(k, at, here, inside, pixels))
+                weights, *sums = loop.results
+            over.carry(k.at(base, p.source.channel, kind), weights, *sums)
         sums = over.results[2:]
         return [sums[nr * t.vectors : (nr + 1) * t.vectors] for nr in range(len(pixels))]
+
+    def _step(self, k: Emitter, at: Val, weights: Val, sums: list[Val], pixels: Sequence[int]) -> list[Val]:
+        """Add what one tap of one channel contributes."""
+        lanes, vectors = width_of(self.source), self.tile.vectors
+        kind = scalars.compute_type(self.source)
+        row = [k.load(weights, v * lanes, vector(kind, lanes)) for v in range(vectors)]
+        added = []
+        for nr, pixel in enumerate(pixels):
+            x = k.splat(k.load(at, pixel, kind), lanes)
+            added += [k.fma(x, row[v], sums[nr * vectors + v]) for v in range(vectors)]
+        return added
+
+    def _inner_taps(
+        self, k: Emitter, taps: _Taps, base: Val, weights: Val, sums: list[Val], pixels: Sequence[int]
+    ) -> list[Val]:
+        """Add what the taps inside the source contribute, dimension by dimension."""
+        kind = scalars.compute_type(self.source)
+
+        def through(dim: int, number: Index, sums: list[Val]) -> list[Val]:
+            if dim == DIMS:
+                at = k.at(base, k.load(taps.offsets, number, "i64"), kind)
+                return self._step(k, at, k.at(weights, k.mul(number, self.panels.size), kind), sums, pixels)
+            count = self.product.spans[dim][0].taps
+            if count == 1 and taps.spans[dim] is None:
+                return through(dim + 1, number, sums)
+            start, stop = taps.range(k, dim, count)
+            with k.loop(stop, start=start, carried=sums) as loop:
+                loop.carry(*through(dim + 1, k.add(k.mul(number, count), loop.i), loop.carried))
+            return loop.results
+
+        return through(0, 0, sums)
 
     def _store(
         self, k: Emitter, sums: list[list[Val]], panel: Index, flat: Index, skips: tuple[Index, Index, Index]

@@ -38,6 +38,8 @@ class Sizes:
     grid: Ints
     taps: int
     lanes: int
+    inner: tuple[float, ...]  # taps of a pixel that lie inside the source, per dimension and on average
+    framed: int = 0  # pixels of the frame of zeros, which kernels with inner taps do without
     copied: int = 0  # pixels of the source that only kernels with pixels in the lanes need laid out anew
 
 
@@ -65,10 +67,13 @@ def channel_cost(s: Sizes, tile: channels.Tile) -> float:
     panels = s.groups * _count(s.width, v * s.lanes)
     step = max(_step(p * v, p + v, p), _stream(v, s.depth * s.taps))
     steps = s.depth * (s.taps * step + (1 if s.taps > 1 else 0.5))
+    if tile.inner:
+        steps = s.depth * (prod(s.inner) * step + 1 + 2 * prod(s.inner[:2]))
     finish = v * tile.images * tile.rows * sum(
         size * (size.bit_length() - 1) + s.lanes * 1.5 for _, size in pieces(0, tile.columns)
     )  # fmt: skip
-    return tiles * panels * (steps + finish + TILE) + panels * v * s.lanes * s.depth * s.taps * 0.3
+    frame = 0 if tile.inner else s.framed * COPY
+    return tiles * panels * (steps + finish + TILE) + panels * v * s.lanes * s.depth * s.taps * 0.3 + frame
 
 
 def _channel_tiles(s: Sizes) -> Iterator[channels.Tile]:
@@ -79,6 +84,9 @@ def _channel_tiles(s: Sizes) -> Iterator[channels.Tile]:
             for h in range(1, min(s.grid[1], most // w) + 1):
                 for n in range(1, min(s.batch, most // (w * h), 16 if h * w == prod(s.grid[1:]) else 1) + 1):
                     yield channels.Tile(n, h, w, v)
+        if s.framed:
+            for n in range(2, min(s.batch, most) + 1):
+                yield channels.Tile(n, 1, 1, v, True)
 
 
 def pixel_cost(s: Sizes, tile: pixels.Tile) -> float:
@@ -91,7 +99,7 @@ def pixel_cost(s: Sizes, tile: pixels.Tile) -> float:
         rows = tile.rows * v
         step = _step(tile.channels * rows, tile.channels + rows * UNALIGNED, tile.channels)
         cycles += s.depth * (s.taps * step + 1) + tile.channels * rows * 1.5 + TILE
-    return blocks * cycles + s.copied * COPY
+    return blocks * cycles + (s.copied + s.framed) * COPY
 
 
 def _pixel_tiles(s: Sizes) -> Iterator[pixels.Tile]:

@@ -12,6 +12,7 @@ pixel. So no multiplication is spent on zeros between the pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product as combinations
 from math import prod
@@ -89,6 +90,20 @@ class Layout(NamedTuple):
         return stride[0] * self.dims[0], stride[1] * self.dims[1], columns
 
 
+class Span(NamedTuple):
+    """The taps of a pixel that lie inside the source, in one dimension: a range of the dimension's `taps`."""
+
+    start: int
+    stop: int
+    taps: int
+
+    @classmethod
+    def of(cls, pixel: int, places: Sequence[int], size: int) -> Span:
+        """`places` are where the taps lie, from the pixel on."""
+        inside = [nr for nr, place in enumerate(places) if 0 <= pixel + place < size]
+        return cls(inside[0], inside[-1] + 1, len(places)) if inside else cls(0, 0, len(places))
+
+
 @dataclass(frozen=True)
 class Product:
     """One launch's worth of a convolution. Offsets and steps are in elements; `weight_*` index the weights as given."""
@@ -109,10 +124,17 @@ class Product:
     out_channel: int
     out_steps: Ints
     out_first: int  # offset of the first pixel in the result
+    spans: tuple[tuple[Span, ...], ...]  # per dimension and pixel
+
 
     @property
     def pixels(self) -> int:
         return self.batch * prod(self.grid)
+
+    @property
+    def inner_taps(self) -> tuple[float, ...]:
+        """How many taps of a pixel lie inside the source, per dimension and on average."""
+        return tuple([sum(span.stop - span.start for span in of_dim) / len(of_dim) for of_dim in self.spans])
 
     @property
     def flops(self) -> float:
@@ -121,16 +143,40 @@ class Product:
 
 def source_taps(shape: Shape, source: Layout) -> Ints:
     """Offsets of a window's taps in a source that begins with the padding."""
-    places = combinations(*map(range, shape.kernel))
-    return tuple([source.offset(tuple([i * d for i, d in zip(place, shape.dilation)])) for place in places])
+    return _offsets(source, _forward_places(shape), shape.low)
 
 
-def forward(shape: Shape, source: Layout, result: Layout) -> Product:
-    """The forward pass over a source that begins with the padding."""
+def _forward_places(shape: Shape) -> list[list[int]]:
+    """Where a window's taps lie, from the place of its pixel on; per dimension."""
+    return [
+        [i * d - low for i in range(k)] for k, d, low in zip(shape.kernel, shape.dilation, shape.low)
+    ]  # fmt: skip
+
+
+def _offsets(source: Layout, places: list[list[int]], margin: Ints) -> Ints:
+    """Offsets of taps in a source with a margin."""
+    return tuple([
+        source.offset(tuple([at + m for at, m in zip(place, margin)])) for place in combinations(*places)
+    ])  # fmt: skip
+
+
+def _spans(
+    places: list[list[int]], grid: Ints, stride: Ints, size: Ints
+) -> tuple[tuple[Span, ...], ...]:  # fmt: skip
+    return tuple([
+        tuple([Span.of(pixel * s, of_dim, n) for pixel in range(count)])
+        for of_dim, count, s, n in zip(places, grid, stride, size)
+    ])  # fmt: skip
+
+
+def forward(shape: Shape, source: Layout, margin: Ints, result: Layout) -> Product:
+    """The forward pass over a source that begins with the margin."""
+    places = _forward_places(shape)
     return Product(
         shape.batch, shape.groups, shape.inputs, shape.outputs, shape.out, source, source.steps(shape.stride),
-        source_taps(shape, source), shape.outputs * shape.inputs * shape.taps, shape.inputs * shape.taps, shape.taps,
-        tuple(range(shape.taps)), result.batch, result.channel, result.dims, 0,
+        _offsets(source, places, margin), shape.outputs * shape.inputs * shape.taps, shape.inputs * shape.taps,
+        shape.taps, tuple(range(shape.taps)), result.batch, result.channel, result.dims, 0,
+        _spans(places, shape.out, shape.stride, shape.size),
     )  # fmt: skip
 
 
@@ -177,25 +223,27 @@ def gradient_margins(residues: list[list[Residue]], size: Ints) -> tuple[Ints, I
 
 
 def input_gradient(
-    shape: Shape, residues: list[list[Residue]], low: Ints, source: Layout, result: Layout
+    shape: Shape, residues: list[list[Residue]], size: Ints, source: Layout, margin: Ints, result: Layout
 ) -> list[Product]:
-    """The products that together are the input's gradient, over a source that begins with the margin `low`."""
+    """The products that together are the input's gradient, over a source of `size` that begins with the margin."""
     products = []
     for combination in combinations(*residues):
-        taps, weights = [], []
-        for chosen in combinations(*[r.taps for r in combination]):
+        places = [[place for _, place in r.taps] for r in combination]
+        weights = []
+        for chosen in combinations(*[[t for t, _ in r.taps] for r in combination]):
             number = 0
-            for (t, _), k in zip(chosen, shape.kernel):
+            for t, k in zip(chosen, shape.kernel):
                 number = number * k + t
-            taps.append(source.offset(tuple([place + margin for (_, place), margin in zip(chosen, low)])))
             weights.append(number)
+        grid = tuple([r.count for r in combination])
         products.append(
             Product(
-                shape.batch, shape.groups, shape.outputs, shape.inputs, tuple([r.count for r in combination]), source,
-                source.steps((1,) * DIMS), tuple(taps), shape.outputs * shape.inputs * shape.taps, shape.taps,
+                shape.batch, shape.groups, shape.outputs, shape.inputs, grid, source, source.steps((1,) * DIMS),
+                _offsets(source, places, margin), shape.outputs * shape.inputs * shape.taps, shape.taps,
                 shape.inputs * shape.taps, tuple(weights), result.batch, result.channel,
                 tuple([s * d for s, d in zip(shape.stride, result.dims)]),
                 sum(r.first * d for r, d in zip(combination, result.dims)),
+                _spans(places, grid, (1,) * DIMS, size),
             )
         )  # fmt: skip
     return products

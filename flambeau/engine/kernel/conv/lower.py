@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from flambeau.dtypes import FLOAT
+from flambeau.dtypes import FLOAT, dtype
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel import move
 from flambeau.engine.kernel.conv import channels, choose, geometry, pixels, weights
@@ -17,6 +17,7 @@ from flambeau.engine.schedule.lowering import Epilogue, Site, Unsupported
 from flambeau.shape import Ints, contiguous_strides, is_contiguous
 
 NONE = (0, 0, 0)
+SMALL = 36  # pixels of an image
 
 
 def _check(call: Call) -> None:
@@ -36,9 +37,21 @@ def _contiguous(site: Site, operand: Arg) -> Address:
     return memory
 
 
+def _fits(image: Image, low: Ints, frame: Ints) -> bool:
+    """Whether a frame needs no zeros around the image."""
+    return not any(low) and all(f <= n for f, n in zip(frame, image.size))
+
+
+def _frame_copy(image: Image, batch: int, low: Ints, frame: Ints) -> int:
+    """Pixels of the frame that small images can do without; of larger ones, too much lies between the images."""
+    if _fits(image, low, frame) or prod(image.size) > SMALL:
+        return 0
+    return batch * image.channels * prod(frame)
+
+
 def _framed(site: Site, image: Image, batch: int, low: Ints, frame: Ints, split: int, neighbours: bool) -> Image:
     """The image in its frame of zeros; the image itself where it already is what the kernel reads."""
-    fits = not any(low) and all(f <= n for f, n in zip(frame, image.size))
+    fits = _fits(image, low, frame)
     together = split == 1 and (image.layout.dims[2] == 1 or image.size[2] == 1)
     if fits and image.dtype is computed(image.dtype) and (together or not neighbours):
         return image
@@ -51,6 +64,13 @@ def _split_copy(shape: Shape, x: Arg) -> int:
         return 0
     padded_anyway = any(shape.low) or any(r > n for r, n in zip(shape.reach(), shape.size))
     return prod(x.shape) // (4 if padded_anyway else 1)
+
+
+def _sizes(product: Product, d: dtype, framed: int = 0, copied: int = 0) -> Sizes:
+    return Sizes(
+        product.batch, product.groups, product.depth, product.width, product.grid, len(product.taps), width_of(d),
+        product.inner_taps, framed, copied,
+    )  # fmt: skip
 
 
 class _Weights:
@@ -68,10 +88,7 @@ def _launch(
     """Launch a product with its tile."""
     step = product.out_steps[2] if product.grid[2] > 1 else 1
     store = Store(given.dtype, step, epilogue, channels.EPILOGUE)
-    sizes = Sizes(
-        product.batch, product.groups, product.depth, product.width, product.grid, len(product.taps),
-        width_of(given.dtype),
-    )  # fmt: skip
+    sizes = _sizes(product, given.dtype)
     address = given.address
     kernel: channels.ChannelKernel | pixels.PixelKernel
     if isinstance(tile, channels.Tile):
@@ -108,16 +125,17 @@ def convolution(site: Site, call: Call) -> None:
     shape = Shape.of(x.shape, w.shape, call.params["window"])
     if shape.inputs == 0:
         raise Unsupported("sums of nothing")
-    sizes = Sizes(
-        shape.batch, shape.groups, shape.inputs, shape.outputs, shape.out, shape.taps, width_of(x.dtype),
-        _split_copy(shape, x),
-    )  # fmt: skip
-    tile = choose.product_tile(sizes)
+    image, result = Image.of(site, x), Layout.of(meta.layout)
+    product = geometry.forward(shape, image.layout, shape.low, result)
+    framed = _frame_copy(image, shape.batch, shape.low, shape.reach())
+    tile = choose.product_tile(_sizes(product, x.dtype, framed, _split_copy(shape, x)))
     given = _Weights(site, w, b)
-    neighbours = isinstance(tile, pixels.Tile)
+    neighbours, margin, frame = isinstance(tile, pixels.Tile), shape.low, shape.reach()
+    if isinstance(tile, channels.Tile) and tile.inner:
+        margin, frame = NONE, image.size
     split = shape.stride[2] if neighbours and shape.out[2] > 1 else 1
-    image = _framed(site, Image.of(site, x), shape.batch, shape.low, shape.reach(), split, neighbours)
-    _launch(site, geometry.forward(shape, image.layout, Layout.of(meta.layout)), tile, image, given, site.epilogue)
+    image = _framed(site, image, shape.batch, margin, frame, split, neighbours)
+    _launch(site, geometry.forward(shape, image.layout, margin, result), tile, image, given, site.epilogue)
 
 
 def _input_gradient(site: Site, call: Call, g: Arg, w: Arg, b: Arg | None) -> None:
@@ -130,18 +148,18 @@ def _input_gradient(site: Site, call: Call, g: Arg, w: Arg, b: Arg | None) -> No
     shape = Shape.of(meta.shape, w.shape, call.params["window"])
     residues = geometry.gradient_residues(shape)
     image = Image.of(site, g)
+    size = image.size
     low, high = geometry.gradient_margins(residues, image.size)
     frame = tuple([lo + n + hi for lo, n, hi in zip(low, image.size, high)])
     result = Layout.of(meta.layout)
-    tiles = [
-        choose.product_tile(
-            Sizes(p.batch, p.groups, p.depth, p.width, p.grid, max(len(p.taps), 1), width_of(g.dtype))
-        )
-        for p in geometry.input_gradient(shape, residues, low, image.layout, result)
-    ]
+    plain = geometry.input_gradient(shape, residues, image.size, image.layout, NONE, result)
+    framed = _frame_copy(image, shape.batch, low, frame) // len(plain)
+    tiles = [choose.product_tile(_sizes(product, g.dtype, framed)) for product in plain]
     given = _Weights(site, w, b)
+    if all(isinstance(tile, channels.Tile) and tile.inner for tile in tiles):
+        low, frame = NONE, image.size
     image = _framed(site, image, shape.batch, low, frame, 1, any(isinstance(tile, pixels.Tile) for tile in tiles))
-    for product, tile in zip(geometry.input_gradient(shape, residues, low, image.layout, result), tiles):
+    for product, tile in zip(geometry.input_gradient(shape, residues, size, image.layout, low, result), tiles):
         _launch(site, product, tile, image, given, None)
 
 
@@ -170,8 +188,8 @@ def weight_gradient(site: Site, call: Call) -> None:
     gradient = Image.of(site, g)
     grid = gradient.size
     sizes = Sizes(
-        shape.batch, shape.groups, shape.inputs, shape.outputs, grid, shape.taps, width_of(g.dtype),
-        _split_copy(shape, x),
+        shape.batch, shape.groups, shape.inputs, shape.outputs, grid, shape.taps, width_of(g.dtype), (),
+        copied=_split_copy(shape, x),
     )  # fmt: skip
     tile = choose.gradient_tile(sizes)
     split = shape.stride[2] if not tile.by_channels and grid[2] > 1 else 1
