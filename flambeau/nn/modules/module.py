@@ -6,7 +6,7 @@ State dicts are in `state.py`, hooks' bookkeeping in `hooks.py`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from flambeau.autograd import no_grad
@@ -288,6 +288,17 @@ class Module(HookMethods, StateMethods):
             if module is not None:
                 yield from module.named_modules(memo, f"{prefix}{'.' if prefix else ''}{name}", remove_duplicate)
 
+    def _all(self) -> Iterable[Module]:
+        """This module and all below it, each once, in the order of `named_modules`."""
+        found: dict[Module, None] = {}
+        waiting: list[Module] = [self]
+        while waiting:
+            module = waiting.pop()
+            if module not in found:
+                found[module] = None
+                waiting += [child for child in reversed(module._modules.values()) if child is not None]
+        return found
+
     def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """This module and all below it."""
         for _, module in self.named_modules(remove_duplicate=remove_duplicate):
@@ -327,8 +338,16 @@ class Module(HookMethods, StateMethods):
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """All parameters."""
-        for _, param in self.named_parameters(recurse=recurse):
-            yield param
+        cls = type(self)
+        if cls.named_parameters is not Module.named_parameters or cls.named_modules is not Module.named_modules:
+            yield from [param for _, param in self.named_parameters(recurse=recurse)]
+            return
+        seen = set()
+        for module in self._all() if recurse else (self,):
+            for param in module._parameters.values():
+                if param is not None and param not in seen:
+                    seen.add(param)
+                    yield param
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
