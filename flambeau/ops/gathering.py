@@ -56,6 +56,8 @@ def _require_index(name: str, index: Tensor) -> None:
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
 
 
+_ALONG = hazards.index(1, lambda x, *_, dim, **__: x._shape[dim] if x._shape else 1)  # the index of all these ops
+
 # -- gather ----------------------------------------------------------------------------------------------------
 
 
@@ -82,7 +84,7 @@ def _at(t: Maker, high: int, *shape: int) -> Tensor:
 
 
 gather_op = op(
-    "gather", hazard=hazards.index(1, lambda x, *_, dim, **__: x._shape[dim] if x._shape else 1), ref=_gather, meta=_meta_gather, lower=Kernels(gather_ops.gather),
+    "gather", hazard=_ALONG, ref=_gather, meta=_meta_gather, lower=Kernels(gather_ops.gather),
     vjp=(lambda g, _y, _x, index, dim: scatter_add_op(g.new_zeros(_x.shape), index, g, dim=dim), None),
     samples=lambda t: [call(t(3, 4), _at(t, 4, 3, 2), dim=1), call(t(3, 4), _at(t, 3, 5, 2), dim=0),
                        call(t(2, 3, 4), _at(t, 3, 2, 4, 3), dim=1), call(t(4), _at(t, 4, 6), dim=0)],
@@ -128,8 +130,8 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     rest = broadcast_shapes(_swap(input._shape, dim, 1), _swap(indices._shape, dim, 1))
     spread = expand(indices, _swap(rest, dim, indices._shape[dim]))
     n = input._shape[dim]
-    wrapped = np.where(spread._array() < 0, spread._array() + n, spread._array())
-    return gather(expand(input, _swap(rest, dim, n)), dim, from_array(wrapped))
+    wrapped = spread + (spread < 0) * n  # type: ignore[operator]
+    return gather(expand(input, _swap(rest, dim, n)), dim, wrapped)
 
 
 def _swap(shape: Ints, dim: int, n: int) -> Ints:
@@ -183,13 +185,15 @@ def _samples_add(t: Maker) -> Any:
 
 
 scatter_op = op(
-    "scatter", hazard=hazards.index(1, lambda x, *_, dim, **__: x._shape[dim] if x._shape else 1), ref=_scatter, meta=_meta_scatter, samples=_samples_scatter, lower=Kernels(gather_ops.scatter("write")),
+    "scatter", hazard=_ALONG, ref=_scatter, meta=_meta_scatter, samples=_samples_scatter,
+    lower=Kernels(gather_ops.scatter("write")),
     vjp=(lambda g, _y, _x, index, _s, dim: scatter_op(g, index, 0, dim=dim), None,
          lambda g, _y, _x, index, _s, dim: gather_op(g, index, dim=dim)),
     backward_name=lambda inputs, _: f"ScatterBackward{0 if isinstance(inputs[2], Tensor) else 1}",
 )  # fmt: skip
 scatter_add_op = op(
-    "scatter_add", hazard=hazards.index(1, lambda x, *_, dim, **__: x._shape[dim] if x._shape else 1), ref=_scatter_add, meta=_meta_scatter, samples=_samples_add, lower=Kernels(gather_ops.scatter("add")),
+    "scatter_add", hazard=_ALONG, ref=_scatter_add, meta=_meta_scatter, samples=_samples_add,
+    lower=Kernels(gather_ops.scatter("add")),
     vjp=(lambda g, _y, _x, _i, _s, dim: g, None, lambda g, _y, _x, index, _s, dim: gather_op(g, index, dim=dim)),
 )  # fmt: skip
 
@@ -355,8 +359,8 @@ def _meta_reduce(x: Tensor, index: Tensor, src: Tensor, dim: int, reduce: str, i
 
 
 scatter_reduce_op = op(
-    "scatter_reduce", hazard=hazards.index(1, lambda x, *_, dim, **__: x._shape[dim] if x._shape else 1), ref=_scatter_reduce, meta=_meta_reduce, vjp=_scatter_reduce_vjp, samples=_samples_reduce,
-    lower=Kernels(gather_ops.scatter_reduce),
+    "scatter_reduce", hazard=_ALONG, ref=_scatter_reduce, meta=_meta_reduce, vjp=_scatter_reduce_vjp,
+    samples=_samples_reduce, lower=Kernels(gather_ops.scatter_reduce),
 )  # fmt: skip
 
 
@@ -418,12 +422,12 @@ def _index_write(x: np.ndarray, index: np.ndarray, source: Any, dim: int) -> np.
 
 
 index_select_op = op(
-    "index_select", hazard=hazards.index(1, lambda x, *_, dim, **__: x._shape[dim] if x._shape else 1), ref=_index_select, meta=_meta_index_select, lower=Kernels(gather_ops.index_select),
+    "index_select", hazard=_ALONG, ref=_index_select, meta=_meta_index_select, lower=Kernels(gather_ops.index_select),
     vjp=(lambda g, _y, _x, index, dim: index_add_op(g.new_zeros(_x.shape), index, g, dim=dim, alpha=1), None),
     samples=lambda t: [call(t(4, 3), _at(t, 4, 6), dim=0), call(t(2, 4, 3), _at(t, 4, 2), dim=1)],
 )  # fmt: skip
 index_add_op = op(
-    "index_add", hazard=hazards.index(1, lambda x, *_, dim, **__: x._shape[dim] if x._shape else 1), ref=_index_add, meta=_meta_same, lower=Kernels(gather_ops.index_write("add")),
+    "index_add", hazard=_ALONG, ref=_index_add, meta=_meta_same, lower=Kernels(gather_ops.index_write("add")),
     vjp=(lambda g, _y, _x, _i, _s, dim, alpha: g, None,
          lambda g, _y, _x, index, _s, dim, alpha: index_select_op(g if alpha == 1 else g * alpha, index, dim=dim)),
     samples=lambda t: [call(t(4, 3), _at(t, 4, 6), t(6, 3), dim=0, alpha=1),
@@ -431,13 +435,13 @@ index_add_op = op(
                        call(t(2, 4, 3), _at(t, 4, 2), t(2, 2, 3), dim=1, alpha=-0.5)],
 )  # fmt: skip
 index_copy_op = op(
-    "index_copy", hazard=hazards.index(1, lambda x, *_, dim, **__: x._shape[dim] if x._shape else 1), ref=_index_write, meta=_meta_same, lower=Kernels(gather_ops.index_write("write")),
+    "index_copy", hazard=_ALONG, ref=_index_write, meta=_meta_same, lower=Kernels(gather_ops.index_write("write")),
     vjp=(lambda g, _y, _x, index, _s, dim: index_fill_op(g, index, 0, dim=dim), None,
          lambda g, _y, _x, index, _s, dim: index_select_op(g, index, dim=dim)),
     samples=lambda t: [call(t(4, 3), from_array(np.array([2, 0])), t(2, 3), dim=0)],
 )  # fmt: skip
 index_fill_op = op(
-    "index_fill", hazard=hazards.index(1, lambda x, *_, dim, **__: x._shape[dim] if x._shape else 1), ref=_index_write, meta=_meta_same, lower=Kernels(gather_ops.index_write("write")),
+    "index_fill", hazard=_ALONG, ref=_index_write, meta=_meta_same, lower=Kernels(gather_ops.index_write("write")),
     backward_name=lambda inputs, _: f"IndexFillBackward{int(isinstance(inputs[2], Tensor))}",
     vjp=(lambda g, _y, _x, index, _v, dim: index_fill_op(g, index, 0, dim=dim), None,
          lambda g, _y, _x, index, _v, dim: index_select_op(g, index, dim=dim).sum()),

@@ -186,7 +186,8 @@ def _samples_index_put(t: Any) -> Any:
 
 
 index_op = op(
-    "index", hazard=hazards.indices(1), ref=_index, meta=_meta_index, vjp=_index_vjp, samples=_samples_index, lower=Kernels(gather_ops.index),
+    "index", hazard=hazards.indices(1), ref=_index, meta=_meta_index, vjp=_index_vjp, samples=_samples_index,
+    lower=Kernels(gather_ops.index),
 )  # fmt: skip
 index_put_op = op(
     "index_put", hazard=hazards.indices(2), ref=_index_put, meta=_meta_index_put, samples=_samples_index_put,
@@ -209,6 +210,7 @@ masked_scatter_op = op(
 # Writing one value under a mask: `x[mask] = value` without listing the places.
 mask_put_op = op(
     "mask_put", ref=lambda x, mask, value: np.where(mask, value, x), backward_name="IndexPutBackward0",
+    lower=lambda k, x, mask, value: k.where(mask, value, x),
     meta=lambda x, mask, value: Meta(x._shape, x.dtype),
     vjp=(lambda g, _y, _x, mask, _v: mask_put_op(g, mask, g.new_zeros(())), None,
          lambda g, _y, _x, mask, _v: mask_put_op(g, ~mask, g.new_zeros(()))),
@@ -351,13 +353,15 @@ def _put(x: np.ndarray, index: np.ndarray, source: np.ndarray, accumulate: bool)
 
 
 take_op = op(
-    "take", hazard=hazards.index(1, lambda x, *_, **__: x.numel()), ref=lambda x, index: np.asarray(x.reshape(-1)[_flat(index, x.size)]),
+    "take", hazard=hazards.index(1, lambda x, *_, **__: x.numel()),
+    ref=lambda x, index: np.asarray(x.reshape(-1)[_flat(index, x.size)]),
     meta=lambda x, index: Meta(index._shape, x.dtype), lower=Kernels(gather_ops.take),
     vjp=(lambda g, _y, _x, index: put_op(g.new_zeros(_x.shape), index, g, accumulate=True), None),
     samples=lambda t: [call(t(2, 3), t(4, 2, dtype=dtypes.int64, low=-6, high=6))],
 )  # fmt: skip
 put_op = op(
-    "put", hazard=hazards.index(1, lambda x, *_, **__: x.numel()), ref=_put, meta=lambda x, index, source, accumulate: Meta(x._shape, x.dtype), lower=Kernels(gather_ops.put),
+    "put", hazard=hazards.index(1, lambda x, *_, **__: x.numel()), ref=_put,
+    meta=lambda x, index, source, accumulate: Meta(x._shape, x.dtype), lower=Kernels(gather_ops.put),
     vjp=(
         lambda g, _y, _x, index, _s, accumulate: g if accumulate else put_op(
             g, index, g.new_zeros(_s.shape), accumulate=False),

@@ -16,6 +16,7 @@ from flambeau.engine.graph import Arg
 from flambeau.engine.kernel.move import Window, add, copy, fill
 from flambeau.engine.plan import Address, Buffer
 from flambeau.engine.schedule.lowering import Unsupported
+from flambeau.ops.nn.resize import Resampling
 from flambeau.ops.op import ops
 from flambeau.tensors import Tensor, from_array
 from tests.engine.harness import Bench, native, reference
@@ -191,3 +192,25 @@ def test_wide_padding_and_many_pieces() -> None:
             same(native(ops[name], shape, threads=2, diagonal=diagonal), reference(ops[name], shape, diagonal=diagonal))
     with pytest.raises(Unsupported):
         native(ops["pad_from_itself"], x, pads=((9000, 0), (0, 0)), mode="circular")
+
+
+@pytest.mark.parametrize("kind", [dtypes.float32, dtypes.bfloat16, dtypes.uint8], ids=lambda d: d.name)
+@pytest.mark.parametrize("exact", [False, True])
+def test_enlarging_by_whole_factors(kind: dtype, exact: bool) -> None:
+    how = Resampling("nearest-exact" if exact else "nearest", False, False)
+    rng = np.random.default_rng(0)
+    for size, factors in (((5,), (3,)), ((4, 17), (2, 2)), ((3, 5), (1, 4)), ((2, 3, 4), (2, 1, 3))):
+        x = from_array(values(rng, (2, 3, *size), kind))
+        large = tuple(n * f for n, f in zip(size, factors))
+        for scales in ((None,) * len(size), tuple(map(float, factors))):
+            for how_x in range(3):
+                given = strided(x, how_x)
+                params = {"size": large, "how": how, "scales": scales}
+                same(native(ops["upsample"], given, threads=2, **params), reference(ops["upsample"], given, **params))
+            if kind is not dtypes.uint8:
+                g = from_array(values(rng, (2, 3, *large), kind))
+                params["size"] = size
+                back = ops["upsample_backward"]
+                same(native(back, g, threads=2, **params), reference(back, g, **params), close=True)
+    with pytest.raises(Unsupported):
+        native(ops["upsample"], from_array(np.ones((1, 1, 4))), size=(6,), how=how, scales=(None,))

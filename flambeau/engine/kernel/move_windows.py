@@ -1,4 +1,4 @@
-"""Lowerings of the ops that rearrange images: pixels to channels and back, channel shuffles, sliding blocks.
+"""Lowerings of the ops that rearrange images: pixels to channels and back, channel shuffles, enlarging, sliding blocks.
 
 Splitting a dimension is a matter of strides, so each of the first is one copy; sliding blocks are one copy, and on the
 way back one addition, for each tap of the window.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flambeau.dtypes import bfloat16, float16, float32
@@ -59,6 +59,66 @@ def channel_shuffle(site: Site, call: Call) -> None:
     target = (target[0], target[2], target[1], *target[3:])
     shape = (x.shape[0], groups, each, *x.shape[2:])
     copy(site, shape, out.part(0, target), window(site, x).part(0, source), "channel_shuffle")
+
+
+# -- enlarging by whole factors --------------------------------------------------------------------------------
+
+Places = Callable[[int, int, bool, "float | None"], Any]  # (size, result's size, exact, scale): where each comes from
+
+
+def _factors(call: Call, small: Ints, large: Ints, places: Places) -> Ints:
+    """How often each pixel appears along each dimension; Unsupported where that is not the whole story."""
+    how, scales = call.params["how"], call.params["scales"]
+    if not how.mode.startswith("nearest"):
+        raise Unsupported("weighted resampling")
+    factors = []
+    for n, out, scale in zip(small, large, scales):
+        times = out // max(n, 1)
+        found = places(n, out, how.mode == "nearest-exact", scale)
+        if times * n != out or any(place != at // times for at, place in enumerate(found)):
+            raise Unsupported("resampling by a broken factor")
+        factors.append(times)
+    return tuple(factors)
+
+
+def _spread(strides: Ints, factors: Ints) -> Ints:
+    """The strides of the large image with each dimension as (size, factor)."""
+    return (*strides[:2], *(s for step, f in zip(strides[2:], factors) for s in (step * f, step)))
+
+
+def nearest(places: Places) -> Callable[[Site, Call], None]:
+    """Every pixel as a block of itself: one copy, from steps of 0."""
+
+    def lower(site: Site, call: Call) -> None:
+        (x,), out = call.inputs, result(site, call)
+        factors = _factors(call, x.shape[2:], call.params["size"], places)
+        shape = (*x.shape[:2], *(n for pair in zip(x.shape[2:], factors) for n in pair))
+        source = (*x.strides[:2], *(s for step in x.strides[2:] for s in (step, 0)))
+        target = _spread(out.strides, factors)
+        copy(site, shape, out.part(0, target), window(site, x).part(0, source), "nearest")
+
+    return lower
+
+
+def nearest_back(places: Places) -> Callable[[Site, Call], None]:
+    """Every block summed, pixel after pixel."""
+
+    def lower(site: Site, call: Call) -> None:
+        (g,), out, size = call.inputs, result(site, call), call.params["size"]
+        factors = _factors(call, size, g.shape[2:], places)
+        if math.prod(factors) > MOST_TAPS:
+            raise Unsupported("a very large factor")
+        shape, source = call.metas[0].shape, window(site, g)
+        wide = out.dtype in (float16, bfloat16)
+        total = Window(site.temp(4 * math.prod(shape)), contiguous_strides(shape), float32) if wide else out
+        steps = (*g.strides[:2], *(s * f for s, f in zip(g.strides[2:], factors)))
+        for nr, taps in enumerate(itertools.product(*map(range, factors))):
+            part = source.part(sum(t * s for t, s in zip(taps, g.strides[2:])), steps)
+            (add if nr else copy)(site, shape, total, part, "nearest back")
+        if wide:
+            copy(site, shape, out, total, "nearest back")
+
+    return lower
 
 
 # -- sliding blocks --------------------------------------------------------------------------------------------
