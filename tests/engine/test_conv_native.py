@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flambeau as torch
+from flambeau.engine.graph import Call
 from flambeau.engine.schedule.lowering import Unsupported
 from flambeau.ops.nn.conv import conv_transpose_op, convolution_op, input_gradient_op, weight_gradient_op
 from flambeau.ops.nn.conv_kernels import Window
-from tests.engine.harness import native, reference
+from tests.engine.harness import Bench, metas_of, native, reference
 
 
 def window(n, stride=1, padding=0, dilation=1, groups=1):
@@ -154,6 +155,36 @@ def test_values_that_are_no_numbers_stay_where_they_belong(x, w, win):
     g[0, 0, 1, 1], g[-1, -1, -1, -1] = float("inf"), float("nan")
     compare(input_gradient_op, g, weights, shape=x, window=win)
     compare(weight_gradient_op, g, torch.randn(x), shape=w, window=win)
+
+
+class AddAndClip:
+    """An epilogue: max(x + other, 0), where `other` is as large as the result."""
+
+    key = "add and clip"
+
+    def __init__(self, other):
+        self.args = (other,)
+
+    def apply(self, k, x, flat, first_word, mask=None):
+        other = k.pointer(first_word)
+        added = k.load(other, flat, x.type) if mask is None else k.masked_load(other, flat, x.type, mask)
+        total = k.add(x, added)
+        return k.select(k.compare("gt", total, 0.0), total, 0.0)
+
+
+@pytest.mark.parametrize("x,w,win", [SHAPES[0], SHAPES[1], SHAPES[2], SHAPES[3], SHAPES[8], SHAPES[9], SHAPES[12], SHAPES[18]])
+def test_epilogues(x, w, win):
+    x, w, b = torch.randn(x), torch.randn(w), torch.randn(w[0])
+    (plain,) = reference(convolution_op, x, w, b, window=win)
+    other = torch.randn(plain.shape)
+    inputs, params = (x, w, b), {"window": win}
+    metas = metas_of(convolution_op, inputs, params)
+    bench = Bench((*inputs, other), metas, 3)
+    bench.epilogue = AddAndClip(bench.source(bench.operand(other, ())))
+    call = Call(convolution_op, tuple(bench.operand(i, inputs) for i in inputs), params, metas, (9,))
+    convolution_op.lower.function(bench, call)
+    wanted = np.maximum(plain + other._array(), 0)
+    np.testing.assert_allclose(bench.results()[0], wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_other_types_are_left_to_the_reference():
