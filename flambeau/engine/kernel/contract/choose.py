@@ -53,17 +53,20 @@ def best_tile(rows: int, columns: int, depth: int, width: int, whole: bool) -> t
 
 
 def blocks(
-    rows: int, columns: int, batch: int, tile: tuple[int, int], high: int, step_cycles: float
+    rows: int, columns: int, batch: int, tile: tuple[int, int], high: int, step_cycles: float, wide: int = 1
 ) -> tuple[int, int]:  # fmt: skip
     """Rows and columns of a task's block: whole tiles, at most `high` rows, enough tasks, none of them tiny.
 
-    `tile` is in rows and columns; `step_cycles` is what all steps of one tile's sum cost.
+    Blocks keep at least `wide` tiles across. `tile` is in rows and columns; `step_cycles` is what all steps of one
+    tile's sum cost.
     """
     down, across = -(-rows // tile[0]), -(-columns // tile[1])
     r, c = min(down, max(high // tile[0], 1)), across
     while batch * -(-down // r) * -(-across // c) < TASKS and r * c * step_cycles > 2 * TASK_COST:
-        if c * tile[1] >= r * tile[0] and c > 1 or r == 1:
-            c = -(-c // 2)
+        if c > wide and (c * tile[1] >= r * tile[0] or r == 1):
+            c = max(-(-c // 2), wide)
+        elif r == 1:
+            break
         else:
             r = -(-r // 2)
     return r * tile[0], c * tile[1]

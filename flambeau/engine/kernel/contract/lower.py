@@ -20,6 +20,8 @@ from flambeau.engine.plan import Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
 
 BLOCK = 512  # steps of the sum before sums go to memory
+STREAM = 16  # the same where a matrix is read once, in long runs: as many runs at a time as the machine follows
+RUN = 2048  # elements of such a run
 NANOSECONDS = 0.25  # of a cycle
 
 
@@ -76,13 +78,18 @@ class _Job:
     def run(self) -> None:
         p = self.product
         a_layout, b_layout = _layout(p.a, p.rows, p.depth), _layout(p.b, p.columns, p.depth)
-        large = p.rows * p.columns * p.depth >= 128**3 and p.rows >= 64 and p.columns >= 64
         if p.a.inner == 1 and p.b.inner == 1 and not (p.columns > 1 and b_layout == ACROSS):
-            packed = p.columns * p.depth + (p.rows * p.depth if large else 0)
             shape, cost = choose.best_dots(p.rows, p.columns, p.depth, self.width)
-            if cost <= choose.outer_cost(p.rows, p.columns, p.depth, self.width, packed):
+            if cost <= choose.outer_cost(p.rows, p.columns, p.depth, self.width, p.columns * p.depth):
                 return self._dots(shape, cost)
-        return self._outer(PANEL if large else a_layout, PANEL if large or b_layout != ACROSS else ACROSS)
+        narrow, (_, l2) = p.a.dtype is not self.compute, cache_sizes()
+        if p.columns >= 64 and p.rows >= 64:  # copies that pay
+            a_size, b_size = (n * p.depth * self.compute.itemsize for n in (p.rows, p.columns))
+            if narrow or a_layout == ANY or (a_layout == ACROSS and a_size > 4 * l2):
+                a_layout = PANEL
+            if narrow or b_size > l2 // 2:
+                b_layout = PANEL
+        return self._outer(a_layout, b_layout if b_layout == ACROSS else PANEL)
 
     def _dots(self, shape: tuple[int, int, int], cycles: float) -> None:
         p = self.product
@@ -98,13 +105,15 @@ class _Job:
         a = _packed(self.site, p, p.a, p.rows, shape[0], compute) if a_layout == PANEL else p.a
         b = _packed(self.site, p, p.b, p.columns, shape[1] * self.width, compute) if b_layout == PANEL else p.b
         masked = b_layout != PANEL or p.columns % (shape[1] * self.width) != 0
-        tile = Tile(*shape, a.dtype, b.dtype, compute, a_layout, b_layout, masked)
         l1, l2 = cache_sizes()
+        streamed = b_layout == ACROSS and p.rows <= 4 and p.depth * p.columns * compute.itemsize > l2 // 2
+        tile = Tile(*shape, a.dtype, b.dtype, compute, a_layout, b_layout, masked)
         high = l2 // 2 // (min(p.depth, BLOCK) * compute.itemsize + 1)
         tiles = -(-p.rows // tile.rows) * -(-p.columns // tile.columns)
         cycles = tiles * (p.depth * choose.tile_cycles(*shape) + choose.TILE_COST)
-        self._divide(tile.rows, tile.columns, high, cycles, BLOCK)
-        block = BLOCK if self.chunk > BLOCK else 0
+        block = STREAM if streamed else BLOCK
+        self._divide(tile.rows, tile.columns, high, cycles, block, RUN // tile.columns if streamed else 1)
+        block = block if self.chunk > block else 0
         rows_first = p.depth * p.columns * compute.itemsize <= l1
         gemm = Gemm(tile, self._own(), len(p.sizes), block, self.chunks > 1, rows_first)
         self._describe(a, b)
@@ -113,11 +122,11 @@ class _Job:
             self.words.add(sums=self.site.temp(count * tile.rows * tile.columns * compute.itemsize))
         self._launch(gemm.kernel(self.words.bind()), cycles, "gemm")
 
-    def _divide(self, rows: int, columns: int, high: int, cycles: float, unit: int) -> None:
+    def _divide(self, rows: int, columns: int, high: int, cycles: float, unit: int, wide: int = 1) -> None:
         """Cut the work into tasks: blocks of whole tiles, and parts of the sum where there are few of these."""
         p = self.product
         tiles = -(-p.rows // rows) * -(-p.columns // columns)
-        self.block = choose.blocks(p.rows, p.columns, p.batch, (rows, columns), high, cycles / tiles)
+        self.block = choose.blocks(p.rows, p.columns, p.batch, (rows, columns), high, cycles / tiles, wide)
         self.down, self.across = -(-p.rows // self.block[0]), -(-p.columns // self.block[1])
         tasks = p.batch * self.down * self.across
         self.chunk, self.chunks = choose.chunks(tasks, p.depth, cycles * p.batch, unit)
