@@ -15,6 +15,7 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Composite
 from flambeau.ops import hazards
 from flambeau.ops.op import Op, names, op, public
 from flambeau.ops.rules import Result, accepting, elementwise, promoted, require_operand, require_tensor
@@ -206,9 +207,20 @@ def _trunc_divide(a: Any, b: Any) -> Any:
     return quotient + ((quotient < 0) & (quotient * b != a)).astype(quotient.dtype)
 
 
+def _by_nonzero(function: Callable) -> Composite:
+    """The lowering of a division: `function(k, a, b, **params)` of elements, zero divisors of integers refused."""
+
+    def lowered(t: Any, a: Any, b: Any, **params: Any) -> Any:
+        if not a.dtype.is_floating_point:
+            t.require(t.ne(b, 0))
+        return function(t, a, b, **params)
+
+    return Composite(lowered)
+
+
 floor_divide_op = binary(
     "floor_divide", _floor_divide, hazard=hazards.division, samples=binary_on(second=(0.5, 2.0)), smooth=False,
-    meta=accepting("div_floor_cpu", high=dtypes.FLOAT), lower=lambda k, a, b: k.floor_divide(a, b),
+    meta=accepting("div_floor_cpu", high=dtypes.FLOAT), lower=_by_nonzero(lambda k, a, b: k.floor_divide(a, b)),
 )  # fmt: skip
 rounded_divide_op = op(
     "rounded_divide", ref=lambda a, b, mode: (_floor_divide if mode == "floor" else _trunc_divide)(a, b),
@@ -216,7 +228,7 @@ rounded_divide_op = op(
     vjp=(lambda g, _y, _a, _b, mode: g * 0, lambda g, _y, _a, _b, mode: g * 0),
     samples=lambda t: [call(*c.inputs, mode=mode) for mode in ("floor", "trunc")
                        for c in binary_on(second=(0.5, 2.0))(t)],
-    lower=lambda k, a, b, mode: k.floor_divide(a, b) if mode == "floor" else k.trunc(k.div(a, b)),
+    lower=_by_nonzero(lambda k, a, b, mode: k.floor_divide(a, b) if mode == "floor" else k.trunc_divide(a, b)),
 )  # fmt: skip
 
 
@@ -257,12 +269,13 @@ remainder_op = op(
     "remainder", ref=_remainder, hazard=hazards.division, meta=accepting("remainder_cpu", high=dtypes.FLOAT),
     samples=binary_on(second=(0.7, 2.0)), smooth=False,
     vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * floor_divide_op(a, b)),
-    backward_name=with_number("Remainder"), lower=lambda k, a, b: k.remainder(a, b),
+    backward_name=with_number("Remainder"), lower=_by_nonzero(lambda k, a, b: k.remainder(a, b)),
 )  # fmt: skip
 fmod_op = binary(
     "fmod", _fmod, samples=binary_on(second=(0.7, 2.0)), smooth=False, backward_name=with_number("Fmod"),
     hazard=hazards.division,
-    vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * trunc_op(a / b)), lower=lambda k, a, b: k.fmod(a, b),
+    vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * trunc_op(a / b)),
+    lower=_by_nonzero(lambda k, a, b: k.fmod(a, b)),
 )  # fmt: skip
 
 

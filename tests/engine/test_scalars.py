@@ -256,3 +256,20 @@ def test_functions_that_branch_fuse_like_others(kind: Any) -> None:
         total = g.call(ops["sum"], rest, dim=None, keepdim=False)
         plan = g.check(rest, g.call(ops["pow"], rest, 2.0), total, rtol=1e-4, atol=1e-3)
         assert not any(isinstance(step, HostCall) for step in plan.steps)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda d: d.name)
+@pytest.mark.parametrize("name", ["floor_divide", "remainder", "fmod", "floor", "trunc"])
+def test_divisions_give_what_the_references_give(name: str, kind: dtype) -> None:
+    if kind is dtypes.bool_:
+        return
+    op, params = (ops["rounded_divide"], {"mode": name}) if name in ("floor", "trunc") else (ops[name], {})
+    a, b = (grid.ravel() for grid in np.meshgrid(edges(kind), edges(kind)))
+    for divisor in (b if kind.category == FLOAT else np.where(b == 0, 3, b).astype(kind.np), b):
+        g = Recording()
+        y = g.call(op, g.input(a), g.input(divisor), **params)
+        got = g.run(y)[0]
+        refused = kind.category < FLOAT and (divisor == 0).any()
+        assert g.status[0] == refused
+        if not refused:
+            assert_close("floor_divide", got, g.reference(y)[0], kind)

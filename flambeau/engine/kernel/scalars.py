@@ -224,6 +224,42 @@ class Scalars:
     def _bools(self, a: Any, b: Any) -> bool:
         return self.is_bool(a if isinstance(a, Val) else b)
 
+    # -- division with remainder: what divides integers must be looked at before, since zero is an error -------------
+
+    def floor_divide(self, a: Val, b: Val) -> Val:
+        """The quotient, rounded down."""
+        if is_float(a.type):
+            return vecmath_power.floor_divide(self.k, a, b)
+        quotient = self._whole_quotient(a, b)
+        return self.k.select(self._astray(a - quotient * b, b), quotient - 1, quotient)
+
+    def trunc_divide(self, a: Val, b: Val) -> Val:
+        """The quotient, rounded towards zero."""
+        return self.trunc(a / b) if is_float(a.type) else self._whole_quotient(a, b)
+
+    def remainder(self, a: Val, b: Val) -> Val:
+        """What `floor_divide` leaves: the sign is that of `b`."""
+        if is_float(a.type):
+            return vecmath_power.remainder(self.k, a, b)
+        rest = self.fmod(a, b)
+        return self.k.select(self._astray(rest, b), rest + b, rest)
+
+    def fmod(self, a: Val, b: Val) -> Val:
+        """What `trunc_divide` leaves: the sign is that of `a`."""
+        return vecmath_power.fmod(self.k, a, b) if is_float(a.type) else a - self._whole_quotient(a, b) * b
+
+    def _whole_quotient(self, a: Val, b: Val) -> Val:
+        """Integers divided towards zero. The machine traps at a zero divisor, and at the least number by -1."""
+        if self.is_bool(a):
+            raise Unsupported("a quotient of bools")
+        minus = self.eq(b, -1)
+        safe = self.k.select(self.k.bits("or", minus, self.eq(b, 0)), 1, b)
+        return self.k.select(minus, self.k.sub(self.constant(0, a), a), self.k.div(a, safe))
+
+    def _astray(self, rest: Val, b: Val) -> Val:
+        """Where a remainder is not zero and has another sign than the divisor."""
+        return self.k.bits("and", self.ne(rest, 0), self.k.bits("xor", rest < 0, b < 0))
+
     # -- sign and rounding ---------------------------------------------------------------------------------------
 
     floor, ceil, trunc = _float_only("floor"), _float_only("ceil"), _float_only("trunc")
@@ -402,9 +438,6 @@ class Scalars:
     erfinv, log_ndtr = _mathematics(vecmath_error.erfinv), _mathematics(vecmath_error.log_ndtr)
     ndtr, ndtri = _mathematics(vecmath_error.ndtr), _mathematics(vecmath_error.ndtri)
     lgamma, digamma = _mathematics(vecmath_gamma.lgamma), _mathematics(vecmath_gamma.digamma)
-    fmod, remainder = _mathematics(vecmath_power.fmod), _mathematics(vecmath_power.remainder)
-    floor_divide = _mathematics(vecmath_power.floor_divide)
-
     def sinc(self, x: Val) -> Val:
         """sin(pi * x) / (pi * x), 1 at zero."""
         angle = self.k.select(self.eq(x, 0.0), 1e-20, x) * math.pi

@@ -15,8 +15,7 @@ import numpy as np
 
 from flambeau.autograd.mode import no_grad
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel.probability_loss import binary_cross_entropy as bce_kernels
-from flambeau.engine.schedule.lowering import Composite, Kernels
+from flambeau.engine.schedule.lowering import Composite
 from flambeau.errors import warn_once
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn.activation import log_sigmoid_op
@@ -39,10 +38,10 @@ def _pairs(**params: Any) -> Samples:
 
 
 def pointwise(name: str, ref: Callable, slopes: tuple[Slope | None, ...], kernel: str | None = None,
-              samples: Samples | None = None, lower: Callable | Kernels | None = None) -> Op:  # fmt: skip
+              samples: Samples | None = None, lower: Callable | None = None) -> Op:  # fmt: skip
     """Describe a loss: `ref(x, target, ..., **params)` for every element, and d ref / d operand for each operand.
 
-    `lower(t, x, target, ..., **params)` is `ref` in the compiler's tensor expressions, or all of the op as kernels.
+    `lower(t, x, target, ..., **params)` is `ref` in the compiler's tensor expressions.
     """
     rule = elementwise()
 
@@ -73,7 +72,7 @@ def pointwise(name: str, ref: Callable, slopes: tuple[Slope | None, ...], kernel
 
     vjps = tuple(rule_for(slope) if slope is not None else None for slope in slopes)
     return op(name, ref=reference, meta=meta, vjp=vjps, samples=samples or _pairs(), widens=True,
-              lower=Composite(lowered) if callable(lower) else lower)  # fmt: skip
+              lower=Composite(lowered) if lower is not None else None)  # fmt: skip
 
 
 def _same_size(input: Tensor, target: Tensor) -> None:
@@ -215,6 +214,12 @@ def _bce(x: np.ndarray, t: np.ndarray, w: Any) -> np.ndarray:
     return loss if w is None else loss * w
 
 
+def _bce_lowered(t: Any, x: Any, target: Any, w: Any) -> Any:
+    t.require((x >= 0.0) & (x <= 1.0))
+    loss = (target - 1.0) * t.maximum(t.log1p(-x), -100.0) - target * t.maximum(t.log(x), -100.0)
+    return loss if w is None else loss * w
+
+
 def _times(slope: Tensor, w: Any) -> Tensor:
     return slope if w is None else slope * w
 
@@ -263,7 +268,7 @@ def _logit_samples(t: Any) -> Any:
 
 bce_op = pointwise(
     "binary_cross_entropy", _bce, (_bce_slope, _bce_target_slope, None), "binary_cross_entropy", _weighted_samples,
-    Kernels(bce_kernels),
+    _bce_lowered,
 )  # fmt: skip
 bce_logits_op = pointwise(
     "binary_cross_entropy_with_logits", _bce_logits, (_bce_logits_slope, _bce_logits_target_slope, None, None),
