@@ -19,12 +19,15 @@ _AT_ONCE = 8
 class _Turns:
     """Counts the compilations that are going on; a fork waits for them, so that a child finds LLVM at rest."""
 
+    llvmlite: Any = None  # its lock, once it is loaded: a child must not inherit it from a thread that is not there
+
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
         self._places = threading.Semaphore(_AT_ONCE)
         self._forking = threading.Lock()
+        self._held: Any = None
 
     def __enter__(self) -> None:
         self._places.acquire()
@@ -36,14 +39,29 @@ class _Turns:
         self._forking.acquire()
         for _ in range(_AT_ONCE):
             self._places.acquire()
+        if self.llvmlite is not None:
+            self._held = self.llvmlite
+            self._held.__enter__()
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.__exit__(None, None, None)
+            self._held = None
 
     def resume(self) -> None:
+        self._let_go()
         for _ in range(_AT_ONCE):
             self._places.release()
         self._forking.release()
 
+    def begin_child(self) -> None:
+        self._let_go()
+        self.begin()
+
 
 _turns = _Turns()
+if hasattr(os, "register_at_fork"):  # at import: what is registered first stops last, after whoever compiles at a fork
+    os.register_at_fork(before=_turns.stop, after_in_child=_turns.begin_child, after_in_parent=_turns.resume)
 
 
 @functools.cache
@@ -53,11 +71,7 @@ def llvm() -> Any:
 
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    if hasattr(os, "register_at_fork"):  # what is registered last runs first before a fork
-        lock = binding.ffi.lib._lock  # a child must not inherit it from a thread that does not exist there
-        release = functools.partial(lock.__exit__, None, None, None)
-        os.register_at_fork(before=lock.__enter__, after_in_child=release, after_in_parent=release)
-        os.register_at_fork(before=_turns.stop, after_in_child=_turns.begin, after_in_parent=_turns.resume)
+    _turns.llvmlite = binding.ffi.lib._lock
     return binding
 
 
