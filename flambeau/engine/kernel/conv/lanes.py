@@ -44,6 +44,27 @@ def every(k: Emitter, vectors: Sequence[Val], first: int) -> Val:
     return found
 
 
+def picked(k: Emitter, vectors: Sequence[Val], places: Sequence[int | None]) -> Val | None:
+    """Any lanes of vectors laid end to end, zeros where there is no place; None if there is none at all."""
+    width = lanes(vectors[0].type)
+    sources = sorted({place // width for place in places if place is not None})
+    if not sources:
+        return None
+    found, picks = vectors[sources[0]], [0] * len(places)
+    for nr, source in enumerate(sources):
+        here = [place is not None and place // width == source for place in places]
+        picks = [place % width if at and place is not None else pick for at, place, pick in zip(here, places, picks)]
+        if nr:
+            merged = [width + pick if at else i for i, (at, pick) in enumerate(zip(here, picks))]
+            found, picks = k.shuffle(found, vectors[source], merged), list(range(width))
+        elif len(sources) > 1:
+            found, picks = k.shuffle(found, found, picks), list(range(width))
+    if None in places:
+        zero = k.const(found.type, 0)
+        return k.shuffle(found, zero, [width if place is None else pick for place, pick in zip(places, picks)])
+    return found if picks == list(range(width)) else k.shuffle(found, found, picks)
+
+
 def columns(k: Emitter, rows: Sequence[Val]) -> list[Val]:
     """The columns of a tile whose rows, a power of two, are given.
 
@@ -121,6 +142,7 @@ class Store:
     def piece(self, k: Emitter, x: Val, out: Val, flat: Index, mask: Val | None = None) -> None:
         """Store all lanes of `x`, or those where the mask holds."""
         if self.epilogue is not None:
+            x = scalars.convert(k, x, self.dtype)
             x = self.epilogue.apply(k, x, flat, self.first_word, mask)
         length = lanes(x.type)
         if length == 1 and mask is not None:

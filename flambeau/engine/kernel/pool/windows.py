@@ -6,6 +6,7 @@ picked, so that windows that lie side by side read every element once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -50,6 +51,80 @@ class Windows:
         return self.padding[dim] > 0 or last - self.padding[dim] >= self.size[dim]
 
 
+@dataclass
+class Taps:
+    """The elements that the windows of a row meet, whose windows begin at `first` (depth, height) of a plane."""
+
+    k: Emitter
+    windows: Windows
+    dtype: dtype
+    lanes: int
+    source: Index  # the plane's first element
+    first: tuple[Any, ...]
+    outside: Any = 0  # what lies around the plane
+
+    @property
+    def type(self) -> str:
+        return vector(scalars.compute_type(self.dtype), self.lanes)
+
+    def elements(self, start: Index) -> Iterator[tuple[int, Val]]:
+        """Every tap of the windows from number `start` on: its offset from their first elements, and its elements."""
+        k, w = self.k, self.windows
+        for kd, kh in product(range(w.kernel[0]), range(w.kernel[1])):
+            exists: Val | bool = True
+            place: Index = 0
+            for dim, tap in ((0, kd), (1, kh)):
+                at = k.add(self.first[dim], tap * w.dilation[dim])
+                if w.overhangs(dim):
+                    exists = planes.both(k, exists, planes.inside(k, at, w.size[dim]))
+                place = k.add(k.mul(place, w.size[dim]), at)
+            row = k.add(self.source, k.mul(place, w.size[2]))
+            loaded: dict[int, list[Val]] = {}
+            for kw in range(w.kernel[2]):
+                offset = (kd * w.dilation[0] * w.size[1] + kh * w.dilation[1]) * w.size[2] + kw * w.dilation[2]
+                yield offset, self._tap(row, exists, start, kw * w.dilation[2] - w.padding[2], loaded)
+
+    def _tap(
+        self, row: Index, exists: Val | bool, start: Index, offset: int, loaded: dict[int, list[Val]]
+    ) -> Val:  # fmt: skip
+        """The elements `offset` behind the beginnings of the windows."""
+        k, lanes, stride = self.k, self.lanes, self.windows.stride[2]
+        if stride > NEAR:
+            return self._gathered(row, exists, k.add(k.mul(start, stride), offset))
+        whole, phase = divmod(offset, stride)
+        if whole not in loaded:
+            begin = k.mul(k.add(start, whole), stride)
+            loaded[whole] = [self._load(row, exists, k.add(begin, v * lanes)) for v in range(stride)]
+        return every(k, loaded[whole], phase)
+
+    def _load(self, row: Index, exists: Val | bool, place: Index) -> Val:
+        """Neighbours of a row from `place` on."""
+        k, lanes, width, x = self.k, self.lanes, self.windows.size[2], self.k.pointer(0)
+        known = not isinstance(place, Val)
+        if known and exists is True and 0 <= place <= width - lanes:
+            return scalars.load(k, x, k.add(row, place), self.dtype, lanes)
+        if known and (place >= width or place <= -lanes) or exists is False:
+            return k.const(self.type, self.outside)
+        mask = self._mask(exists, k.add(k.ramp(vector("i64", lanes)), k.val(place, vector("i64", lanes))))
+        found = scalars.load(k, x, k.add(row, place), self.dtype, lanes, mask)
+        return found if self.outside == 0 else k.select(mask, found, k.const(self.type, self.outside))
+
+    def _gathered(self, row: Index, exists: Val | bool, place: Index) -> Val:
+        k = self.k
+        if exists is False:
+            return k.const(self.type, self.outside)
+        type = vector("i64", self.lanes)
+        places = k.add(k.ramp(type, 0, self.windows.stride[2]), k.val(place, type))
+        mask = self._mask(exists, places)
+        raw = k.gather(k.pointer(0), k.add(places, k.val(row, type)), scalars.memory_type(self.dtype), mask)
+        return k.select(mask, scalars.widened(k, raw, self.dtype), k.const(self.type, self.outside))
+
+    def _mask(self, exists: Val | bool, places: Val) -> Val:
+        k = self.k
+        mask = k.compare("lt", places, self.windows.size[2], unsigned=True)
+        return mask if isinstance(exists, bool) else k.bits("and", mask, k.splat(exists, self.lanes))
+
+
 @dataclass(frozen=True)
 class Average:
     """What a mean divides by."""
@@ -84,26 +159,27 @@ class WindowKernel:
                     d, plane, h = k.rem(plane, depth), k.div(plane, depth), row
                 self._row(k, plane, d, h)
 
-    def _row(self, k: Emitter, plane: Index, d: Index, h: Index) -> None:
+    def _row(self, k: Emitter, plane: Index, depth: Index, height: Index) -> None:
         w = self.windows
         source = k.mul(plane, prod(w.size))
-        out = k.mul(k.add(k.mul(k.add(k.mul(plane, w.out[0]), d), w.out[1]), h), w.out[2])
-        first = tuple(k.sub(k.mul(i, s), p) for i, s, p in zip((d, h), w.stride, w.padding))
-        vectors = _Vector(k, self, source, first)
+        out = k.mul(k.add(k.mul(k.add(k.mul(plane, w.out[0]), depth), w.out[1]), height), w.out[2])
+        first = tuple(k.sub(k.mul(i, s), p) for i, s, p in zip((depth, height), w.stride, w.padding))
+        d, outside = self.dtype, 0
+        if self.average is None:
+            outside = -np.inf if d.is_floating_point else np.iinfo(d.np).min
+        vectors = _Vector(self, Taps(k, w, d, self.lanes, source, first, outside))
         planes.in_vectors(k, w.out[2], self.lanes, lambda start, count: vectors.compute(out, start, count))
 
 
 @dataclass
 class _Vector:
-    """The computation of a vector of windows, of a row whose windows begin at `first` (depth, height)."""
+    """The computation of vectors of windows, all of one row."""
 
-    k: Emitter
     kernel: WindowKernel
-    source: Index
-    first: tuple[Any, ...]
+    taps: Taps
 
     def compute(self, out: Index, start: Index, count: int) -> None:
-        k, kernel = self.k, self.kernel
+        k, kernel = self.taps.k, self.kernel
         mask = None if count == kernel.lanes else k.mask(count, kernel.lanes)
         at = k.add(out, start)
         if kernel.average is not None:
@@ -118,72 +194,12 @@ class _Vector:
         else:
             k.masked_store(wide, k.pointer(2), at, mask)
 
-    def _taps(self, start: Index, outside: Any) -> Any:
-        """Every tap in order: its offset from a window's first element, and the elements that it meets."""
-        k, w = self.k, self.kernel.windows
-        for kd, kh in product(range(w.kernel[0]), range(w.kernel[1])):
-            exists: Val | bool = True
-            place: Index = 0
-            for dim, tap in ((0, kd), (1, kh)):
-                at = k.add(self.first[dim], tap * w.dilation[dim])
-                if w.overhangs(dim):
-                    exists = planes.both(k, exists, planes.inside(k, at, w.size[dim]))
-                place = k.add(k.mul(place, w.size[dim]), at)
-            row = k.add(self.source, k.mul(place, w.size[2]))
-            loaded: dict[int, list[Val]] = {}
-            for kw in range(w.kernel[2]):
-                offset = (kd * w.dilation[0] * w.size[1] + kh * w.dilation[1]) * w.size[2] + kw * w.dilation[2]
-                yield offset, self._elements(row, exists, start, kw * w.dilation[2] - w.padding[2], outside, loaded)
-
-    def _elements(
-        self, row: Index, exists: Val | bool, start: Index, offset: int, outside: Any, loaded: dict[int, list[Val]]
-    ) -> Val:
-        """The elements `offset` behind the beginnings of the windows."""
-        k, lanes, stride = self.k, self.kernel.lanes, self.kernel.windows.stride[2]
-        if stride > NEAR:
-            return self._gathered(row, exists, k.add(k.mul(start, stride), offset), outside)
-        whole, phase = divmod(offset, stride)
-        if whole not in loaded:
-            begin = k.mul(k.add(start, whole), stride)
-            loaded[whole] = [self._load(row, exists, k.add(begin, v * lanes), outside) for v in range(stride)]
-        return every(k, loaded[whole], phase)
-
-    def _load(self, row: Index, exists: Val | bool, place: Index, outside: Any) -> Val:
-        """Neighbours of a row from `place` on."""
-        k, kernel, width = self.k, self.kernel, self.kernel.windows.size[2]
-        lanes, x = kernel.lanes, k.pointer(0)
-        known = not isinstance(place, Val)
-        if known and exists is True and 0 <= place <= width - lanes:
-            return scalars.load(k, x, k.add(row, place), kernel.dtype, lanes)
-        if known and (place >= width or place <= -lanes) or exists is False:
-            return k.const(kernel.type, outside)
-        mask = self._mask(exists, k.add(k.ramp(vector("i64", lanes)), k.val(place, vector("i64", lanes))))
-        found = scalars.load(k, x, k.add(row, place), kernel.dtype, lanes, mask)
-        return found if outside == 0 else k.select(mask, found, k.const(kernel.type, outside))
-
-    def _gathered(self, row: Index, exists: Val | bool, place: Index, outside: Any) -> Val:
-        k, kernel = self.k, self.kernel
-        if exists is False:
-            return k.const(kernel.type, outside)
-        type = vector("i64", kernel.lanes)
-        places = k.add(k.ramp(type, 0, kernel.windows.stride[2]), k.val(place, type))
-        mask = self._mask(exists, places)
-        raw = k.gather(k.pointer(0), k.add(places, k.val(row, type)), scalars.memory_type(kernel.dtype), mask)
-        return k.select(mask, scalars.widened(k, raw, kernel.dtype), k.const(kernel.type, outside))
-
-    def _mask(self, exists: Val | bool, places: Val) -> Val:
-        k = self.k
-        mask = k.compare("lt", places, self.kernel.windows.size[2], unsigned=True)
-        return mask if isinstance(exists, bool) else k.bits("and", mask, k.splat(exists, self.kernel.lanes))
-
     # -- maxima --------------------------------------------------------------------------------------------------
 
     def _maximum(self, start: Index) -> tuple[Val, Val]:
         """The largest elements, and where they lie in their planes. NaN is larger than any number."""
-        k, kernel = self.k, self.kernel
-        d = kernel.dtype
-        lowest = -np.inf if d.is_floating_point else np.iinfo(d.np).min
-        taps = self._taps(start, lowest)
+        k, kernel = self.taps.k, self.kernel
+        taps = self.taps.elements(start)
         _, best = next(taps)
         floating, type = is_float(kernel.type), vector("i32", kernel.lanes)
         begin, which = self._begin(start)
@@ -200,9 +216,9 @@ class _Vector:
 
         A window of nothing but -inf keeps its first tap, which counts as the nearest element if it lies outside.
         """
-        k, w = self.k, self.kernel.windows
+        k, w = self.taps.k, self.kernel.windows
         type = vector("i32", self.kernel.lanes)
-        depth, height = self.first
+        depth, height = self.taps.first
         column = k.sub(k.mul(start, w.stride[2]), w.padding[2])
         columns = k.add(k.ramp(type, 0, w.stride[2]), self._narrow(column, type))
         row = k.mul(k.add(k.mul(depth, w.size[1]), height), w.size[2])
@@ -215,25 +231,26 @@ class _Vector:
         return begin, k.sub(k.add(columns, self._narrow(row, type)), begin)
 
     def _narrow(self, x: Index, type: str) -> Val:
-        return self.k.val(self.k.cast(x, "i32") if isinstance(x, Val) else x, type)
+        k = self.taps.k
+        return k.val(k.cast(x, "i32") if isinstance(x, Val) else x, type)
 
     # -- means ---------------------------------------------------------------------------------------------------
 
     def _sum(self, start: Index) -> Val:
-        taps = self._taps(start, 0)
+        taps = self.taps.elements(start)
         _, total = next(taps)
         for _, x in taps:
-            total = self.k.add(total, x)
+            total = self.taps.k.add(total, x)
         return total
 
     def _divisor(self, average: Average, start: Index) -> Val:
-        k, w, scalar = self.k, self.kernel.windows, scalars.compute_type(self.kernel.dtype)
+        k, w, scalar = self.taps.k, self.kernel.windows, scalars.compute_type(self.kernel.dtype)
         if average.override is not None:
             return k.const(self.kernel.type, average.override)
         type = vector("i64", self.kernel.lanes)
         columns = k.add(k.ramp(type, 0, w.stride[2]), k.val(k.sub(k.mul(start, w.stride[2]), w.padding[2]), type))
         count: Any = 1
-        for dim, first in enumerate((*self.first, columns)):
+        for dim, first in enumerate((*self.taps.first, columns)):
             count = k.mul(count, counted(k, w, dim, first, average.include_pad))
         if isinstance(count, Val):
             return k.val(k.cast(count, scalar), self.kernel.type)
