@@ -1,7 +1,7 @@
 """The compiled stream of random numbers, once there is one: larger draws use it, and the numbers are the same.
 
-The kernels are compiled (or read from the cache on disk) by a background thread, which the first larger draw starts;
-until it is done, and wherever execution is immediate, NumPy draws.
+A kernel that is wanted often is compiled (or read from the cache on disk) by a background thread; until that is done,
+and wherever execution is immediate, NumPy draws.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -17,42 +18,43 @@ from flambeau.engine.runtime import jit
 from flambeau.random.kernels import KERNELS
 
 LEAST = 16  # numbers that are worth a call
-PATIENCE = 16  # calls with fewer than MANY numbers that are left to NumPy before anything is compiled
-MANY = 4096
+ENOUGH = 1 << 16  # numbers left to NumPy before a kernel is compiled; a call counts as so many at least:
+CALL = 1 << 11
 
 
 class _Library:
-    """The kernels' functions, when they are there."""
+    """The kernels' functions, as far as they are there."""
 
     def __init__(self) -> None:
-        self.functions: dict[str, Any] | None = None
-        self.calls = 0
-        self.thread: threading.Thread | None = None
+        self.functions: dict[str, Any] = {}
+        self.missed: Counter[str] = Counter()
+        self.threads: dict[str, threading.Thread] = {}
         self.off = os.environ.get("FLAMBEAU_EXECUTION") == "immediate"
 
-    def ready(self, n: int) -> dict[str, Any] | None:
-        """The functions, or None if NumPy has to do it."""
-        if self.functions is None and not self.off and self.thread is None:
-            self.calls += 1
-            if n >= MANY or self.calls > PATIENCE:
-                self.thread = threading.Thread(target=self.load, name="flambeau-random", daemon=True)
-                self.thread.start()
-        return self.functions
+    def function(self, kernel: str, n: int) -> Any:
+        """A kernel's function, or None if NumPy has to draw these `n` numbers."""
+        found = self.functions.get(kernel)
+        if found is None and not self.off and kernel not in self.threads:
+            self.missed[kernel] += max(n, CALL)
+            if self.missed[kernel] >= ENOUGH:
+                thread = threading.Thread(target=self.load, args=(kernel,), name="flambeau-random", daemon=True)
+                self.threads[kernel] = thread
+                thread.start()
+        return found
 
-    def load(self) -> None:
-        """Compile everything, and make it known."""
+    def load(self, kernel: str) -> None:
+        """Compile a kernel, and make it known."""
         try:
-            addresses = jit.addresses(list(KERNELS.values()))
+            address = jit.address(KERNELS[kernel])
         except Exception:  # a machine without a compiler goes on as it was
             self.off = True
             return
         kind = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)  # keeps the lock of the stream
-        self.functions = dict(zip(KERNELS, map(kind, addresses)))
+        self.functions[kernel] = kind(address)
 
     def forked(self) -> None:
-        """A child has no such thread; what it had not finished may begin again."""
-        if self.functions is None:
-            self.thread = None
+        """A child has no such threads; what they had not finished may begin again."""
+        self.threads = {kernel: thread for kernel, thread in self.threads.items() if kernel in self.functions}
 
 
 library = _Library()
@@ -64,12 +66,12 @@ def drawn(kernel: str, twister: np.random.MT19937, out: np.ndarray, *words: int)
     """Fill `out` from a stream by a kernel; False if that is left to NumPy."""
     if out.size < LEAST:
         return False
-    functions = library.ready(out.size)
-    if functions is None:
+    function = library.function(kernel, out.size)
+    if function is None:
         return False
     state = twister.ctypes.state_address
     address = state if isinstance(state, int) else state.value
     with twister.lock:
         block = (ctypes.c_int64 * (3 + len(words)))(address, out.ctypes.data, out.size, *words)
-        functions[kernel](ctypes.addressof(block), 0, 1)
+        function(ctypes.addressof(block), 0, 1)
     return True

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from flambeau.random import Generator, continuous, discrete, native, normal
+from flambeau.random.kernels import KERNELS
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 DRAWS: dict[str, Callable[[Generator, int], np.ndarray]] = {
@@ -35,8 +36,8 @@ DRAWS: dict[str, Callable[[Generator, int], np.ndarray]] = {
 @pytest.fixture
 def compiled(monkeypatch: Any) -> Any:
     monkeypatch.setattr(native.library, "off", False)
-    native.library.load()
-    assert native.library.functions
+    for kernel in KERNELS:
+        native.library.load(kernel)
     return native.library.functions
 
 
@@ -47,7 +48,7 @@ def test_numbers_are_numpys(name: str, compiled: Any, monkeypatch: Any) -> None:
         for n in (1, 15, 16, 17, 100, 619, 624, 625, 5000, 20003):
             twins = [Generator().manual_seed(before + n) for _ in range(2)]
             found = []
-            for twin, functions in zip(twins, (compiled, None)):
+            for twin, functions in zip(twins, (compiled, {})):
                 monkeypatch.setattr(native.library, "functions", functions)
                 monkeypatch.setattr(native.library, "off", True)
                 twin.raw(before)
@@ -62,10 +63,9 @@ def test_is_compiled_in_the_background(monkeypatch: Any) -> None:
     library.off = False
     monkeypatch.setattr(native, "library", library)
     g, same = (Generator().manual_seed(3) for _ in range(2))
-    first = g.raw(native.MANY)
-    assert library.thread is not None
-    library.thread.join()
-    assert library.functions
-    assert (g.raw(1000) == same.raw(native.MANY + 1000)[native.MANY :]).all() and first.size == native.MANY
+    first = g.raw(native.ENOUGH)
+    library.threads["raw"].join()
+    assert library.functions and (first == same.raw(native.ENOUGH)).all()
+    assert (g.raw(1000) == same._twister.random_raw(1000)).all()
     library.forked()
-    assert library.functions
+    assert "raw" in library.threads
