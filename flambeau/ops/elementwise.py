@@ -298,6 +298,12 @@ def _power(a: Any, b: Any) -> Any:
     return np.power(a, b)
 
 
+def _power_lowered(t: Any, a: Any, b: Any) -> Any:
+    if not a.dtype.is_floating_point and b.shape == ():
+        t.require(t.ge(b, 0))
+    return t.pow(a, b)
+
+
 def _pow_base_vjp(g: Tensor, _y: Any, a: Any, b: Any) -> Tensor:
     if not isinstance(b, Tensor):
         return a.new_zeros(a._shape) if b == 0 else g * conj(b * pow_op(a, b - 1))
@@ -322,7 +328,7 @@ pow_op = op(
     samples=binary_on(0.3, 2.0, second=(-2.0, 2.0)),
     backward_name=lambda inputs, _: "PowBackward2" if not isinstance(inputs[0], Tensor) else (
         "PowBackward1" if isinstance(inputs[1], Tensor) else "PowBackward0"),
-    lower=lambda k, a, b: k.pow(a, b),
+    lower=Composite(_power_lowered),
 )  # fmt: skip
 
 

@@ -259,8 +259,8 @@ def test_functions_that_branch_fuse_like_others(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda d: d.name)
-@pytest.mark.parametrize("name", ["floor_divide", "remainder", "fmod", "floor", "trunc"])
-def test_divisions_give_what_the_references_give(name: str, kind: dtype) -> None:
+@pytest.mark.parametrize("name", ["floor_divide", "remainder", "fmod", "floor", "trunc", "pow"])
+def test_divisions_and_powers_give_what_the_references_give(name: str, kind: dtype) -> None:
     if kind is dtypes.bool_:
         return
     op, params = (ops["rounded_divide"], {"mode": name}) if name in ("floor", "trunc") else (ops[name], {})
@@ -269,7 +269,18 @@ def test_divisions_give_what_the_references_give(name: str, kind: dtype) -> None
         g = Recording()
         y = g.call(op, g.input(a), g.input(divisor), **params)
         got = g.run(y)[0]
-        refused = kind.category < FLOAT and (divisor == 0).any()
+        refused = kind.category < FLOAT and name != "pow" and (divisor == 0).any()
         assert g.status[0] == refused
         if not refused:
             assert_close("floor_divide", got, g.reference(y)[0], kind)
+
+
+def test_a_whole_number_to_one_negative_power_is_refused() -> None:
+    for exponent in (-1, 3):
+        g = Recording()
+        y = g.call(ops["pow"], g.input(np.arange(-3, 40)), exponent)
+        if exponent < 0:
+            g.run(y)
+        else:
+            g.check(y)
+        assert g.status[0] == (exponent < 0)

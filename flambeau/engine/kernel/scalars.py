@@ -27,6 +27,7 @@ from flambeau.engine.kernel import (
     vecmath_log,
     vecmath_power,
     vecmath_trig,
+    whole,
 )  # fmt: skip
 from flambeau.engine.kernel.emit import BITS, Emitter, Index, Val, element, is_float, vector
 from flambeau.engine.schedule.lowering import Unsupported
@@ -224,41 +225,30 @@ class Scalars:
     def _bools(self, a: Any, b: Any) -> bool:
         return self.is_bool(a if isinstance(a, Val) else b)
 
-    # -- division with remainder: what divides integers must be looked at before, since zero is an error -------------
+    # -- division with remainder; of integers, zero divisors are the caller's business -----------------------------
 
     def floor_divide(self, a: Val, b: Val) -> Val:
         """The quotient, rounded down."""
-        if is_float(a.type):
-            return vecmath_power.floor_divide(self.k, a, b)
-        quotient = self._whole_quotient(a, b)
-        return self.k.select(self._astray(a - quotient * b, b), quotient - 1, quotient)
+        return self._either(vecmath_power.floor_divide, whole.floor_quotient, a, b)
 
     def trunc_divide(self, a: Val, b: Val) -> Val:
         """The quotient, rounded towards zero."""
-        return self.trunc(a / b) if is_float(a.type) else self._whole_quotient(a, b)
+        return self.trunc(a / b) if is_float(a.type) else whole.quotient(self.k, a, b)
 
     def remainder(self, a: Val, b: Val) -> Val:
         """What `floor_divide` leaves: the sign is that of `b`."""
-        if is_float(a.type):
-            return vecmath_power.remainder(self.k, a, b)
-        rest = self.fmod(a, b)
-        return self.k.select(self._astray(rest, b), rest + b, rest)
+        return self._either(vecmath_power.remainder, whole.floor_rest, a, b)
 
     def fmod(self, a: Val, b: Val) -> Val:
         """What `trunc_divide` leaves: the sign is that of `a`."""
-        return vecmath_power.fmod(self.k, a, b) if is_float(a.type) else a - self._whole_quotient(a, b) * b
+        return self._either(vecmath_power.fmod, whole.rest, a, b)
 
-    def _whole_quotient(self, a: Val, b: Val) -> Val:
-        """Integers divided towards zero. The machine traps at a zero divisor, and at the least number by -1."""
-        if self.is_bool(a):
-            raise Unsupported("a quotient of bools")
-        minus = self.eq(b, -1)
-        safe = self.k.select(self.k.bits("or", minus, self.eq(b, 0)), 1, b)
-        return self.k.select(minus, self.k.sub(self.constant(0, a), a), self.k.div(a, safe))
+    def pow(self, x: Val, exponent: Val) -> Val:
+        """`x` to the power `exponent`."""
+        return self._either(vecmath_power.pow, whole.power, x, exponent)
 
-    def _astray(self, rest: Val, b: Val) -> Val:
-        """Where a remainder is not zero and has another sign than the divisor."""
-        return self.k.bits("and", self.ne(rest, 0), self.k.bits("xor", rest < 0, b < 0))
+    def _either(self, of_floats: Callable[..., Val], of_integers: Callable[..., Val], a: Val, b: Any) -> Val:
+        return (of_floats if is_float(a.type) else of_integers)(self.k, a, self.k.val(b, a.type))
 
     # -- sign and rounding ---------------------------------------------------------------------------------------
 
@@ -460,8 +450,3 @@ class Scalars:
     def normal_cdf(self, x: Val) -> Val:
         """The standard normal distribution function, to absolute accuracy."""
         return (self.erf(x * math.sqrt(0.5)) + 1.0) * 0.5
-
-    def pow(self, x: Val, exponent: Any) -> Val:
-        """`x` to the power `exponent`, both of floats."""
-        self.floats_only(x, exponent)
-        return vecmath_power.pow(self.k, x, self.k.val(exponent, x.type))
