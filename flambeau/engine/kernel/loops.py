@@ -8,8 +8,9 @@
                     the run: vectors, unrolled; then what is left
             steps and stores of the row that the pass's reductions make known
 
-In a sweep the run goes along the lanes (four vectors at a time); over columns the lanes stand still and the run goes down
-the innermost reduced axis. The order of a reduction follows from the nest's axes, lane, width, sums and chunk alone.
+In a sweep the run goes along the lanes (four vectors at a time); over columns the lanes stand still and the run goes
+down the innermost reduced axis. The order of a reduction follows from the nest's axes, lane, width, sums and chunk
+alone.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Writer:
     def write(self) -> None:
         k, nest = self.k, self.nest
         self.wanted = nest.needed([s.step for s in nest.stores])
-        for nr, step in enumerate(nest.steps):
+        for step in nest.steps:
             if step.kind == "reduce":
                 self.wanted |= nest.needed(step.operands)
         self.compute(0, 0, [0])
@@ -185,7 +186,8 @@ class Writer:
             step = self.nest.steps[making[at // copies]]
             join = lambda a, b: reductions.combine(self.k, step.detail, step.dtype, a, b)  # noqa: B023, E731
             while len(parts) > 1:
-                parts = [join(*parts[nr : nr + 2]) if nr + 1 < len(parts) else parts[nr] for nr in range(0, len(parts), 2)]
+                pairs = [parts[nr : nr + 2] for nr in range(0, len(parts), 2)]
+                parts = [join(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
             result.append(join(total, parts[0]))
         return result
 
@@ -205,7 +207,8 @@ class Writer:
         sums = [self.nothing(nr) for nr in making for _ in range(unroll)]
         if not isinstance(length, int) or length >= step:
             with self.loop(whole, start, step, sums) as (i, carried, carry):
-                carry(self.body(number, making, carried, [k.add(i, nr * width) for nr in range(unroll)], [None] * unroll))
+                places = [k.add(i, nr * width) for nr in range(unroll)]
+                carry(self.body(number, making, carried, places, [None] * unroll))
             sums = carry.results
         if not isinstance(length, int) or length % step:
             with self.loop(stop, whole, width, sums[::unroll]) as (i, carried, carry):

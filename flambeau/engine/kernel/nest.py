@@ -1,9 +1,9 @@
 """A loop nest: what one fused kernel computes, in order, before it is written as code (`kernel.loops` does that).
 
-A nest goes over a space of axes, of which some are kept and some reduced. Its steps are values, each made of earlier ones:
-elements loaded through affine accesses, numbers, maps of elements, and reductions, which give one value for each point
-of the kept axes. Stores say which steps go to memory. A step that depends on a reduction runs in a later pass over the
-row, when the reduction is done; the row stays in cache meanwhile.
+A nest goes over a space of axes, of which some are kept and some reduced. Its steps are values, each made of earlier
+ones: elements loaded through affine accesses, numbers, maps of elements, and reductions, which give one value for each
+point of the kept axes. Stores say which steps go to memory. A step that depends on a reduction runs in a later pass
+over the row, when the reduction is done; the row stays in cache meanwhile.
 """
 
 from __future__ import annotations
@@ -46,8 +46,11 @@ class Access(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A value. `detail`: of a load, the access; of a constant, the number; of a number, (argument word, Python type); of a
-    place, strides for each axis and an offset; of a map, the Function; of a reduction, its name in `reductions.TABLE`."""
+    """A value.
+
+    `detail`: of a load, the access; of a constant, the number; of a number, (argument word, Python type); of a place,
+    strides for each axis and an offset; of a map, the Function; of a reduction, its name in `reductions.TABLE`.
+    """
 
     kind: str  # "load", "constant", "number", "place", "map" or "reduce"
     dtype: dtype

@@ -234,8 +234,8 @@ def launch_of(group: Group, stores: list[Store]) -> Launch:
     shape = "x".join(str(a.extent) for a in group.axes)
     return Launch(
         Kernel(nest.key, lambda k: emit_nest(k, nest)), tuple(args), nest.tasks,
-        cost=moved / _BYTES_A_NANOSECOND + count * work / nest.width / _INSTRUCTIONS_A_NANOSECOND, note=f"{_words(group.work)} [{shape}]",
-        work=(float(count * work), float(moved)),
+        cost=moved / _BYTES_A_NANOSECOND + count * work / nest.width / _INSTRUCTIONS_A_NANOSECOND,
+        note=f"{_words(group.work)} [{shape}]", work=(float(count * work), float(moved)),
     )  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def _number_dtype(x: Any, call: Call) -> dtype:
     kind = x.kind if isinstance(x, Number) else type(x)
     if kind is float or issubclass(kind, np.floating):
         return next((d for d in given if d.is_floating_point), dtypes.float64)
-    return given[0] if given and given[0] is not dtypes.bool_ else dtypes.int64
+    return given[0] if given and given[0] not in (dtypes.bool_, dtypes.uint8) else dtypes.int64  # those may be a mask
 
 
 def _shaped(t: Tensors, x: Expr, meta: Meta) -> Expr:

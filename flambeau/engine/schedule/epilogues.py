@@ -1,8 +1,8 @@
 """Elementwise work at the end of a product or a convolution, done by its kernel before the sums are stored.
 
-A group qualifies if it goes through the call's result in order, if nobody else reads that result, and if all else that it
-reads was there before the call. The call is then lowered again with the group's work as its epilogue, and stores what the
-group would have stored.
+A group qualifies if it goes through the call's result in order, if nobody else reads that result, and if all else that
+it reads was there before the call. The call is then lowered again with the group's work as its epilogue, and stores
+what the group would have stored.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
         return e / t.sum(e, dim)
 
 Elements are what registers hold: narrow floats are float32 here, and the op's result is rounded once. Reductions keep
-their dimensions unless told otherwise. Every function of `kernel.scalars` is a method of `t`: `t.exp(x)`, `t.where(c, a, b)`.
+their dimensions unless told otherwise. Every function of `kernel.scalars` is a method of `t`: `t.exp(x)`,
+`t.where(c, a, b)`.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Placer(Protocol):
 
 
 class Tensors:
-    """Makes expressions. Each one is handed to the planner as it is made, so operands always come before their users."""
+    """Makes expressions. Each one is handed to the planner as it is made: operands always come before their users."""
 
     def __init__(self, placer: Placer) -> None:
         self._placer = placer
@@ -164,7 +165,7 @@ class Tensors:
         return self.placed(Expr(self, "map", x.shape, x.dtype, (x,), Function("copy", lambda s, v: v)))
 
     def require(self, condition: Expr) -> None:
-        """Report data that the op cannot accept, where a condition does not hold: the reference will raise the error."""
+        """Report data that the op cannot accept, where the condition is false: the reference will raise the error."""
         self._placer.require(condition)
 
     # -- shapes --------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """A group: expressions that one kernel computes together, and the rules of what may join.
 
-All full members have one element at each point of the group's space. Once a reduction has joined, the space has kept and
-reduced axes; the reduction's results, and what is made of them alone, have one element a row (a point of the kept axes).
-Axes may be cut finer where operands need it - kept axes only, since the order of a sum follows from the uncut ones.
+All full members have one element at each point of the group's space. Once a reduction has joined, the space has kept
+and reduced axes; the reduction's results, and what is made of them alone, have one element a row (a point of the kept
+axes). Axes may be cut finer where operands need it - kept axes only, since the order of a sum follows from the uncut
+ones.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Group:
         self.stores: list[Store] = []
         self.forms: dict[tuple[Form, bool], None] = {}  # how memory is walked, by full points or by rows
         self.cuts: list[frozenset[int]] = [frozenset()]  # of each axis
-        self.loads: dict[int, set[tuple[Form, int, bool]]] = {}  # of each root (by id): where, and whether at full points
+        self.loads: dict[int, set[tuple[Form, int, bool]]] = {}  # of each root (by id): where, and if at every point
         self.row_form = flat(numel)  # a row's value shown at every point
         self.sums: dtype | None = None  # the dtype of the float sums: it decides how many lanes there are
         self.overwrites = False  # whether it writes over what it reads: elements must be visited once
@@ -128,7 +129,8 @@ class Group:
         before = self.axes, self.cuts
         self.axes = expr.detail.axes
         self.cuts = [frozenset()] * len(self.axes)
-        forms = [*self.forms, *((b.form, True) for b in bindings if isinstance(b, Leaf) and b.kind in ("load", "place"))]
+        leaves = [b for b in bindings if isinstance(b, Leaf) and b.kind in ("load", "place")]
+        forms = [*self.forms, *((leaf.form, True) for leaf in leaves)]
         cuts = self.cut(forms)
         if cuts is None:
             self.axes, self.cuts = before
@@ -219,11 +221,13 @@ class Group:
 
 
 def repeatable(base: Expr, axes: Axes) -> list[Expr]:
-    """The members that `base` is made of, operands first, if a group with `axes` may as well make them again: few and cheap
-    ones, from little memory that still holds what it held. Otherwise none of them.
+    """The members that `base` is made of, operands first, if a group with `axes` may as well make them again.
+
+    They have to be few and cheap, and made from little memory that still holds what it held. Otherwise, none of them.
     """
     group = base.group
-    if group is None or base.kind != "map" or not base.full or (base.memory is not None and base.memory.store is not None):
+    stored = base.memory is not None and base.memory.store is not None
+    if group is None or base.kind != "map" or not base.full or stored:
         return []
     found: dict[Expr, None] = {}
     pending, cost = [base], 0

@@ -1,9 +1,9 @@
 """The three forms of an op record's `lower` field: how the compiler computes the op.
 
-    lower=lambda k, x: k.sqrt(x)                    a plain function: elementwise, one result element from one element of
-                                                    each operand, written with `kernel.scalars` (`k`); any width, any dtype
-    lower=Composite(lambda t, x, dim: ...)          smaller tensor operations (`schedule.expressions`), which fuse
-    lower=Kernels(function)                         launches of kernels of its own: contractions, windows, gathers
+    lower=lambda k, x: k.sqrt(x)              a plain function: elementwise, one result element from one element of each
+                                              operand, written with `kernel.scalars` (`k`); any width, any dtype
+    lower=Composite(lambda t, x, dim: ...)    smaller tensor operations (`schedule.expressions`), which fuse
+    lower=Kernels(function)                   launches of kernels of its own: contractions, windows, gathers
 
 Parameters of the op arrive as keywords in all three. A lowering that does not cover a case (a dtype, an odd parameter)
 raises `Unsupported`, and the call runs by its NumPy reference on the host.
@@ -50,8 +50,8 @@ class Epilogue(Protocol):
     def apply(self, k: Any, x: Any, flat: Any, first_word: int, mask: Any = None) -> Any:
         """The finished value of `x`: lanes are consecutive elements of the row-major result from `flat` on.
 
-        `first_word` is the place in the argument block where `args` begin. Only the lanes where `mask` holds exist (None:
-        all of them): other operands must not be read elsewhere.
+        `first_word` is the place in the argument block where `args` begin. Only the lanes where `mask` holds exist
+        (None: all of them): other operands must not be read elsewhere.
         """
 
 

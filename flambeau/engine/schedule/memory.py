@@ -39,8 +39,8 @@ class Memory:
 def arrange(lives: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
     """Offsets for blocks that live from step `first` to step `last` and need `nbytes`, and the bytes of the arena.
 
-    Blocks come in order of their first steps. A block takes the smallest hole that fits, else the arena grows; holes that
-    touch are merged. n log n.
+    Blocks come in order of their first steps. A block takes the smallest hole that fits, else the arena grows; holes
+    that touch are merged. n log n.
     """
     offsets = []
     holes = _Holes()

@@ -1,10 +1,10 @@
 """From a graph to a plan: every step becomes expressions, launches of a lowering of its own, or a call on the host.
 
-Expressions are put into groups as they are made, each into the group of its latest operand if it fits there, otherwise into
-a new group at the end. A group's position in the list of steps is its place in the order of execution, so whatever joins
-an earlier group moves to an earlier time: it may, if its operands are there by then. Memory keeps the first position at
-which it may be read (`ready`) and the last one that touches it (`touched`); a write goes behind the latter. Everything is
-done in one walk over the graph, without looking back, so that planning takes time linear in the number of steps.
+Expressions are put into groups as they are made, each into the group of its latest operand if it fits there, otherwise
+into a new group at the end. A group's position in the list of steps is its place in the order of execution, so whatever
+joins an earlier group moves to an earlier time: it may, if its operands are there by then. Memory keeps the first
+position at which it may be read (`ready`) and the last one that touches it (`touched`); a write goes behind the latter.
+Everything is done in one walk over the graph, without looking back, so that planning takes time linear in its steps.
 
 With `fuse=False` a group takes in the expressions of one call only: the same kernels, one op at a time.
 """
@@ -22,13 +22,12 @@ from flambeau.engine.plan import Buffer, Plan
 from flambeau.engine.schedule.calls import results_of
 from flambeau.engine.schedule.expressions import WIDE, Expr, Tensors
 from flambeau.engine.schedule.finish import finished
-from flambeau.engine.schedule.groups import Group, Source, Store, repeatable
+from flambeau.engine.schedule.groups import Group, Source, repeatable
 from flambeau.engine.schedule.lowering import Kernels, Unsupported
 from flambeau.engine.schedule.memory import Memory, Root
 from flambeau.engine.schedule.opaque import Host, Opaque, moved
 from flambeau.engine.schedule.spaces import View, flat
 from flambeau.shape import contiguous_strides, extent, is_contiguous
-
 
 SMALL = 32768  # elements of work that may as well be done by the way
 
@@ -178,7 +177,7 @@ class Planner:
     # -- operands ------------------------------------------------------------------------------------------------
 
     def operand(self, arg: Arg) -> Expr:
-        """An operand as an expression: of the value's expression, where the window shows that in order; else of memory."""
+        """An operand as an expression: of the value's own, where the window shows that in order; else of its memory."""
         value = self.values[arg.value]
         if 0 in arg.shape:
             return self.t.constant(0, arg.dtype, arg.shape)
@@ -204,7 +203,8 @@ class Planner:
         """Memory that holds a member of a group. The store is dropped in the end if nobody reads."""
         memory = memory or expr.memory
         if memory is None:
-            memory = expr.memory = Memory(Root(prod(expr.shape) * expr.dtype.itemsize), View.natural(expr.shape), expr.dtype)
+            root = Root(prod(expr.shape) * expr.dtype.itemsize)
+            memory = expr.memory = Memory(root, View.natural(expr.shape), expr.dtype)
         if memory.store is None:
             group = expr.group
             memory.store = group.add_store(expr, memory)
@@ -454,6 +454,3 @@ def _last_uses(graph: Graph) -> dict[int, int]:
             if isinstance(x, Arg):
                 last[x.value] = number
     return last
-
-
-__all__ = ["Store", "plan"]

@@ -1,9 +1,9 @@
 """Index arithmetic: how memory is walked, and in which order elements are reduced.
 
-A window on memory is a shape with strides; its `Form` is the same window with as few dimensions as possible, so that two
-windows that visit the same elements in the same order have equal forms. A reduction's `axes` are its dimensions merged
-into alternating kept and reduced ones: they follow from shape and dimensions alone, and everything about the order of a
-sum follows from them (`Order`), so that it is the same for every layout, in every kernel.
+A window on memory is a shape with strides; its `Form` is the same window with as few dimensions as possible, so that
+two windows that visit the same elements in the same order have equal forms. A reduction's `axes` are its dimensions
+merged into alternating kept and reduced ones: they follow from shape and dimensions alone, and everything about the
+order of a sum follows from them (`Order`), so that it is the same for every layout, in every kernel.
 """
 
 from __future__ import annotations

@@ -299,15 +299,18 @@ def _smoothed_samples(t: Any) -> Any:
 
 
 nll_op = op(
-    "nll_loss", hazard=_CLASSES, lower=Composite(_lowered_nll), ref=_nll, meta=_nll_meta, vjp=_nll_vjp, backward_name=_node_name, samples=_samples, widens=True
+    "nll_loss", hazard=_CLASSES, lower=Composite(_lowered_nll), ref=_nll, meta=_nll_meta, vjp=_nll_vjp,
+    backward_name=_node_name, samples=_samples, widens=True,
 )  # fmt: skip
 nll_backward_op = op(
-    "nll_loss_backward", lower=Composite(_lowered_nll_backward), ref=_nll_backward, meta=lambda g, target, weight, shape, **_: Meta(tuple(shape), g.dtype),
+    "nll_loss_backward", lower=Composite(_lowered_nll_backward), ref=_nll_backward,
+    meta=lambda g, target, weight, shape, **_: Meta(tuple(shape), g.dtype),
     vjp=lambda h, _y, _g, target, weight, shape, **how: (nll_op(h, target, weight, **how), None, None),
 )  # fmt: skip
 cross_entropy_op = op(
-    "cross_entropy", hazard=_CLASSES, lower=Composite(_lowered_cross_entropy), ref=_cross_entropy, meta=_cross_entropy_meta, vjp=_cross_entropy_vjp, multiple=True,
-    kept_outputs=(1,), backward_name=_node_name, samples=_smoothed_samples, widens=True,
+    "cross_entropy", hazard=_CLASSES, lower=Composite(_lowered_cross_entropy), ref=_cross_entropy,
+    meta=_cross_entropy_meta, vjp=_cross_entropy_vjp, multiple=True, kept_outputs=(1,),
+    backward_name=_node_name, samples=_smoothed_samples, widens=True,
 )  # fmt: skip
 cross_entropy_backward_op = op(
     "cross_entropy_backward", lower=Composite(_lowered_cross_entropy_backward), ref=_cross_entropy_backward,

@@ -191,8 +191,8 @@ def _lowered_backward(
 # -- records ---------------------------------------------------------------------------------------------------
 
 standardize_op = op(
-    "standardize", lower=Composite(_lowered), ref=_standardize, meta=_standardize_meta, vjp=_vjp, multiple=True, kept_outputs=(1, 3),
-    backward_name=lambda _inputs, params: params["form"].name + "Backward0", samples=_samples,
+    "standardize", lower=Composite(_lowered), ref=_standardize, meta=_standardize_meta, vjp=_vjp, multiple=True,
+    kept_outputs=(1, 3), backward_name=lambda _inputs, params: params["form"].name + "Backward0", samples=_samples,
 )  # fmt: skip
 standardize_backward_op = op(
     "standardize_backward", ref=_backward, meta=_backward_meta, multiple=True, lower=Composite(_lowered_backward)

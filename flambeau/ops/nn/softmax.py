@@ -97,7 +97,8 @@ def _samples(t: Any) -> Any:
 
 
 softmax_backward_op = op(
-    "softmax_backward", lower=Composite(_lowered_softmax_backward), ref=_softmax_backward, meta=lambda g, y, dim: Meta(y._shape, y.dtype),
+    "softmax_backward", lower=Composite(_lowered_softmax_backward), ref=_softmax_backward,
+    meta=lambda g, y, dim: Meta(y._shape, y.dtype),
     vjp=(
         lambda h, _r, _g, y, dim: softmax_backward_op(h, y, dim=dim),
         lambda h, _r, g, y, dim: h * (g - (g * y).sum(dim, keepdim=True)) - g * (h * y).sum(dim, keepdim=True),
@@ -105,7 +106,8 @@ softmax_backward_op = op(
     samples=lambda t: [call(t(3, 4), t(3, 4), dim=1)],
 )  # fmt: skip
 log_softmax_backward_op = op(
-    "log_softmax_backward", lower=Composite(_lowered_log_softmax_backward), ref=_log_softmax_backward, meta=lambda g, y, dim: Meta(y._shape, y.dtype),
+    "log_softmax_backward", lower=Composite(_lowered_log_softmax_backward), ref=_log_softmax_backward,
+    meta=lambda g, y, dim: Meta(y._shape, y.dtype),
     vjp=(
         lambda h, _r, _g, y, dim: h - (h * y.exp()).sum(dim, keepdim=True),
         lambda h, _r, g, y, dim: -h * y.exp() * g.sum(dim, keepdim=True),
@@ -117,7 +119,8 @@ softmax_op = op(
     vjp=lambda g, y, _x, dim: (softmax_backward_op(g, y, dim=dim),),
 )  # fmt: skip
 log_softmax_op = op(
-    "log_softmax", lower=Composite(lowered_log_softmax), ref=log_softmax_of, meta=_meta("log_softmax"), samples=_samples,
+    "log_softmax", lower=Composite(lowered_log_softmax), ref=log_softmax_of, meta=_meta("log_softmax"),
+    samples=_samples,
     vjp=lambda g, y, _x, dim: (log_softmax_backward_op(g, y, dim=dim),),
 )  # fmt: skip
 
