@@ -284,3 +284,10 @@ def test_a_whole_number_to_one_negative_power_is_refused() -> None:
         else:
             g.check(y)
         assert g.status[0] == (exponent < 0)
+
+
+def test_a_number_is_not_cut_to_the_dtype_of_a_mask() -> None:
+    for mask in (np.uint8, np.bool_):
+        g = Recording()
+        condition, x = g.input(np.array([1, 0, 2]).astype(mask)), g.input(np.array([1, 2, 3]))
+        g.check(g.call(ops["where"], condition, 300, x), g.call(ops["where"], condition, x, -1))
