@@ -24,7 +24,6 @@ class FunctionLayer(Module):
 
     function: Callable[..., Any]
     settings: dict[str, Any]
-    _values: Callable[[Any], tuple] | None = None  # the settings in the order in which the function takes them
 
     def __init__(self, **settings: Any) -> None:
         super().__init__()
@@ -36,10 +35,7 @@ class FunctionLayer(Module):
         """Refuse bad settings; called once they are set."""
 
     def forward(self, input: Any) -> Any:
-        cls = type(self)
-        if cls._values is not None:
-            return cls.function(input, *cls._values(self))
-        return cls.function(input, **{name: getattr(self, name) for name in self.settings})
+        return type(self).function(input, **{name: getattr(self, name) for name in self.settings})
 
     def extra_repr(self) -> str:
         shown = [f"{name}={getattr(self, name)!r}" for name in self.settings if name != "inplace"]
@@ -67,22 +63,27 @@ def layer(name: str, function: Callable, doc: str = "", shown: Callable | None =
     namespace = {
         "__init__": __init__, "__module__": module,
         "__doc__": doc or f"`nn.functional.{function.__name__}` as a layer.",
-        "function": staticmethod(function), "settings": settings, "_values": _in_order(function, settings),
+        "function": staticmethod(function), "settings": settings,
     }  # fmt: skip
+    forward = _forward(function, settings)
+    if forward is not None and base.forward is FunctionLayer.forward:
+        namespace["forward"] = forward
     if shown is not None:
         namespace["extra_repr"] = shown
     return type(base)(name, (base,), namespace)
 
 
-def _in_order(function: Callable, settings: dict[str, Any]) -> Any:
-    """What reads the settings off a layer, if the function takes just them after its input; else None."""
-    code = getattr(function, "__code__", None)
-    names = () if code is None else code.co_varnames[1 : code.co_argcount][: len(settings)]
+def _forward(function: Callable, settings: dict[str, Any]) -> Callable | None:
+    """The same `forward` without keywords, if the settings are just what the function takes after its input."""
+    signature, code = getattr(function, "__signature__", None), function.__code__
+    taken = code.co_varnames[: code.co_argcount] if signature is None else tuple(signature.parameters)
+    names = taken[1 : len(settings) + 1]
     if not names or set(names) != set(settings):
         return None
+    read = attrgetter(*names)
     if len(names) == 1:
-        return staticmethod(lambda self: (getattr(self, names[0]),))
-    return staticmethod(attrgetter(*names))
+        return lambda self, input: function(input, read(self))
+    return lambda self, input: function(input, *read(self))
 
 
 def legacy_reduction(size_average: Any, reduce: Any, reduction: str) -> str:
