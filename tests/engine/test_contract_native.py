@@ -94,6 +94,8 @@ def test_batches() -> None:
     check("baddbmm", make(3, 1), make(2, 3, 4), make(2, 4, 2))
     check("baddbmm", make(2, 3, 2), make(2, 3, 4), make(2, 4, 2), beta=0.5, alpha=-2.0)
     check("addbmm", make(3, 2), make(2, 3, 4), make(2, 4, 2))
+    check("addbmm", make(2), make(2, 3, 1400), make(2, 1400, 2), beta=0.5, alpha=2)
+    check("addbmm", make(3, 2), make(0, 3, 4), make(0, 4, 2))
 
 
 def test_batches_that_broadcast() -> None:

@@ -43,7 +43,7 @@ class Finish:
         kind = {1: NEIGHBOURS, 0: SAME}.get(from_addend.columns if product.columns > 1 else 0, APART)
         return cls(
             compute, product.dtype, product.alpha != 1, kind, from_addend.dtype, from_addend.beta != 1,
-            len(product.sizes), epilogue,
+            len(from_addend.batch), epilogue,
         )  # fmt: skip
 
     @property

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.contract.finish import Finish
 from flambeau.engine.kernel.contract.frame import Frame
-from flambeau.engine.kernel.contract.tile import ACROSS, ALONG, ANY, PANEL, Tile
+from flambeau.engine.kernel.contract.product import ACROSS, ALONG, ANY, PANEL
+from flambeau.engine.kernel.contract.tile import Tile
 from flambeau.engine.kernel.contract.words import Bound
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 from flambeau.engine.plan import Kernel

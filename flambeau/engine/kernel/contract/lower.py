@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flambeau import dtypes
-from flambeau.dtypes import dtype
 from flambeau.engine.kernel.contract import choose
 from flambeau.engine.kernel.contract.dots import Dots
 from flambeau.engine.kernel.contract.finish import Finish
 from flambeau.engine.kernel.contract.gemm import Gemm
-from flambeau.engine.kernel.contract.pack import Pack
+from flambeau.engine.kernel.contract.pack import packed
 from flambeau.engine.kernel.contract.partials import Partials
-from flambeau.engine.kernel.contract.product import Operand, Product, joined
-from flambeau.engine.kernel.contract.tile import ACROSS, ALONG, ANY, PANEL, Tile
+from flambeau.engine.kernel.contract.product import ACROSS, ANY, PANEL, Operand, Product, joined, layout_of
+from flambeau.engine.kernel.contract.tile import Tile
 from flambeau.engine.kernel.contract.words import Words
 from flambeau.engine.kernel.target import cache_sizes, vector_bytes
 from flambeau.engine.plan import Kernel
@@ -25,14 +24,14 @@ RUN = 2048  # elements of such a run
 NANOSECONDS = 0.25  # of a cycle
 
 
-def launch(site: Site, product: Product) -> None:
-    """Compute a product into the site's result."""
+def launch(site: Site, product: Product, summed: bool = False) -> None:
+    """Compute a product into the site's result; `summed`: the sum of the products of its batch."""
     for d in (product.a.dtype, product.b.dtype, product.dtype):
         if d not in dtypes.FLOATING:
             raise Unsupported(f"a product of {d}")
-    if not product.batch * product.rows * product.columns:
+    if not product.rows * product.columns or not (product.batch or summed):
         return
-    _Job(site, _simplified(product)).run()
+    _Job(site, product if summed else _simplified(product), summed).run()
 
 
 def _simplified(product: Product) -> Product:
@@ -59,17 +58,11 @@ def _simplified(product: Product) -> Product:
     return product
 
 
-def _layout(operand: Operand, count: int, depth: int) -> str:
-    if operand.outer == 1 or count == 1:
-        return ACROSS
-    return ALONG if operand.inner == 1 or depth == 1 else ANY
-
-
 class _Job:
     """A product on its way to a launch: its finish, its blocks, and the parts of a sum that is split."""
 
-    def __init__(self, site: Site, product: Product) -> None:
-        self.site, self.product = site, product
+    def __init__(self, site: Site, product: Product, summed: bool) -> None:
+        self.site, self.product, self.summed = site, product, summed
         self.finish = Finish.of(product, site.epilogue)
         self.compute = self.finish.compute
         self.width = vector_bytes() // self.compute.itemsize
@@ -77,7 +70,7 @@ class _Job:
 
     def run(self) -> None:
         p = self.product
-        a_layout, b_layout = _layout(p.a, p.rows, p.depth), _layout(p.b, p.columns, p.depth)
+        a_layout, b_layout = layout_of(p.a, p.rows, p.depth), layout_of(p.b, p.columns, p.depth)
         if p.a.inner == 1 and p.b.inner == 1 and not (p.columns > 1 and b_layout == ACROSS):
             shape, cost = choose.best_dots(p.rows, p.columns, p.depth, self.width)
             if cost <= choose.outer_cost(p.rows, p.columns, p.depth, self.width, p.columns * p.depth):
@@ -102,8 +95,11 @@ class _Job:
         """By outer products in register tiles."""
         p, compute = self.product, self.compute
         shape = choose.best_tile(p.rows, p.columns, p.depth, self.width, a_layout != PANEL)
-        a = _packed(self.site, p, p.a, p.rows, shape[0], compute) if a_layout == PANEL else p.a
-        b = _packed(self.site, p, p.b, p.columns, shape[1] * self.width, compute) if b_layout == PANEL else p.b
+        a, b = p.a, p.b
+        if a_layout == PANEL:
+            a = packed(self.site, p.sizes, p.depth, a, p.rows, shape[0], compute)
+        if b_layout == PANEL:
+            b = packed(self.site, p.sizes, p.depth, b, p.columns, shape[1] * self.width, compute)
         masked = b_layout != PANEL or p.columns % (shape[1] * self.width) != 0
         l1, l2 = cache_sizes()
         streamed = b_layout == ACROSS and p.rows <= 4 and p.depth * p.columns * compute.itemsize > l2 // 2
@@ -131,17 +127,19 @@ class _Job:
         tasks = p.batch * self.down * self.across
         self.chunk, self.chunks = choose.chunks(tasks, p.depth, cycles * p.batch, unit)
         self.tasks = tasks * self.chunks
+        self.split = self.summed or self.chunks > 1
 
     def _own(self) -> Finish:
         """The finish of the kernel that sums: nothing but storing, if the sum is split."""
-        return self.finish if self.chunks == 1 else Finish(self.compute, self.compute)
+        return Finish(self.compute, self.compute) if self.split else self.finish
 
     def _describe(self, a: Operand, b: Operand) -> None:
         p, words = self.product, self.words
         result = self.site.result()
-        if self.chunks > 1:
+        if self.split:
             size = p.batch * self.chunks * p.rows * p.columns * self.compute.itemsize
             result = self.partials = self.site.temp(size)
+        if self.chunks > 1:
             words.add(chunk=self.chunk, chunks=self.chunks)
         words.add(
             a=a.at, b=b.at, result=result, rows=p.rows, columns=p.columns, depth=p.depth, a_rows=a.outer,
@@ -150,7 +148,7 @@ class _Job:
         )  # fmt: skip
         for d, size in enumerate(p.sizes):
             words.add(**{f"size{d}": size, f"a_batch{d}": a.batch[d], f"b_batch{d}": b.batch[d]})
-        if self.chunks == 1:
+        if not self.split:
             self.finish.describe(words, p)
 
     def _launch(self, kernel: Kernel, cycles: float, name: str) -> None:
@@ -160,42 +158,16 @@ class _Job:
         note = f"{name} {p.batch}x{p.rows}x{p.columns}x{p.depth}"
         work = (flops, float(moved))
         self.site.launch(kernel, tuple(self.words.args), self.tasks, p.batch * cycles * NANOSECONDS, note, work)
-        if self.chunks > 1:
+        if self.split:
             self._add_partials()
 
     def _add_partials(self) -> None:
         p, words = self.product, Words()
-        words.add(partials=self.partials, result=self.site.result(), rows=p.rows, columns=p.columns, chunks=self.chunks)
-        if p.addend is not None:
+        parts, batch = (p.batch * self.chunks, 1) if self.summed else (self.chunks, p.batch)
+        words.add(partials=self.partials, result=self.site.result(), rows=p.rows, columns=p.columns, chunks=parts)
+        if p.addend is not None and not self.summed:
             words.add(**{f"size{d}": size for d, size in enumerate(p.sizes)})
         self.finish.describe(words, p)
         kernel = Partials(self.finish).kernel(words.bind())
         moved = float(p.batch * p.rows * p.columns * self.chunks * self.compute.itemsize)
-        self.site.launch(kernel, tuple(words.args), p.batch * p.rows, moved / 20, "add partials", (moved / 4, moved))
-
-
-def _packed(site: Site, product: Product, x: Operand, count: int, size: int, compute: dtype) -> Operand:
-    """A copy of an operand in panels of `size`; batches that are the same memory are packed once."""
-    depth = product.depth
-    own = [(n, s) for n, s in zip(product.sizes, x.batch) if s]
-    sizes, (strides,) = joined([n for n, _ in own], [[s for _, s in own]])
-    layout = _layout(x, count, depth)
-    pack = Pack(size, x.dtype, compute, layout, len(sizes))
-    padded, panels, (groups, chunks) = pack.padded(depth), pack.panels(count), pack.tasks(count, depth)
-    batch = 1
-    for n, _ in own:
-        batch *= n
-    volume = panels * size * padded
-    target = site.temp(batch * volume * compute.itemsize)
-    words = Words()
-    words.add(source=x.at, target=target, count=count, depth=depth, padded=padded, panels=panels, groups=groups,
-              chunks=chunks, outer=x.outer, inner=x.inner)  # fmt: skip
-    for d, (n, s) in enumerate(zip(sizes, strides)):
-        words.add(**{f"size{d}": n, f"source_batch{d}": s})
-    moved = 2.0 * batch * volume * compute.itemsize
-    site.launch(pack.kernel(words.bind()), tuple(words.args), batch * groups * chunks, moved / 20, "pack", (0.0, moved))
-    steps, step = [], volume
-    for n, s in reversed(list(zip(product.sizes, x.batch))):
-        steps.append(step if s else 0)
-        step *= n if s else 1
-    return Operand(target, compute, padded, 0, tuple(reversed(steps)))
+        self.site.launch(kernel, tuple(words.args), batch * p.rows, moved / 20, "add partials", (moved / 4, moved))

@@ -8,15 +8,18 @@ Where memory runs along the sum, blocks of vectors are transposed in registers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from flambeau.dtypes import dtype
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.contract.frame import batch_offsets
-from flambeau.engine.kernel.contract.tile import ACROSS, ALONG
-from flambeau.engine.kernel.contract.words import Bound
+from flambeau.engine.kernel.contract.product import ACROSS, ALONG, Operand, joined, layout_of
+from flambeau.engine.kernel.contract.words import Bound, Words
 from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Kernel
+from flambeau.engine.schedule.lowering import Site
+from flambeau.shape import Ints
 
 CHUNK = 512  # steps of the sum by panels that a task packs
 LINES = 8  # vectors across that a task packs
@@ -145,3 +148,26 @@ def transposed(k: Emitter, rows: list[Val]) -> list[Val]:
             rows[i + distance] = k.shuffle(a, b, [j + width if j & distance else j + distance for j in range(width)])
         distance //= 2
     return rows
+
+
+def packed(site: Site, sizes: Ints, depth: int, x: Operand, count: int, size: int, compute: dtype) -> Operand:
+    """A copy of an operand in panels of `size`; batches that are the same memory are packed once."""
+    own = [(n, s) for n, s in zip(sizes, x.batch) if s]
+    kept, (strides,) = joined([n for n, _ in own], [[s for _, s in own]])
+    pack = Pack(size, x.dtype, compute, layout_of(x, count, depth), len(kept))
+    padded, panels, (groups, chunks) = pack.padded(depth), pack.panels(count), pack.tasks(count, depth)
+    batch = prod(n for n, _ in own)
+    volume = panels * size * padded
+    target = site.temp(batch * volume * compute.itemsize)
+    words = Words()
+    words.add(source=x.at, target=target, count=count, depth=depth, padded=padded, panels=panels, groups=groups,
+              chunks=chunks, outer=x.outer, inner=x.inner)  # fmt: skip
+    for d, (n, s) in enumerate(zip(kept, strides)):
+        words.add(**{f"size{d}": n, f"source_batch{d}": s})
+    moved = 2.0 * batch * volume * compute.itemsize
+    site.launch(pack.kernel(words.bind()), tuple(words.args), batch * groups * chunks, moved / 20, "pack", (0.0, moved))
+    steps, step = [], volume
+    for n, s in reversed(list(zip(sizes, x.batch))):
+        steps.append(step if s else 0)
+        step *= n if s else 1
+    return Operand(target, compute, padded, 0, tuple(reversed(steps)))

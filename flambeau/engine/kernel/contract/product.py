@@ -54,6 +54,19 @@ class Product:
         return prod(self.sizes)
 
 
+PANEL = "panel"  # packed: the rows (or columns) of a tile side by side for each step of the sum
+ACROSS = "across"  # in place, neighbours along rows (left) or columns (right)
+ALONG = "along"  # in place, neighbours along the sum
+ANY = "any"  # in place, no neighbours
+
+
+def layout_of(x: Operand, count: int, depth: int) -> str:
+    """How an operand of `count` rows (or columns) lies in memory."""
+    if x.outer == 1 or count == 1:
+        return ACROSS
+    return ALONG if x.inner == 1 or depth == 1 else ANY
+
+
 def joined(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[Ints, list[Ints]]:
     """Neighbouring dimensions that are one run in every window, as one; dimensions of size 1 are left out.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -65,17 +66,13 @@ def _outer_product(site: Site, call: Call, a: Arg, b: Arg) -> Product:
     return Product((), a.shape[0], b.shape[0], 1, left, right, call.metas[0].dtype)
 
 
-def _batch_sum(site: Site, call: Call, a: Arg, b: Arg) -> Product:
-    """The sum over a batch of products: the batch is part of the sum, if it is one run with it."""
-    (batch, rows, depth), columns = a.shape, b.shape[2]
-    inner_a = one_run((batch, depth), (a.strides[0], a.strides[2]))
-    inner_b = one_run((batch, depth), (b.strides[0], b.strides[1]))
-    left = Operand(site.source(a), a.dtype, a.strides[1], inner_a, ())
-    right = Operand(site.source(b), b.dtype, b.strides[2], inner_b, ())
-    return Product((), rows, columns, batch * depth, left, right, call.metas[0].dtype)
+def _summed_product(site: Site, call: Call, a: Arg, b: Arg) -> Product:
+    """Products of a batch, to be added up."""
+    left, right = _matrices(site, a, a.shape[:1], False), _matrices(site, b, a.shape[:1], True)
+    return Product(a.shape[:1], a.shape[1], b.shape[2], a.shape[2], left, right, call.metas[0].dtype)
 
 
-def _plus(make: Callable[[Site, Call, Arg, Arg], Product], flat: bool = False) -> Kernels:
+def _plus(make: Callable[[Site, Call, Arg, Arg], Product], flat: bool = False, summed: bool = False) -> Kernels:
     """`beta * input + alpha * product`; `flat`: the result is a vector, which the product has as its one row."""
 
     def lower(site: Site, call: Call) -> None:
@@ -88,7 +85,7 @@ def _plus(make: Callable[[Site, Call, Arg, Arg], Product], flat: bool = False) -
         *batch, rows, columns = broadcast_strides(c, (1, *shape) if flat else shape)
         addend = Addend(site.source(c), c.dtype, rows, columns, tuple(batch), float(beta)) if beta != 0 else None
         product = make(site, call, a, b)
-        launch(site, Product(**{**product.__dict__, "alpha": float(alpha), "addend": addend}))
+        launch(site, replace(product, alpha=float(alpha), addend=addend), summed)
 
     return Kernels(lower, epilogue=True)
 
@@ -142,7 +139,7 @@ mv = Kernels(_mv, epilogue=True)
 dot = Kernels(_dot, epilogue=True)
 addmm = baddbmm = _plus(_product)
 addmv = _plus(_mv_product, flat=True)
-addbmm = _plus(_batch_sum)
+addbmm = _plus(_summed_product, summed=True)
 addr = _plus(_outer_product)
 linear = Kernels(_linear, epilogue=True)
 weight_gradient = Kernels(_weight_gradient, epilogue=True)

@@ -14,13 +14,9 @@ from dataclasses import dataclass
 
 from flambeau.dtypes import dtype
 from flambeau.engine.kernel import scalars
+from flambeau.engine.kernel.contract.product import ALONG, ANY, PANEL
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 from flambeau.engine.kernel.target import vector_bytes
-
-PANEL = "panel"  # packed: `rows` (or the tile's columns) neighbours for each k, then those of the next k
-ACROSS = "across"  # in place, neighbours along rows (left) or columns (right)
-ALONG = "along"  # in place, neighbours along the sum
-ANY = "any"  # in place, no neighbours
 
 
 @dataclass(frozen=True)
