@@ -240,7 +240,7 @@ def _instance_form(shape: Ints) -> Form:
 
 def _check_parameters(x: Tensor, channels: int, **parameters: Tensor | None) -> None:
     for name, value in parameters.items():
-        if value is None:
+        if value is None or (value.dtype is x.dtype and value._shape == (channels,)):
             continue
         if value.numel() != channels:
             raise RuntimeError(f"{name} should contain {channels} elements not {value.numel()}")
@@ -268,7 +268,7 @@ def _batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | No
                 bias: Tensor | None, training: bool, momentum: float, eps: float) -> Tensor:  # fmt: skip
     require_tensor("batch_norm", "input", 1, x)
     require_floating("batch_norm", x.dtype)
-    x_channels = x._shape[1] if x.ndim > 1 else 0
+    x_channels = x._shape[1] if len(x._shape) > 1 else 0
     if not training and (running_mean is None or running_var is None):
         missing = "running_mean" if running_mean is None else "running_var"
         raise RuntimeError(f"{missing} must be defined in evaluation mode")
@@ -278,10 +278,10 @@ def _batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | No
     if not training:
         given = (_matching(x, running_mean.detach()), _matching(x, running_var.detach()))  # type: ignore[union-attr]
         return standardize_op(x, weight, bias, *given, form=form, eps=eps)[0]
-    if not x.numel():
+    count = _a_channel(x._shape)
+    if not count or not x_channels:
         return x.clone()
     y, mean, variance, _ = standardize_op(x, weight, bias, None, None, form=form, eps=eps)
-    count = x.numel() // x_channels
     _update(running_mean, mean, momentum)
     _update(running_var, variance, momentum, count / max(count - 1, 1))
     return y
@@ -315,8 +315,14 @@ def _torch_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None,
     return _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
-def _verify_batch_size(shape: Sequence[int]) -> None:
-    if prod((shape[0], *shape[2:])) == 1:
+@lru_cache(1024)
+def _a_channel(shape: Ints) -> int:
+    """How many values a channel has."""
+    return prod((shape[0], *shape[2:]))
+
+
+def _verify_batch_size(shape: Ints) -> None:
+    if _a_channel(shape) == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {_sized(shape)}")
 
 
