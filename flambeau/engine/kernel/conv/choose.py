@@ -149,17 +149,22 @@ def gradient_cost(s: Sizes, tile: GradientTile) -> float:
         packing = rows * s.grid[2] * units * tile.outputs * s.lanes * 0.3
         return tiles * units * (rows * (s.grid[2] * step + ROW) + sums * 12 + TILE) + packing
     lanes = min(s.lanes, power(s.grid[2]))
-    step = _step(sums, (tile.taps + 0.5 * tile.outputs) * UNALIGNED, 0)
+    step = _step(sums, (tile.inputs * tile.taps + 0.5 * tile.outputs) * UNALIGNED, 0)
     units = _count(s.width, tile.outputs)
-    return tiles * units * (rows * (_count(s.grid[2], lanes) * step + ROW) + sums * 10 + TILE) + s.copied * COPY
+    cycles = tiles * units * (rows * (_count(s.grid[2], lanes) * step + ROW) + sums * 10 + TILE)
+    # every tile reads its operands anew, and there are many tiles
+    operands = s.groups * (s.depth + s.width) * rows * s.grid[2] * vector_bytes() / s.lanes
+    traffic = tiles * units * rows * s.grid[2] * (tile.inputs + tile.outputs) * vector_bytes() / s.lanes
+    return max(cycles, traffic / (32 if operands < cache_sizes()[1] else 8)) + s.copied * COPY
 
 
 def _gradient_tiles(s: Sizes) -> Iterator[GradientTile]:
     room = vector_registers() - 2
     for taps in {_count(s.taps, parts) for parts in range(1, s.taps + 1)}:
         for outputs in range(1, min(s.width, 8) + 1):
-            if outputs * taps + outputs + 1 <= room:
-                yield GradientTile(False, outputs, 1, taps)
+            for inputs in range(1, min(s.depth, 8 if taps == s.taps else 1) + 1):
+                if outputs * inputs * taps + outputs + 1 <= room:
+                    yield GradientTile(False, outputs, inputs, taps)
         for vectors in range(1, min(8, _count(s.width, s.lanes)) + 1):
             for inputs in range(1, min(s.depth, 16 if taps == s.taps else 1) + 1):
                 if vectors * inputs * taps + vectors + 1 <= room:

@@ -7,11 +7,12 @@ from math import prod
 from flambeau.dtypes import FLOAT, dtype
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel import move
-from flambeau.engine.kernel.conv import channels, choose, geometry, pixels, weights
+from flambeau.engine.kernel.conv import channels, choose, depthwise, geometry, pixels, weights
 from flambeau.engine.kernel.conv.choose import Sizes
 from flambeau.engine.kernel.conv.geometry import Layout, Product, Shape
 from flambeau.engine.kernel.conv.lanes import Store, power
 from flambeau.engine.kernel.conv.prepare import Image, Panels, computed, padded, weight_panels, width_of
+from flambeau.engine.kernel.pool.windows import Windows
 from flambeau.engine.plan import Address, Kernel
 from flambeau.engine.schedule.lowering import Epilogue, Site, Unsupported
 from flambeau.shape import Ints, contiguous_strides, is_contiguous
@@ -113,8 +114,76 @@ def _launch(
     )  # fmt: skip
 
 
+# -- pointwise -------------------------------------------------------------------------------------------------
+
+
+def _flattened(call: Call, kernel: Ints) -> Call:
+    """A 1x1 convolution that meets every pixel once, with its images as long rows; other calls as they are."""
+    window, n = call.params["window"], len(kernel)
+    plain = max(kernel) == max(window.stride) == 1 and not any(sum(window.padding, ()))
+    images = [x for x in call.inputs if isinstance(x, Arg) and len(x.shape) == n + 2]
+    row_major = all(is_contiguous(x.shape, x.strides) for x in images) and all(
+        is_contiguous(meta.shape, meta.layout) for meta in call.metas
+    )
+    if n == 1 or not plain or not row_major:
+        return call
+    inputs = tuple([_flat_arg(x) if any(x is image for image in images) else x for x in call.inputs])
+    params = {**call.params, "window": window._replace(stride=(1,), padding=((0, 0),), dilation=(1,))}
+    metas = tuple([meta._replace(shape=_flat(meta.shape), strides=None) for meta in call.metas])
+    return Call(call.op, inputs, params, metas, call.outputs)
+
+
+def _flat(shape: Ints) -> Ints:
+    return (*shape[:2], prod(shape[2:]))
+
+
+def _flat_arg(x: Arg) -> Arg:
+    return x._replace(shape=_flat(x.shape), strides=contiguous_strides(_flat(x.shape)))
+
+
+# -- depthwise -------------------------------------------------------------------------------------------------
+
+
+def _depthwise(shape: Shape, call: Call) -> bool:
+    """Whether every channel is by itself, and the planes lie as the kernels of that read them."""
+    wide = all(x is None or x.dtype.itemsize >= 4 for x in call.inputs)
+    alone = shape.groups > 1 and shape.inputs == shape.outputs == 1 and shape.taps <= 25
+    row_major = all(is_contiguous(meta.shape, meta.layout) for meta in call.metas)
+    return wide and alone and row_major and shape.kernel[0] == shape.size[0] == shape.out[0] == 1
+
+
+def _launch_depthwise(
+    site: Site, shape: Shape, windows: Windows, x: Arg, w: Arg, b: Arg | None, flipped: bool, epilogue: Epilogue | None
+) -> None:
+    store = Store(x.dtype, 1, epilogue, depthwise.EPILOGUE)
+    kernel = depthwise.DepthwiseKernel(windows, x.dtype, shape.groups, store, b is not None, flipped)
+    bias = 0 if b is None else _contiguous(site, b)
+    args = _contiguous(site, x), _contiguous(site, w), site.result(), bias
+    pixel_count = shape.batch * shape.groups * prod(windows.out)
+    site.launch(
+        Kernel(kernel.key, kernel.emit), args if epilogue is None else (*args, *epilogue.args),
+        shape.batch * shape.groups, cost=choose.CYCLE * pixel_count * shape.taps * 1.5 / width_of(x.dtype),
+        note=f"depthwise {shape.groups} {windows.out}", work=(2.0 * pixel_count * shape.taps, 0.0),
+    )  # fmt: skip
+
+
+def _depthwise_weights(site: Site, shape: Shape, grid: Ints, g: Arg, x: Arg) -> None:
+    windows = Windows(shape.size, grid, shape.kernel, shape.stride, shape.low, shape.dilation)
+    kernel = depthwise.DepthwiseGradient(windows, g.dtype, shape.batch, shape.groups, Store(g.dtype, 1, None, 0))
+    pixel_count = shape.batch * shape.groups * prod(grid)
+    site.launch(
+        Kernel(kernel.key, kernel.emit), (_contiguous(site, x), _contiguous(site, g), site.result()), shape.groups,
+        cost=choose.CYCLE * pixel_count * shape.taps * 1.5 / width_of(g.dtype), note="depthwise weights",
+        work=(2.0 * pixel_count * shape.taps, 0.0),
+    )  # fmt: skip
+
+
+# -- lowerings -------------------------------------------------------------------------------------------------
+
+
 def convolution(site: Site, call: Call) -> None:
     """The forward pass."""
+    call = _flattened(call, tuple(call.inputs[1].shape[2:]))
     x, w, b = call.inputs
     _check(call)
     meta = call.metas[0]
@@ -125,6 +194,10 @@ def convolution(site: Site, call: Call) -> None:
     shape = Shape.of(x.shape, w.shape, call.params["window"])
     if shape.inputs == 0:
         raise Unsupported("sums of nothing")
+    if _depthwise(shape, call):
+        windows = Windows(shape.size, shape.out, shape.kernel, shape.stride, shape.low, shape.dilation)
+        _launch_depthwise(site, shape, windows, x, w, b, False, site.epilogue)
+        return
     image, result = Image.of(site, x), Layout.of(meta.layout)
     product = geometry.forward(shape, image.layout, shape.low, result)
     framed = _frame_copy(image, shape.batch, shape.low, shape.reach())
@@ -138,7 +211,9 @@ def convolution(site: Site, call: Call) -> None:
     _launch(site, geometry.forward(shape, image.layout, margin, result), tile, image, given, site.epilogue)
 
 
-def _input_gradient(site: Site, call: Call, g: Arg, w: Arg, b: Arg | None) -> None:
+def _input_gradient(site: Site, call: Call) -> None:
+    call = _flattened(call, tuple(call.inputs[1].shape[2:]))
+    g, w, b = (*call.inputs, None)[:3]
     _check(call)
     meta = call.metas[0]
     if 0 in meta.shape:
@@ -146,6 +221,12 @@ def _input_gradient(site: Site, call: Call, g: Arg, w: Arg, b: Arg | None) -> No
     if 0 in g.shape or 0 in w.shape:
         raise Unsupported("sums of nothing")
     shape = Shape.of(meta.shape, w.shape, call.params["window"])
+    if _depthwise(shape, call) and max(shape.stride) == 1:
+        low = tuple([d * (k - 1) - lo for d, k, lo in zip(shape.dilation, shape.kernel, shape.low)])
+        size = Image.of(site, g).size
+        windows = Windows(size, shape.size, shape.kernel, shape.stride, low, shape.dilation)
+        _launch_depthwise(site, shape, windows, g, w, b, True, None)
+        return
     residues = geometry.gradient_residues(shape)
     image = Image.of(site, g)
     size = image.size
@@ -165,18 +246,17 @@ def _input_gradient(site: Site, call: Call, g: Arg, w: Arg, b: Arg | None) -> No
 
 def input_gradient(site: Site, call: Call) -> None:
     """The gradient of the input."""
-    g, w = call.inputs
-    _input_gradient(site, call, g, w, None)
+    _input_gradient(site, call)
 
 
 def transposed(site: Site, call: Call) -> None:
     """The transposed convolution: an input's gradient with a bias."""
-    x, w, b = call.inputs
-    _input_gradient(site, call, x, w, b)
+    _input_gradient(site, call)
 
 
 def weight_gradient(site: Site, call: Call) -> None:
     """The gradient of the weights."""
+    call = _flattened(call, tuple(call.metas[0].shape[2:]))
     g, x = call.inputs
     _check(call)
     meta = call.metas[0]
@@ -187,6 +267,9 @@ def weight_gradient(site: Site, call: Call) -> None:
     shape = Shape.of(x.shape, tuple(meta.shape), call.params["window"])
     gradient = Image.of(site, g)
     grid = gradient.size
+    if _depthwise(shape, call):
+        _depthwise_weights(site, shape, grid, g, x)
+        return
     sizes = Sizes(
         shape.batch, shape.groups, shape.inputs, shape.outputs, grid, shape.taps, width_of(g.dtype), (),
         copied=_split_copy(shape, x),
@@ -226,7 +309,7 @@ def _gradient_kernel(
         block = max(1, first // plane)
         block = problem.batch if problem.batch <= 2 * block else block
         return weights.PixelGradient(
-            problem, kind, store, block, 1, 1, tile.taps, tile.outputs, lanes, gradient.layout,
+            problem, kind, store, block, tile.inputs, 1, tile.taps, tile.outputs, lanes, gradient.layout,
         ), gradient.address  # fmt: skip
     panels = Panels(
         kind, tile.outputs, problem.groups, problem.outputs * pixel_count, problem.outputs, pixel_count,

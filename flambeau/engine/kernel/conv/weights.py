@@ -249,7 +249,7 @@ class PixelGradient(WeightKernel):
 
     @property
     def vectors(self) -> int:
-        return self.outputs * self.chunk
+        return self.outputs * self.channels * self.chunk
 
     def sums(self, k: Emitter, unit: Index, channel: Index, taps: range, images: tuple[Index, Index]) -> list[Val]:
         p = self.problem
@@ -259,8 +259,9 @@ class PixelGradient(WeightKernel):
         source = k.at(k.pointer(SOURCE), k.mul(channel, p.source.channel), scalars.memory_type(self.dtype))
         kind = scalars.memory_type(self.dtype)
         gradient = k.at(k.pointer(GRADIENT), k.mul(output, self.gradient.channel), kind)
+        offsets = [c * p.source.channel + p.taps[t] for c in range(self.channels) for t in taps]
         zero = k.const(vector(scalars.compute_type(self.dtype), self.lanes), 0)
-        with k.loop(images[1], start=images[0], carried=[zero] * (self.outputs * len(taps))) as over_images:
+        with k.loop(images[1], start=images[0], carried=[zero] * (self.outputs * len(offsets))) as over_images:
             n, sums = over_images.i, over_images.carried
             with k.loop(p.grid[0], carried=sums) as over_planes:
                 with k.loop(p.grid[1], carried=over_planes.carried) as over_rows:
@@ -269,25 +270,26 @@ class PixelGradient(WeightKernel):
                     for i, a, b in zip(at, (p.source.batch, *p.steps), (self.gradient.batch, *self.gradient.dims)):
                         x, g = k.add(x, k.mul(i, a)), k.add(g, k.mul(i, b))
                     rows = k.at(source, x, kind), k.at(gradient, g, kind)
-                    over_rows.carry(*self._row(k, *rows, over_rows.carried, taps))
+                    over_rows.carry(*self._row(k, *rows, over_rows.carried, offsets))
                 over_planes.carry(*over_rows.results)
             over_images.carry(*over_planes.results)
         return over_images.results
 
-    def _row(self, k: Emitter, source: Val, gradient: Val, sums: list[Val], taps: range) -> list[Val]:
+    def _row(self, k: Emitter, source: Val, gradient: Val, sums: list[Val], offsets: list[int]) -> list[Val]:
         count = self.problem.grid[2]
         whole = count - count % self.lanes
         if whole > 2 * self.lanes:
             with k.loop(whole, step=self.lanes, carried=sums) as loop:
-                loop.carry(*self._step(k, source, gradient, loop.i, self.lanes, loop.carried, taps))
+                loop.carry(*self._step(k, source, gradient, loop.i, self.lanes, loop.carried, offsets))
             sums = loop.results
         else:
             for start in range(0, whole, self.lanes):
-                sums = self._step(k, source, gradient, start, self.lanes, sums, taps)
-        return self._step(k, source, gradient, whole, count - whole, sums, taps) if count > whole else sums
+                sums = self._step(k, source, gradient, start, self.lanes, sums, offsets)
+        return self._step(k, source, gradient, whole, count - whole, sums, offsets) if count > whole else sums
 
     def _step(
-        self, k: Emitter, source: Val, gradient: Val, at: Index, count: int, sums: Sequence[Val], taps: range
+        self, k: Emitter, source: Val, gradient: Val, at: Index, count: int, sums: Sequence[Val],
+        offsets: list[int],
     ) -> list[Val]:
         """Add `count` pixels; lanes that are no pixels are read as zeros, since 0 * inf is not 0."""
         mask = None if count == self.lanes else k.mask(count, self.lanes)
@@ -296,10 +298,10 @@ class PixelGradient(WeightKernel):
             for o in range(self.outputs)
         ]  # fmt: skip
         added = list(sums)
-        for nr, tap in enumerate(taps):
-            x = scalars.load(k, source, k.add(at, self.problem.taps[tap]), self.dtype, self.lanes, mask)
+        for nr, offset in enumerate(offsets):
+            x = scalars.load(k, source, k.add(at, offset), self.dtype, self.lanes, mask)
             for o in range(self.outputs):
-                added[o * len(taps) + nr] = k.fma(g[o], x, sums[o * len(taps) + nr])
+                added[o * len(offsets) + nr] = k.fma(g[o], x, sums[o * len(offsets) + nr])
         return added
 
     def _unit(self, k: Emitter, unit: Index) -> tuple[Index, Cut]:
@@ -314,9 +316,11 @@ class PixelGradient(WeightKernel):
             fresh = k.compare("le", outputs.skip, o) if isinstance(outputs.skip, Val) else None
             with where(k, fresh):
                 at = k.add(k.mul(k.add(k.mul(k.add(first, o), p.inputs), place.start), len(p.taps)), taps.start)
-                for start, size in self._pieces(len(taps)):
-                    row = o * len(taps) + start
-                    self.store.piece(k, totals(k, sums[row : row + size]), k.pointer(RESULT), k.add(at, start))
+                for start, size in self._pieces(self.channels * len(taps)):
+                    row = o * self.channels * len(taps) + start
+                    found, left = totals(k, sums[row : row + size]), k.mul(place.skip, len(taps))
+                    left = k.sub(left, start) if isinstance(left, Val) else 0
+                    self.store.row(k, found, k.pointer(RESULT), k.add(at, start), left)
 
     def _pieces(self, count: int) -> Iterator[tuple[int, int]]:
         for start in range(0, count, self.lanes):
