@@ -1,0 +1,202 @@
+"""Depthwise convolution: every channel by itself, its planes read where they lie.
+
+A plane of few pixels is held in registers as it is, and every tap is a choice of its lanes. Larger planes go row by
+row, some rows at once, which share what they load. Zeros outside come from masks: no padded copy is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+from flambeau.dtypes import dtype
+from flambeau.engine.kernel.conv.lanes import Store, picked, power, totals
+from flambeau.engine.kernel.conv.prepare import width_of
+from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
+from flambeau.engine.kernel.pool.planes import in_vectors, lanes_of
+from flambeau.engine.kernel.pool.windows import Taps, Windows
+from flambeau.engine.kernel.scalars import compute_type, load
+
+SOURCE, WEIGHTS, RESULT, BIAS, EPILOGUE = range(5)  # words; the weights' gradient reads the output's as WEIGHTS
+HELD = 8  # vectors of a plane that is held in registers
+
+
+@dataclass(frozen=True)
+class Planes:
+    """What the kernels of both passes share."""
+
+    windows: Windows
+    dtype: dtype
+
+    @property
+    def held(self) -> bool:
+        """Whether whole planes fit into registers."""
+        room = HELD * width_of(self.dtype)
+        return prod(self.windows.size) <= room and prod(self.windows.out) <= room
+
+    @property
+    def lanes(self) -> int:
+        return width_of(self.dtype) if self.held else lanes_of(self.dtype, self.windows.out[2])
+
+    @property
+    def type(self) -> str:
+        return vector(compute_type(self.dtype), self.lanes)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the output that are computed at once."""
+        return next(n for n in (4, 3, 2, 1) if self.windows.out[1] % n == 0)
+
+    @property
+    def taps(self) -> int:
+        return prod(self.windows.kernel)
+
+    def hold(self, k: Emitter, base: Val, first: Index, count: int) -> list[Val]:
+        """A plane as vectors, zeros behind its end."""
+        found = []
+        for at in range(0, count, self.lanes):
+            mask = k.mask(count - at, self.lanes) if count - at < self.lanes else None
+            found.append(load(k, base, k.add(first, at), self.dtype, self.lanes, mask))
+        return found
+
+    def held_taps(self, k: Emitter, plane: Sequence[Val], first: int) -> Iterator[tuple[int, Val | None]]:
+        """The elements that each tap brings to the outputs from number `first` on, chosen from a held plane."""
+        w = self.windows
+        for nr, (kh, kw) in enumerate(product(range(w.kernel[1]), range(w.kernel[2]))):
+            places: list[int | None] = []
+            for number in range(first, first + self.lanes):
+                row = number // w.out[2] * w.stride[1] + kh * w.dilation[1] - w.padding[1]
+                column = number % w.out[2] * w.stride[2] + kw * w.dilation[2] - w.padding[2]
+                exists = number < prod(w.out) and 0 <= row < w.size[1] and 0 <= column < w.size[2]
+                places.append(row * w.size[2] + column if exists else None)
+            yield nr, picked(k, plane, places)
+
+    def row_taps(self, k: Emitter, source: Index, row: Index, start: Index) -> Iterator[tuple[int, Val]]:
+        """The elements that each tap brings to a vector of a row."""
+        w = self.windows
+        first = (-w.padding[0], k.sub(k.mul(row, w.stride[1]), w.padding[1]))
+        for nr, (_, x) in enumerate(Taps(k, w, self.dtype, self.lanes, source, first).elements(start)):
+            yield nr, x
+
+
+@dataclass(frozen=True)
+class DepthwiseKernel(Planes):
+    """The forward pass, or with the taps `flipped` the input's gradient; a task is a plane."""
+
+    groups: int
+    store: Store
+    biased: bool
+    flipped: bool
+
+    @property
+    def key(self) -> str:
+        return f"conv depthwise {width_of(self.dtype)} {self!r} {self.store.key}"
+
+    def emit(self, k: Emitter) -> None:
+        w, scalar = self.windows, compute_type(self.dtype)
+        with k.tasks() as task:
+            group = k.rem(task, self.groups)
+            weights = k.at(k.pointer(WEIGHTS), k.mul(group, self.taps), scalar)
+            order = range(self.taps)[::-1] if self.flipped else range(self.taps)
+            factors = [k.splat(k.load(weights, t, scalar), self.lanes) for t in order]
+            start = k.const(self.type, 0)
+            if self.biased:
+                start = k.splat(k.load(k.pointer(BIAS), group, scalar), self.lanes)
+            source, out = k.mul(task, prod(w.size)), k.mul(task, prod(w.out))
+            if self.held:
+                self._whole(k, factors, start, source, out)
+            else:
+                with k.loop(w.out[1], step=self.rows) as row:
+                    in_vectors(k, w.out[2], self.lanes, self._rows(k, factors, start, source, out, row))
+
+    def _whole(self, k: Emitter, factors: Sequence[Val], start: Val, source: Index, out: Index) -> None:
+        plane = self.hold(k, k.pointer(SOURCE), source, prod(self.windows.size))
+        count = prod(self.windows.out)
+        for first in range(0, count, self.lanes):
+            total = start
+            for nr, x in self.held_taps(k, plane, first):
+                total = total if x is None else k.fma(x, factors[nr], total)
+            self.store.row(k, total, k.pointer(RESULT), k.add(out, first), 0, min(self.lanes, count - first))
+
+    def _rows(
+        self, k: Emitter, factors: Sequence[Val], start: Val, source: Index, out: Index, row: Index
+    ) -> Callable[[Index, int], None]:
+        """What computes a vector of some rows."""
+
+        def compute(column: Index, count: int) -> None:
+            totals_ = []
+            for nr in range(self.rows):
+                total = start
+                for tap, x in self.row_taps(k, source, k.add(row, nr), column):
+                    total = k.fma(x, factors[tap], total)
+                totals_.append(total)
+            for nr, total in enumerate(totals_):
+                at = k.add(k.add(out, k.mul(k.add(row, nr), self.windows.out[2])), column)
+                self.store.row(k, total, k.pointer(RESULT), at, 0, count)
+
+        return compute
+
+
+@dataclass(frozen=True)
+class DepthwiseGradient(Planes):
+    """The weights' gradient; a task is a channel, over all images in order."""
+
+    batch: int
+    groups: int
+    store: Store
+
+    @property
+    def key(self) -> str:
+        return f"conv depthwise weights {width_of(self.dtype)} {self!r} {self.store.key}"
+
+    def emit(self, k: Emitter) -> None:
+        w = self.windows
+        with k.tasks() as group:
+            zeros = [k.const(self.type, 0)] * self.taps
+            with k.loop(self.batch, carried=zeros) as loop:
+                plane = k.add(k.mul(loop.i, self.groups), group)
+                source, gradient = k.mul(plane, prod(w.size)), k.mul(plane, prod(w.out))
+                through = self._whole if self.held else self._rows
+                loop.carry(*through(k, source, gradient, loop.carried))
+            for start in range(0, self.taps, self.lanes):
+                rows = loop.results[start : start + self.lanes]
+                rows = [*rows, *[zeros[0]] * (power(len(rows)) - len(rows))]
+                at = k.add(k.mul(group, self.taps), start)
+                self.store.row(k, totals(k, rows), k.pointer(RESULT), at, 0, min(self.lanes, self.taps - start))
+
+    def _whole(self, k: Emitter, source: Index, gradient: Index, sums: Sequence[Val]) -> list[Val]:
+        w, added = self.windows, list(sums)
+        plane = self.hold(k, k.pointer(SOURCE), source, prod(w.size))
+        for first, g in enumerate(self.hold(k, k.pointer(WEIGHTS), gradient, prod(w.out))):
+            for nr, x in self.held_taps(k, plane, first * self.lanes):
+                added[nr] = k.fma(g, k.const(self.type, 0) if x is None else x, added[nr])
+        return added
+
+    def _rows(self, k: Emitter, source: Index, gradient: Index, sums: Sequence[Val]) -> list[Val]:
+        w = self.windows
+        whole = w.out[2] - w.out[2] % self.lanes
+        with k.loop(w.out[1], step=self.rows, carried=sums) as loop:
+            added: list[Val] = loop.carried
+            if whole:
+                with k.loop(whole, step=self.lanes, carried=added) as across:
+                    across.carry(*self._tile(k, source, gradient, loop.i, across.i, self.lanes, across.carried))
+                added = across.results
+            if w.out[2] > whole:
+                added = self._tile(k, source, gradient, loop.i, whole, w.out[2] - whole, added)
+            loop.carry(*added)
+        return loop.results
+
+    def _tile(
+        self, k: Emitter, source: Index, gradient: Index, row: Index, column: Index, count: int, sums: Sequence[Val]
+    ) -> list[Val]:
+        """Add some rows of a vector's columns; lanes that are no pixels are zeros on both sides."""
+        added, mask = list(sums), None if count == self.lanes else k.mask(count, self.lanes)
+        for nr in range(self.rows):
+            at = k.add(k.add(gradient, k.mul(k.add(row, nr), self.windows.out[2])), column)
+            g = load(k, k.pointer(WEIGHTS), at, self.dtype, self.lanes, mask)
+            for tap, x in self.row_taps(k, source, k.add(row, nr), column):
+                x = x if mask is None else k.select(mask, x, k.const(self.type, 0))
+                added[tap] = k.fma(g, x, added[tap])
+        return added
