@@ -23,7 +23,7 @@ from flambeau.dtypes import dtype, float32
 from flambeau.engine import reference
 from flambeau.engine.graph import Meta
 from flambeau.engine.realize import realize
-from flambeau.engine.record import WRITE, Entry, Foreign, Recorder
+from flambeau.engine.record import IN_PARTS, WRITE, Entry, Foreign, Recorder
 from flambeau.engine.value import Storage, Value
 from flambeau.shape import Ints, contiguous_strides
 
@@ -341,11 +341,15 @@ def _covers(view: View, nbytes: int) -> bool:
 
 def _record_write(into: Recorder, target: View, source: View) -> None:
     storage = target._storage
+    if storage.value.segment is into and storage.value.number == IN_PARTS:
+        into.settle()  # what parts were read of it must not be mistaken for other memory
     if storage.value.shared:  # others keep the old contents: write into a copy
         storage.value.segment is None or storage.value.segment.settle()
         storage.value = Value(storage.value.data.copy())  # type: ignore[union-attr]
     if storage.value.data is not None and not storage.value.data.flags.writeable:
         raise RuntimeError("the memory of this tensor is read-only: clone() it before writing")
+    if storage.value.segment is None:
+        into.bind(storage)  # as a whole: only readers may see parts
     entry = into.match(WRITE, (target, source), {}, None)
     if entry is None:
         entry = into.record(WRITE, (target, source), {}, None, (_WRITTEN,))

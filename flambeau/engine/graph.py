@@ -38,6 +38,13 @@ class Arg(NamedTuple):
     dtype: dtype
 
 
+class Part(Arg):
+    """An operand that shows a part of a value from outside, such as a batch of a data set: the part is numbered as a
+    value of its own and its `offset` is 0, wherever it lies this time."""
+
+    __slots__ = ()
+
+
 class Number(NamedTuple):
     """A Python number as an operand: known only when the program runs, in slot `slot` of the table of numbers.
 

@@ -39,7 +39,7 @@ def graph_of(end: Entry, wanted: Sequence[int]) -> tuple[Graph, list[int], dict[
     number_of = {n: i for i, n in enumerate([*outside, *sorted(made)])}
 
     def renumbered(x: Any) -> Any:
-        return x._replace(value=number_of[x.value]) if x.__class__ is Arg else x
+        return Arg(number_of[x.value], *x[1:]) if isinstance(x, Arg) else x
 
     steps: list[Call | Write] = []
     sizes = dict.fromkeys(range(len(outside)), 0)
@@ -47,7 +47,7 @@ def graph_of(end: Entry, wanted: Sequence[int]) -> tuple[Graph, list[int], dict[
         operands = tuple([renumbered(x) for x in entry.operands])
         outputs = tuple([number_of[n] for n in entry.outputs])
         for x in operands:
-            if x.__class__ is Arg and x.value < len(outside):
+            if isinstance(x, Arg) and x.value < len(outside):
                 sizes[x.value] = max(sizes[x.value], _reach(x))
         if entry.op is WRITE:
             target, source = operands
@@ -188,7 +188,7 @@ class Program:
 
         call = step.call
         operands = [
-            reference.window(at(step.places[x.value]), *x[1:]) if x.__class__ is Arg
+            reference.window(at(step.places[x.value]), *x[1:]) if isinstance(x, Arg)
             else numbers[x.slot] if x.__class__ is Number else x
             for x in call.inputs
         ]  # fmt: skip

@@ -100,7 +100,7 @@ def _run_entry(entry: Entry, values: list[Value], numbers: list[Any]) -> None:
 
 def operand(x: Any, values: list[Value], numbers: list[Any]) -> Any:
     """An operand of an entry as the references take it."""
-    if x.__class__ is Arg:
+    if isinstance(x, Arg):
         return reference.window(values[x.value].data, *x[1:])  # type: ignore[arg-type]
     return numbers[x.slot] if x.__class__ is Number else x
 
@@ -112,7 +112,7 @@ def needed(path: Sequence[Entry], wanted: Sequence[int]) -> list[Entry]:
     for entry in reversed(path):
         if not used.isdisjoint(entry.outputs):
             kept.append(entry)
-            used.update(x.value for x in entry.operands if x.__class__ is Arg)
+            used.update(x.value for x in entry.operands if isinstance(x, Arg))
     return kept[::-1]
 
 
@@ -123,7 +123,7 @@ def _last_uses(path: list[Entry], wanted: set[int]) -> list[list[int]]:
         for number in entry.outputs:
             last[number] = at
         for x in entry.operands:
-            if x.__class__ is Arg and x.value in last:
+            if isinstance(x, Arg) and x.value in last:
                 last[x.value] = at
     dropped: list[list[int]] = [[] for _ in path]
     for number, at in last.items():

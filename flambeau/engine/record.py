@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau.engine.graph import Arg, Meta, Number
+from flambeau.engine.graph import Arg, Meta, Number, Part
 from flambeau.engine.value import Value
 from flambeau.errors import UserLine, user_line
 from flambeau.shape import contiguous_strides
@@ -28,6 +28,7 @@ LONGEST = 4000  # entries of a segment: a loop that never looks at its results i
 LARGEST = 1 << 30  # bytes of results of a segment
 MANY_CHILDREN = 24  # of an entry: programs that branch on every value must not fill the memory
 MANY_ENTRIES = 200_000  # of a thread's tree: then it is planted anew
+IN_PARTS = -2  # the number of a value from outside whose parts are numbered instead
 WRITE = "write"  # the `op` of an entry that overwrites a window of a value
 _INT64 = range(-(1 << 63), 1 << 63)
 
@@ -124,6 +125,8 @@ class Recorder:
         self.cursor = self.root
         self.values: list[Value] = []
         self.numbers: list[Any] = []
+        self.parts: dict[tuple[int, int], int] = {}  # of values seen in parts: (which, offset in bytes) -> number
+        self.split: list[Value] = []  # those values
         self.overwritten: list[tuple[weakref.ref, Value]] = []
         self.nodes: list[Any] = []  # the autograd floor's, in the order of their making
 
@@ -168,8 +171,13 @@ class Recorder:
                     elif spec[0] != len(values):
                         break
                     else:
-                        self._bind(storage)
+                        self.bind(storage)
                     if x._shape != spec[1] or x._strides != spec[2] or x._offset != spec[3] or x.dtype is not spec[4]:
+                        break
+                elif kind is Part:
+                    if x._shape != spec[1] or x._strides != spec[2] or x.dtype is not spec[4]:
+                        break
+                    if not self._partial(x) or self._part(x) != spec[0]:
                         break
                 elif kind is Number:
                     if x.__class__ is not spec.kind or (spec.kind is int and x not in _INT64):
@@ -190,12 +198,16 @@ class Recorder:
     def _unbind(self, begun: int, slots: int) -> None:
         for value in self.values[begun:]:
             value.segment = None
+        if self.parts:
+            self.parts = {key: number for key, number in self.parts.items() if number < begun}
         del self.values[begun:], self.numbers[slots:]
 
-    def _bind(self, storage: Any) -> int:
+    def bind(self, storage: Any) -> int:
         """The number of a storage's value in this segment."""
         value = storage.value
         if value.segment is self:
+            if value.number == IN_PARTS:
+                return self._part_from(value, 0)
             return value.number
         if value.segment is not None:
             raise Foreign(value.segment)
@@ -204,6 +216,39 @@ class Recorder:
         value.segment, value.number = self, len(self.values)
         self.values.append(value)
         return value.number
+
+    def _partial(self, x: Any) -> bool:
+        """Whether a tensor shows a part of a value from outside that nothing else will tell apart from other parts: a
+        slice of a data set, at another place in every step."""
+        storage = x._storage
+        value = storage.value
+        if value.segment is not None and (value.segment is not self or value.number != IN_PARTS):
+            return False
+        if value.data is None or storage._external or x._requires_grad or x._grad_fn is not None:
+            return False
+        n = x.dtype.itemsize
+        for size in x._shape:
+            n *= size
+        return 0 < n < value.nbytes
+
+    def _part(self, x: Any) -> int:
+        """The number of the part that a tensor shows."""
+        value = x._storage.value
+        if value.segment is None:
+            value.segment, value.number = self, IN_PARTS
+            self.split.append(value)
+        return self._part_from(value, x._offset * x.dtype.itemsize)
+
+    def _part_from(self, value: Value, offset: int) -> int:
+        key = id(value), offset
+        number = self.parts.get(key)
+        if number is None:
+            part = Value(value.data[offset:])  # type: ignore[index]
+            part.segment, part.number = self, len(self.values)
+            part.shared = True
+            self.values.append(part)
+            number = self.parts[key] = part.number
+        return number
 
     def _advance(self, entry: Entry) -> None:
         self.cursor = entry
@@ -262,7 +307,9 @@ class Recorder:
     def _operand(self, x: Any) -> Any:
         storage = getattr(x, "_storage", None)
         if storage is not None:
-            return Arg(self._bind(storage), x._shape, x._strides, x._offset, x.dtype)
+            if self._partial(x):
+                return Part(self._part(x), x._shape, x._strides, 0, x.dtype)
+            return Arg(self.bind(storage), x._shape, x._strides, x._offset, x.dtype)
         if x.__class__ in (int, float, bool) and (x.__class__ is not int or x in _INT64):
             self.numbers.append(x)
             return Number(len(self.numbers) - 1, x.__class__)
@@ -282,11 +329,13 @@ class Recorder:
         with self.lock:
             end = self.cursor
             if end is self.root:
-                for value in self.values:
+                for value in (*self.values, *self.split):
                     value.segment = None
                 self._begin()
                 return
             values, numbers, overwritten = self.values, self.numbers, self.overwritten
+            for value in self.split:
+                value.segment = None
             self._begin()
             self.root.hot = end.following or self.root.hot
             self._ended = end
