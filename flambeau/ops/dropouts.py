@@ -51,7 +51,7 @@ dropped_op = op(
     ref=lambda x, kept, share: x * (kept / share),
     meta=lambda x, *_: Meta(x._shape, x.dtype, preserved_strides(x._shape, x._strides), x.dtype),
     vjp=(lambda g, _y, _x, kept, share: dropped_op(g, kept, share), None, None),
-    lower=lambda k, x, kept, share: x * (kept / share),
+    lower=lambda k, x, kept, share: x * k.div(kept, share),
     backward_name="MulBackward0",
     samples=lambda t: [
         call(t(3, 4), t(3, 4, dtype=dtypes.int64, low=0, high=2).bool(), 0.7),

@@ -457,7 +457,7 @@ round_op = op(
     meta=accepting("round_vml_cpu", SAME, dtypes.INTEGER, dtypes.FLOAT),
     vjp=lambda g, _y, _x, decimals=0: (g * 0,), samples=anywhere, smooth=False,
     backward_name=lambda _, params: f"RoundBackward{1 if params else 0}",
-    lower=lambda k, x, decimals=0: k.round(x * 10.0**decimals) / 10.0**decimals if decimals else k.round(x),
+    lower=lambda k, x, decimals=0: k.round(x, decimals),
 )  # fmt: skip
 unary("sigmoid", _sigmoid, lambda g, y, _x: (g * conj((1 - y) * y),), where="torch Tensor F",
       lower=lambda k, x: k.sigmoid(x))  # fmt: skip

@@ -196,9 +196,9 @@ def test_casts_round_once_and_wrap() -> None:
     for source, target in itertools.product(KINDS, KINDS):
         if source is target:
             continue
-        array = values.astype(source.np) if source.category == FLOAT else edges(source)
-        call = Call((from_array(array),), {"dtype": target, "strides": None})
         with np.errstate(all="ignore"):
+            array = values.astype(source.np) if source.category == FLOAT else edges(source)
+            call = Call((from_array(array),), {"dtype": target, "strides": None})
             got, want = both(ops["to_copy"], call, Meta(array.shape, target))
         np.testing.assert_array_equal(got.view(np.uint8), want.view(np.uint8), err_msg=f"{source} to {target}")
 
@@ -291,3 +291,10 @@ def test_a_number_is_not_cut_to_the_dtype_of_a_mask() -> None:
         g = Recording()
         condition, x = g.input(np.array([1, 0, 2]).astype(mask)), g.input(np.array([1, 2, 3]))
         g.check(g.call(ops["where"], condition, 300, x), g.call(ops["where"], condition, x, -1))
+
+
+@pytest.mark.parametrize("decimals", [-2, 0, 3])
+def test_rounding_to_decimals(decimals: int) -> None:
+    for array in (np.array([1234, -1250, 7]), np.array([1234.5678, -0.0005, 2.5]), np.float32([1250, 0.1235, -3.5])):
+        g = Recording()
+        g.check(g.call(ops["round"], g.input(array), decimals=decimals))

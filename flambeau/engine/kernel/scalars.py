@@ -253,7 +253,14 @@ class Scalars:
     # -- sign and rounding ---------------------------------------------------------------------------------------
 
     floor, ceil, trunc = _float_only("floor"), _float_only("ceil"), _float_only("trunc")
-    round = _float_only("roundeven")
+    _nearest = _float_only("roundeven")
+
+
+    def round(self, x: Val, decimals: int = 0) -> Val:
+        """To the nearest whole number, or one with some decimals; halves to even."""
+        if not is_float(x.type) or not decimals:
+            return self._nearest(x)
+        return self._nearest(x * 10.0**decimals) / 10.0**decimals
 
     def abs(self, x: Val) -> Val:
         if is_float(x.type):
