@@ -255,7 +255,6 @@ class Scalars:
     floor, ceil, trunc = _float_only("floor"), _float_only("ceil"), _float_only("trunc")
     _nearest = _float_only("roundeven")
 
-
     def round(self, x: Val, decimals: int = 0) -> Val:
         """To the nearest whole number, or one with some decimals; halves to even."""
         if not is_float(x.type) or not decimals:
@@ -435,6 +434,7 @@ class Scalars:
     erfinv, log_ndtr = _mathematics(vecmath_error.erfinv), _mathematics(vecmath_error.log_ndtr)
     ndtr, ndtri = _mathematics(vecmath_error.ndtr), _mathematics(vecmath_error.ndtri)
     lgamma, digamma = _mathematics(vecmath_gamma.lgamma), _mathematics(vecmath_gamma.digamma)
+
     def sinc(self, x: Val) -> Val:
         """sin(pi * x) / (pi * x), 1 at zero."""
         angle = self.k.select(self.eq(x, 0.0), 1e-20, x) * math.pi
