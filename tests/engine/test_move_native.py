@@ -212,5 +212,38 @@ def test_enlarging_by_whole_factors(kind: dtype, exact: bool) -> None:
                 params["size"] = size
                 back = ops["upsample_backward"]
                 same(native(back, g, threads=2, **params), reference(back, g, **params), close=True)
+
+
+@pytest.mark.parametrize("kind", [dtypes.float32, dtypes.float64, dtypes.float16], ids=lambda d: d.name)
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "linear", "cubic"])
+def test_resampling(kind: dtype, mode: str) -> None:
+    rng = np.random.default_rng(0)
+    cases = [
+        ((7,), (5,), None),
+        ((6, 9), (13, 4), None),
+        ((5, 40), (11, 90), (2.3, 2.26)),
+        ((3, 4, 5), (5, 4, 3), None),
+    ]
+    for small, large, scales in cases if kind is dtypes.float32 else cases[1:2]:
+        for align in (False, True) if mode in ("linear", "cubic") else (False,):
+            for soft in (False, True) if len(small) == 2 and mode in ("linear", "cubic") else (False,):
+                how = {"how": Resampling(mode, align, soft), "scales": scales or (None,) * len(small)}
+                x = from_array(values(rng, (2, 3, *small), kind))
+                for way in range(3):
+                    given = strided(x, way)
+                    got = native(ops["upsample"], given, threads=2, size=large, **how)
+                    near(got, reference(ops["upsample"], given, size=large, **how))
+                g = from_array(values(rng, (2, 3, *large), kind))
+                got = native(ops["upsample_backward"], g, threads=2, size=small, **how)
+                near(got, reference(ops["upsample_backward"], g, size=small, **how))
+
+
+def near(got: list[np.ndarray], want: list[np.ndarray]) -> None:
+    tolerance = {2: 5e-3, 4: 1e-5}.get(got[0].dtype.itemsize, 1e-12)
+    np.testing.assert_allclose(got[0].astype(np.float64), want[0].astype(np.float64), tolerance, tolerance)
+
+
+def test_bytes_are_resampled_by_the_reference() -> None:
+    x = from_array(np.ones((1, 1, 4), np.uint8))
     with pytest.raises(Unsupported):
-        native(ops["upsample"], from_array(np.ones((1, 1, 4))), size=(6,), how=how, scales=(None,))
+        native(ops["upsample"], x, size=(6,), how=Resampling("linear", False, False), scales=(None,))

@@ -66,17 +66,17 @@ def channel_shuffle(site: Site, call: Call) -> None:
 Places = Callable[[int, int, bool, "float | None"], Any]  # (size, result's size, exact, scale): where each comes from
 
 
-def _factors(call: Call, small: Ints, large: Ints, places: Places) -> Ints:
-    """How often each pixel appears along each dimension; Unsupported where that is not the whole story."""
-    how, scales = call.params["how"], call.params["scales"]
+def whole_factors(call: Call, places: Places, forward: bool) -> Ints | None:
+    """How often each pixel of the small image appears along each dimension; None where that is not the whole story."""
+    how, scales, given, size = call.params["how"], call.params["scales"], call.inputs[0].shape[2:], call.params["size"]
     if not how.mode.startswith("nearest"):
-        raise Unsupported("weighted resampling")
+        return None
     factors = []
-    for n, out, scale in zip(small, large, scales):
+    for n, out, scale in zip(*((given, size) if forward else (size, given)), scales):
         times = out // max(n, 1)
         found = places(n, out, how.mode == "nearest-exact", scale)
         if times * n != out or any(place != at // times for at, place in enumerate(found)):
-            raise Unsupported("resampling by a broken factor")
+            return None
         factors.append(times)
     return tuple(factors)
 
@@ -91,7 +91,9 @@ def nearest(places: Places) -> Callable[[Site, Call], None]:
 
     def lower(site: Site, call: Call) -> None:
         (x,), out = call.inputs, result(site, call)
-        factors = _factors(call, x.shape[2:], call.params["size"], places)
+        factors = whole_factors(call, places, True)
+        if factors is None:
+            raise Unsupported("resampling by a broken factor")
         shape = (*x.shape[:2], *(n for pair in zip(x.shape[2:], factors) for n in pair))
         source = (*x.strides[:2], *(s for step in x.strides[2:] for s in (step, 0)))
         target = _spread(out.strides, factors)
@@ -104,10 +106,10 @@ def nearest_back(places: Places) -> Callable[[Site, Call], None]:
     """Every block summed, pixel after pixel."""
 
     def lower(site: Site, call: Call) -> None:
-        (g,), out, size = call.inputs, result(site, call), call.params["size"]
-        factors = _factors(call, size, g.shape[2:], places)
-        if math.prod(factors) > MOST_TAPS:
-            raise Unsupported("a very large factor")
+        (g,), out = call.inputs, result(site, call)
+        factors = whole_factors(call, places, False)
+        if factors is None or math.prod(factors) > MOST_TAPS:
+            raise Unsupported("resampling by a broken or very large factor")
         shape, source = call.metas[0].shape, window(site, g)
         wide = out.dtype in (float16, bfloat16)
         total = Window(site.temp(4 * math.prod(shape)), contiguous_strides(shape), float32) if wide else out

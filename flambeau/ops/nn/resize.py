@@ -15,7 +15,7 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import move_windows
+from flambeau.engine.kernel import move_taps
 from flambeau.engine.schedule.lowering import Kernels
 from flambeau.errors import warn_once
 from flambeau.ops.nn.checks import image_layout
@@ -189,13 +189,14 @@ def _samples(t: Any) -> Any:
 
 upsample_op = op(
     "upsample", ref=_forward, meta=_meta, backward_name=_node_name, samples=_samples,
-    lower=Kernels(move_windows.nearest(_nearest)),
+    lower=Kernels(move_taps.resampled(_taps, _nearest, True)),
     vjp=lambda g, _y, _x, size, how, scales: (
         upsample_backward_op(g, size=_x.shape[2:], how=how, scales=scales),
     ),
 )  # fmt: skip
 upsample_backward_op = op(
-    "upsample_backward", ref=_backward, meta=_meta, lower=Kernels(move_windows.nearest_back(_nearest)),
+    "upsample_backward", ref=_backward, meta=_meta,
+    lower=Kernels(move_taps.resampled(_taps, _nearest, False)),
     vjp=lambda h, _y, _g, size, how, scales: (upsample_op(h, size=_g.shape[2:], how=how, scales=scales),),
     samples=lambda t: [call(t(1, 2, 7), size=(5,), how=Resampling("linear", False, False), scales=(None,))],
 )  # fmt: skip
