@@ -244,3 +244,21 @@ def test_planning_takes_linear_time() -> None:
     assert long < 24 * short
     assert len({s.kernel.key for s in made.steps}) <= 2  # type: ignore[union-attr]
     assert made.arena < 1000
+
+
+# -- layouts ---------------------------------------------------------------------------------------------------
+
+
+def test_large_operands_across_the_lanes_are_turned() -> None:
+    g = Recording()
+    x, y = g.input(floats(150, 200)), g.input(floats(200, 150))
+    flipped = Ref(y.value, (150, 200), (1, 150), 0, y.dtype)
+    g.check(g.call(ops["add"], x, flipped), g.call(ops["add"], flipped, x), g.call(ops["softmax"], flipped, dim=1))
+
+
+def test_batch_norm_of_channels_last_images() -> None:
+    g = Recording()
+    shape = (4, 32, 10, 12)
+    images = Ref(g.input(floats(*shape)).value, shape, (32 * 120, 1, 32 * 12, 32), 0, dtypes.float32)
+    y, *_ = g.call(ops["standardize"], images, None, None, None, None, form=_batch_form(shape), eps=1e-5)
+    g.check(y, g.call(ops["tanh"], y))

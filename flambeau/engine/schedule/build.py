@@ -33,7 +33,7 @@ class Built:
         self.parts = self._cut_axes()  # of each axis: (extent, stride in the axis), outermost first
         self.axes = [Axis(n, axis.reduced) for axis, parts in zip(group.axes, self.parts) for n, _ in parts]
         self.strides = {walk: self._strides(*walk) for walk in self.walks}
-        self.order = [*range(len(self.axes))]
+        self.logical = [a.extent for a in self.axes], self.strides  # the axes as they are before they are put in order
         if group.reduction is None:
             self._order_axes()
         self.lane, self.width, self.sums, self.strips = self._lanes()
@@ -102,7 +102,7 @@ class Built:
     def _order_axes(self) -> None:
         """Elementwise work: the axes in the order of the written memory, merged where all walks agree."""
         first = self.strides[self.walks[0]]
-        order = sorted(self.order, key=lambda nr: -abs(first[nr]))
+        order = sorted(range(len(self.axes)), key=lambda nr: -abs(first[nr]))
         merged: list[list[int]] = []
         for nr in order:
             if merged and self._mergeable(merged[-1][-1], nr):
@@ -112,7 +112,6 @@ class Built:
         axes = [Axis(prod(self.axes[nr].extent for nr in run), False) for run in merged]
         self.strides = {walk: [strides[run[-1]] for run in merged] for walk, strides in self.strides.items()}
         self.axes = axes
-        self.order = [*range(len(axes))]
 
     def _mergeable(self, outer: int, inner: int) -> bool:
         extent = self.axes[inner].extent

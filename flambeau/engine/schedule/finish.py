@@ -10,6 +10,7 @@ from flambeau.engine.schedule.epilogues import absorb
 from flambeau.engine.schedule.groups import Group, Store
 from flambeau.engine.schedule.memory import Root, arrange
 from flambeau.engine.schedule.opaque import Host, Opaque
+from flambeau.engine.schedule.turning import turn
 
 Step = Group | Opaque | Host
 
@@ -20,10 +21,18 @@ def finished(steps: list[Step], wanted: dict[int, Root], fuse: bool) -> Plan:
     alive, uses = _alive(steps, set(handed))
     if fuse and absorb(steps, alive, uses):
         alive, uses = _alive(steps, set(handed))
-    arena = _place(uses, len(steps))
-    plan = Plan([], arena, {number: root.nbytes for number, root in wanted.items()})
-    for step, stores in alive:
-        plan.steps += [launch_of(step, stores)] if isinstance(step, Group) else step.final()
+    turned = {step.index: turn(step, stores) for step, stores in alive if isinstance(step, Group)}
+    for position, made in turned.items():
+        uses.update({root: [position] for copy in (*made.before, *made.after) for root in copy.temps})
+    plan = Plan([], _place(uses), {number: root.nbytes for number, root in wanted.items()})
+    for step, _ in alive:
+        if isinstance(step, Group):
+            made = turned[step.index]
+            plan.steps += [launch for copy in made.before for launch in copy.final()]
+            plan.steps.append(launch_of(step, made.stores))
+            plan.steps += [launch for copy in made.after for launch in copy.final()]
+        else:
+            plan.steps += step.final()
     return plan
 
 
@@ -61,7 +70,7 @@ def _matters(root: Root, read: set[int]) -> bool:
     return id(root) in read or (root.buffer is not None and root.buffer.kind in ("input", "status"))
 
 
-def _place(uses: dict[Root, list[int]], count: int) -> int:
+def _place(uses: dict[Root, list[int]]) -> int:
     """Give scratch its place in the arena; the bytes of the arena."""
     scratch = [(min(at), max(at), root) for root, at in uses.items() if root.buffer is None]
     scratch.sort(key=lambda life: life[:2])
