@@ -73,7 +73,9 @@ def channel_cost(s: Sizes, tile: channels.Tile) -> float:
         size * (size.bit_length() - 1) + s.lanes * 1.5 for _, size in pieces(0, tile.columns)
     )  # fmt: skip
     frame = 0 if tile.inner else s.framed * COPY
-    return tiles * panels * (steps + finish + TILE) + panels * v * s.lanes * s.depth * s.taps * 0.3 + frame
+    weights = panels * v * s.lanes * s.depth * s.taps
+    packing = weights * (0.3 if weights * vector_bytes() / s.lanes < cache_sizes()[1] else 0.8)
+    return tiles * panels * (steps + finish + TILE) + packing + frame
 
 
 def _channel_tiles(s: Sizes) -> Iterator[channels.Tile]:
@@ -123,6 +125,13 @@ def product_tile(s: Sizes) -> channels.Tile | pixels.Tile:
 def product_time(s: Sizes, tile: channels.Tile | pixels.Tile) -> float:
     """Nanoseconds."""
     return CYCLE * (channel_cost(s, tile) if isinstance(tile, channels.Tile) else pixel_cost(s, tile))
+
+
+@lru_cache(4096)
+def column_tile(s: Sizes, copied: int) -> tuple[float, pixels.Tile]:
+    """The cost in nanoseconds and the tile of a product over columns, which are `copied` vectors."""
+    cost, tile = min((pixel_cost(s, tile), tile) for tile in _pixel_tiles(s))
+    return CYCLE * (cost + 4 * copied), tile
 
 
 # -- the gradient of weights -----------------------------------------------------------------------------------

@@ -44,10 +44,9 @@ class Planes:
     def type(self) -> str:
         return vector(compute_type(self.dtype), self.lanes)
 
-    @property
-    def rows(self) -> int:
-        """Rows of the output that are computed at once."""
-        return next(n for n in (4, 3, 2, 1) if self.windows.out[1] % n == 0)
+    def rows_of(self, *wanted: int) -> int:
+        """Rows of the output that are computed at once: the first of the numbers that divides them."""
+        return next((n for n in wanted if self.windows.out[1] % n == 0), 1)
 
     @property
     def taps(self) -> int:
@@ -89,6 +88,10 @@ class DepthwiseKernel(Planes):
     store: Store
     biased: bool
     flipped: bool
+
+    @property
+    def rows(self) -> int:
+        return self.rows_of(4, 3, 2)
 
     @property
     def key(self) -> str:
@@ -148,6 +151,10 @@ class DepthwiseGradient(Planes):
     store: Store
 
     @property
+    def rows(self) -> int:
+        return self.rows_of(2)  # the registers hold the sums of all taps
+
+    @property
     def key(self) -> str:
         return f"conv depthwise weights {width_of(self.dtype)} {self!r} {self.store.key}"
 
@@ -200,3 +207,27 @@ class DepthwiseGradient(Planes):
                 x = x if mask is None else k.select(mask, x, k.const(self.type, 0))
                 added[tap] = k.fma(g, x, added[tap])
         return added
+
+
+@dataclass(frozen=True)
+class Columns(Planes):
+    """Small planes copied into columns, [plane][tap][pixel], of `room` elements each; a task is a plane.
+
+    A convolution of any channels is then a product with the weights as they lie: worth it where those are many and
+    pixels few, as when a network is asked about a single image.
+    """
+
+    room: int
+
+    @property
+    def lanes(self) -> int:
+        return width_of(self.dtype)
+
+    def emit(self, k: Emitter) -> None:
+        size, zero = prod(self.windows.size), k.const(self.type, 0)
+        with k.tasks() as task:
+            plane = self.hold(k, k.pointer(0), k.mul(task, size), size)
+            for first in range(0, prod(self.windows.out), self.lanes):
+                for nr, x in self.held_taps(k, plane, first):
+                    at = k.add(k.mul(task, self.taps * self.room), nr * self.room + first)
+                    k.store(zero if x is None else x, k.pointer(1), at)

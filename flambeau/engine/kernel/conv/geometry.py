@@ -180,6 +180,16 @@ def forward(shape: Shape, source: Layout, margin: Ints, result: Layout) -> Produ
     )  # fmt: skip
 
 
+def of_columns(shape: Shape, room: int, result: Layout) -> Product:
+    """The forward pass over columns of `room` elements: every channel and tap is a channel of a 1x1 convolution."""
+    depth, area = shape.inputs * shape.taps, prod(shape.out)
+    source = Layout(shape.groups * depth * room, room, (0, 0, 1))
+    return Product(
+        shape.batch, shape.groups, depth, shape.outputs, (1, 1, area), source, (0, 0, 1), (0,), shape.outputs * depth,
+        depth, 1, (0,), result.batch, result.channel, (0, 0, 1), 0, ((Span(0, 1, 1),),) * DIMS,
+    )  # fmt: skip
+
+
 class Residue(NamedTuple):
     """The input's pixels of one dimension that lie at `residue` modulo the stride."""
 

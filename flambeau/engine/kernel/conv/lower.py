@@ -19,6 +19,7 @@ from flambeau.shape import Ints, contiguous_strides, is_contiguous
 
 NONE = (0, 0, 0)
 SMALL = 36  # pixels of an image
+COLUMNS = 16  # vectors of a plane that may become columns
 
 
 def _check(call: Call) -> None:
@@ -202,6 +203,8 @@ def convolution(site: Site, call: Call) -> None:
     product = geometry.forward(shape, image.layout, shape.low, result)
     framed = _frame_copy(image, shape.batch, shape.low, shape.reach())
     tile = choose.product_tile(_sizes(product, x.dtype, framed, _split_copy(shape, x)))
+    if _by_columns(site, shape, call, choose.product_time(_sizes(product, x.dtype, framed), tile)):
+        return
     given = _Weights(site, w, b)
     neighbours, margin, frame = isinstance(tile, pixels.Tile), shape.low, shape.reach()
     if isinstance(tile, channels.Tile) and tile.inner:
@@ -209,6 +212,32 @@ def convolution(site: Site, call: Call) -> None:
     split = shape.stride[2] if neighbours and shape.out[2] > 1 else 1
     image = _framed(site, image, shape.batch, margin, frame, split, neighbours)
     _launch(site, geometry.forward(shape, image.layout, margin, result), tile, image, given, site.epilogue)
+
+
+def _by_columns(site: Site, shape: Shape, call: Call, time: float) -> bool:
+    """Launch the forward pass over columns, if it can be and takes less than `time`."""
+    x, w, b = call.inputs
+    lanes, meta = width_of(x.dtype), call.metas[0]
+    small = prod(shape.size) <= COLUMNS * lanes and shape.kernel[0] == shape.size[0] == shape.out[0] == 1
+    if not small or shape.taps == 1 or x.dtype.itemsize < 4 or not is_contiguous(meta.shape, meta.layout):
+        return False
+    room = -(-prod(shape.out) // lanes) * lanes
+    product = geometry.of_columns(shape, room, Layout.of(meta.layout))
+    copied = shape.batch * shape.groups * product.depth * room // lanes
+    cost, tile = choose.column_tile(_sizes(product, x.dtype), copied)
+    if cost >= time:
+        return False
+    windows = Windows(shape.size, shape.out, shape.kernel, shape.stride, shape.low, shape.dilation)
+    kernel = depthwise.Columns(windows, x.dtype, room)
+    planes, elements = shape.batch * shape.groups * shape.inputs, copied * lanes
+    memory = site.temp(elements * x.dtype.itemsize)
+    site.launch(
+        Kernel(f"conv columns {lanes} {kernel}", kernel.emit), (_contiguous(site, x), memory), planes,
+        cost=choose.CYCLE * 4 * copied, note="columns", work=(0.0, elements * x.dtype.itemsize),
+    )  # fmt: skip
+    image = Image(memory, x.dtype, product.source, shape.groups * product.depth, product.grid, whole=True)
+    _launch(site, product, tile, image, _Weights(site, w, b), site.epilogue)
+    return True
 
 
 def _input_gradient(site: Site, call: Call) -> None:
