@@ -257,6 +257,27 @@ def test_fork_while_a_thread_compiles(fresh: ObjectCache) -> None:
         busy.join()
 
 
+FIRST = """
+import os, threading
+from flambeau.engine.runtime import codegen
+starting = [threading.Thread(target=codegen.llvm) for _ in range(4)]
+for thread in starting:
+    thread.start()
+for _ in range(3):
+    child = os.fork()
+    if child == 0:
+        codegen.object_code("define void @f() { ret void }")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_fork_while_threads_start_the_compiler() -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST], env=env, timeout=60).returncode == 0
+
+
 def test_code_can_be_shown() -> None:
     kernel = adding(7)
     assert "define void @" + jit.symbol(kernel.key) in jit.optimized_ir(kernel)

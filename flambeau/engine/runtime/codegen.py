@@ -19,15 +19,13 @@ _AT_ONCE = 8
 class _Turns:
     """Counts the compilations that are going on; a fork waits for them, so that a child finds LLVM at rest."""
 
-    llvmlite: Any = None  # its lock, once it is loaded: a child must not inherit it from a thread that is not there
-
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
         self._places = threading.Semaphore(_AT_ONCE)
         self._forking = threading.Lock()
-        self._held: Any = None
+        self.starting = threading.Lock()  # while llvmlite is imported
 
     def __enter__(self) -> None:
         self._places.acquire()
@@ -37,42 +35,44 @@ class _Turns:
 
     def stop(self) -> None:
         self._forking.acquire()
+        self.starting.acquire()
         for _ in range(_AT_ONCE):
             self._places.acquire()
-        if self.llvmlite is not None:
-            self._held = self.llvmlite
-            self._held.__enter__()
-
-    def _let_go(self) -> None:
-        if self._held is not None:
-            self._held.__exit__(None, None, None)
-            self._held = None
+        if _binding is not None:
+            _binding.ffi.lib._lock.__enter__()  # held by this thread: a child can give it back
 
     def resume(self) -> None:
-        self._let_go()
+        if _binding is not None:
+            _binding.ffi.lib._lock.__exit__(None, None, None)
         for _ in range(_AT_ONCE):
             self._places.release()
+        self.starting.release()
         self._forking.release()
 
-    def begin_child(self) -> None:
-        self._let_go()
+    def resume_in_child(self) -> None:
+        if _binding is not None:
+            _binding.ffi.lib._lock.__exit__(None, None, None)
         self.begin()
 
 
 _turns = _Turns()
-if hasattr(os, "register_at_fork"):  # at import: what is registered first stops last, after whoever compiles at a fork
-    os.register_at_fork(before=_turns.stop, after_in_child=_turns.begin_child, after_in_parent=_turns.resume)
+_binding: Any = None
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_turns.stop, after_in_parent=_turns.resume, after_in_child=_turns.resume_in_child)
 
 
-@functools.cache
 def llvm() -> Any:
     """llvmlite, ready to compile for this machine. Imported here, as programs that compile nothing need no wait."""
-    import llvmlite.binding as binding
+    global _binding
+    if _binding is None:
+        with _turns.starting:
+            if _binding is None:
+                import llvmlite.binding as binding
 
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    _turns.llvmlite = binding.ffi.lib._lock
-    return binding
+                binding.initialize_native_target()
+                binding.initialize_native_asmprinter()
+                _binding = binding
+    return _binding
 
 
 @functools.cache
