@@ -149,7 +149,7 @@ class Trainings(Expressions):
         if chance() < 0.4:
             nodes.append(self.interruption(net, loss))
         nodes.append(Line(f"{loss}.backward()"))
-        if chance() < 0.3:
+        if self.exact or chance() < 0.3:
             clip = "clip_grad_value_" if self.exact else self.draw.choice(("clip_grad_norm_", "clip_grad_value_"))
             nodes.append(Line(f"see(nn.utils.{clip}({net}.parameters(), 1.0))"))
         step = Line(f"{optimizer}.step()")
