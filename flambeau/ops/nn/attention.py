@@ -10,6 +10,7 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
+from flambeau.engine.kernel.contract import attention
 from flambeau.ops import dropouts
 from flambeau.ops.create import filled
 from flambeau.ops.join import cat
@@ -39,49 +40,65 @@ def _meta(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, noise: Tensor | 
     if mask is not None:
         weights = broadcast_shapes(weights, mask._shape)
     out = (*broadcast_shapes(weights[:-2], v._shape[:-2]), q._shape[-2], v._shape[-1])
-    return Meta(out, q.dtype), Meta(weights, q.dtype if q.dtype.itemsize >= 4 else dtypes.float32)
+    return Meta(out, q.dtype), Meta(weights[:-1], _wide(q))
 
 
-def _weights(q: np.ndarray, k: np.ndarray, mask: Any, scale: float, causal: bool) -> np.ndarray:
+def _wide(x: Tensor) -> dtypes.dtype:
+    """The dtype of the sums that are kept for backward."""
+    return x.dtype if x.dtype.itemsize >= 4 else dtypes.float32
+
+
+def _scores(q: np.ndarray, k: np.ndarray, mask: Any, scale: float, causal: bool) -> np.ndarray:
     scores = np.matmul(q * q.dtype.type(scale), k.swapaxes(-1, -2))
     if causal:
         scores[..., ~np.tri(*scores.shape[-2:], dtype=bool)] = -np.inf
     if mask is not None:
         scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
-    top = scores.max(-1, keepdims=True, initial=-np.inf)
-    # a row with nothing to look at gets weights of zero
-    scores -= np.where(top == -np.inf, 0, top)
-    e = np.exp(scores, out=scores)
-    total = e.sum(-1, keepdims=True)
-    e /= np.where(total == 0, 1, total)
-    return e.astype(q.dtype, copy=False)
+    return scores
 
 
 def _attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: Any, noise: Any, scale: float,
             causal: bool) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    weights = _weights(q, k, mask, scale, causal)
-    return np.matmul(weights if noise is None else weights * noise, v), weights
+    """The output, and the logarithm of each row's sum of exponentials: infinite where a row has nothing to look at."""
+    scores = _scores(q, k, mask, scale, causal)
+    top = scores.max(-1, keepdims=True, initial=-np.inf)
+    top = np.where(top == -np.inf, 0, top)  # a row with nothing to look at gets weights of zero
+    scores -= top
+    e = np.exp(scores, out=scores)
+    total = e.sum(-1, keepdims=True)
+    nothing = total == 0
+    total = np.where(nothing, 1, total)
+    e /= total
+    weights = e.astype(q.dtype, copy=False)
+    sums = np.where(nothing, np.inf, top + np.log(total))[..., 0]
+    return np.matmul(weights if noise is None else weights * noise, v), sums.astype(q.dtype, copy=False)
 
 
-def _backward(g: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, weights: np.ndarray, noise: Any,
-              scale: float) -> tuple[np.ndarray, ...]:  # fmt: skip
-    kept = weights if noise is None else weights * noise
-    gv = np.matmul(kept.swapaxes(-1, -2), g)
+def _backward(g: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: Any, noise: Any, out: np.ndarray,
+              sums: np.ndarray, scale: float, causal: bool) -> tuple[np.ndarray, ...]:  # fmt: skip
+    gw, kept = _score_gradient(g, q, k, v, mask, noise, out, sums, scale, causal)
+    scale_ = q.dtype.type(scale)
+    return np.matmul(gw, k) * scale_, np.matmul(gw.swapaxes(-1, -2), q) * scale_, np.matmul(kept.swapaxes(-1, -2), g)
+
+
+def _score_gradient(g: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: Any, noise: Any, out: np.ndarray,
+                    sums: np.ndarray, scale: float, causal: bool) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """The gradient of the scores, and the weights as the values were multiplied by them."""
+    weights = np.exp(_scores(q, k, mask, scale, causal) - sums[..., None]).astype(q.dtype, copy=False)
     gw = np.matmul(g, v.swapaxes(-1, -2))
     if noise is not None:
-        gw *= noise
-    gw *= weights
-    gw -= weights * gw.sum(-1, keepdims=True)
-    scale_ = q.dtype.type(scale)
-    return np.matmul(gw, k) * scale_, np.matmul(gw.swapaxes(-1, -2), q) * scale_, gv, gw
+        gw = gw * noise
+    gw = weights * (gw - (g * out).sum(-1, keepdims=True))
+    return gw, weights if noise is None else weights * noise
 
 
-def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, weights: Tensor, *_: Any, **__: Any) -> tuple[Meta, ...]:
+def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Any, noise: Any, out: Tensor, sums: Tensor,
+                   **_: Any) -> tuple[Meta, ...]:  # fmt: skip
     full = g._shape[:-2]
-    both = broadcast_shapes(full, weights._shape[:-2])
+    both = broadcast_shapes(full, sums._shape[:-1])
     return (
         Meta((*both, *q._shape[-2:]), q.dtype), Meta((*both, *k._shape[-2:]), k.dtype),
-        Meta((*full, *v._shape[-2:]), v.dtype), Meta((*both, *weights._shape[-2:]), weights.dtype),
+        Meta((*full, *v._shape[-2:]), v.dtype),
     )  # fmt: skip
 
 
@@ -106,8 +123,9 @@ def _vjp(
     if wants_history((g[0], q, k, v, mask)):
         through = lambda q, k, v, mask: _decomposed(q, k, v, mask, noise, scale, causal)
         return (*grads_through(through, g[0], (q, k, v, mask), needs[:4]), None)
-    gq, gk, gv, gm = attention_backward_op(g[0], q, k, v, y[1], noise, scale=scale)
-    return gq, gk, gv, gm if needs[3] else None, None
+    kept = (g[0], q, k, v, mask, noise, *y)
+    gq, gk, gv = attention_backward_op(*kept, scale=scale, causal=causal)
+    return gq, gk, gv, mask_gradient_op(*kept, scale=scale, causal=causal) if needs[3] else None, None
 
 
 def _samples(t: Any) -> Any:
@@ -119,12 +137,17 @@ def _samples(t: Any) -> Any:
 
 
 attention_op = op(
-    "scaled_dot_product_attention", ref=_attend, meta=_meta, vjp=_vjp, multiple=True, kept_outputs=(1,),
-    samples=_samples, narrows=True, backward_name=lambda inputs, _: "ScaledDotProductFlashAttentionForCpuBackward0"
+    "scaled_dot_product_attention", ref=_attend, meta=_meta, vjp=_vjp, multiple=True, samples=_samples, narrows=True,
+    lower=attention.attention, backward_name=lambda inputs, _: "ScaledDotProductFlashAttentionForCpuBackward0"
     if inputs[0].ndim == 4 and inputs[4] is None else "UnsafeViewBackward0",
 )  # fmt: skip
 attention_backward_op = op(
-    "scaled_dot_product_attention_backward", ref=_backward, meta=_backward_meta, multiple=True
+    "scaled_dot_product_attention_backward", ref=_backward, meta=_backward_meta, multiple=True,
+    lower=attention.attention_backward,
+)  # fmt: skip
+mask_gradient_op = op(
+    "scaled_dot_product_attention_mask_gradient", ref=lambda *args, **params: _score_gradient(*args, **params)[0],
+    meta=lambda g, q, k, *_, **__: Meta((*g._shape[:-1], k._shape[-2]), q.dtype),
 )  # fmt: skip
 
 

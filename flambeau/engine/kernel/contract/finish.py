@@ -61,13 +61,13 @@ class Finish:
     def describe(self, words: Words, product: Product) -> None:
         """Add the words that `apply` reads; those of the epilogue come last of all."""
         if self.scaled:
-            words.add(alpha=_bits(product.alpha))
+            words.add(alpha=number_bits(product.alpha))
         addend = product.addend
         if addend is not None:
             words.add(addend=addend.at, addend_rows=addend.rows, addend_columns=addend.columns)
             words.add(**{f"addend_batch{d}": s for d, s in enumerate(addend.batch)})
             if self.addend_scaled:
-                words.add(beta=_bits(addend.beta))
+                words.add(beta=number_bits(addend.beta))
         if self.epilogue is not None:
             words.add(**{f"epilogue{nr}": arg for nr, arg in enumerate(self.epilogue.args)})
 
@@ -109,6 +109,6 @@ class Finish:
         return k.mul(found, w.number(k, "beta", type)) if self.addend_scaled else found
 
 
-def _bits(number: float) -> int:
+def number_bits(number: float) -> int:
     """The bits of a float64 as an integer word."""
     return struct.unpack("<q", struct.pack("<d", number))[0]

@@ -1,0 +1,244 @@
+"""Attention in blocks: softmax(q k^T * scale + mask) v without ever holding the matrix of scores.
+
+A task has a few rows (queries) of one head. It goes through the keys in blocks: scores by the register tile into
+scratch memory, the largest of each row so far, exponentials, and their product with the values; what was summed before
+is scaled down whenever a row's largest score grows (Milakov and Gimelshein, 2018; FlashAttention, Dao et al., 2022).
+Besides the output it leaves the logarithm of each row's sum of exponentials, from which the backward pass has the
+weights again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from flambeau.dtypes import dtype
+from flambeau.engine.kernel import scalars
+from flambeau.engine.kernel.contract.frame import batch_offsets
+from flambeau.engine.kernel.contract.product import ACROSS, ALONG, PANEL
+from flambeau.engine.kernel.contract.tile import Tile
+from flambeau.engine.kernel.contract.words import Bound
+from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
+from flambeau.engine.kernel.vecmath_exp import exp
+from flambeau.engine.kernel.vecmath_log import log
+from flambeau.engine.plan import Kernel
+
+SPAN = 256  # scores of a row in scratch memory
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the code of attention kernels depends on.
+
+    `rows` and `vectors` are those of the register tile; `wide` the elements of a head of the result in whole tiles.
+    """
+
+    dtype: dtype
+    rows: int
+    vectors: int
+    wide: int
+    batches: int
+    causal: bool
+    mask: str  # "", "add" or "keep"
+    mask_step: int  # from lane to lane: 0 or 1, or -1 where it is a word
+    noise: bool
+    noise_step: int
+
+    @property
+    def scores(self) -> Tile:
+        """The tile of rows by rows packed in panels."""
+        return Tile(self.rows, self.vectors, self.dtype, self.dtype, self.dtype, ALONG, PANEL, False)
+
+    @property
+    def result(self) -> Tile:
+        """The tile of scores by rows where they lie."""
+        return Tile(self.rows, self.vectors, self.dtype, self.dtype, self.dtype, ALONG, ACROSS, True)
+
+    @property
+    def text(self) -> str:
+        added = f"{self.causal:d} {self.mask}{self.mask_step} {self.noise:d}{self.noise_step}"
+        return f"{self.scores.form} {self.wide} {self.batches} {added}"
+
+
+class Blocks:
+    """What the kernels of attention share: rows, scratch memory, products of a block.
+
+    A row is a query and a lane is a key, or the other way around for the gradients of keys and values (`turned`).
+    """
+
+    def __init__(self, k: Emitter, form: Form, words: Bound, turned: bool = False) -> None:
+        self.k, self.form, self.w, self.turned = k, form, words, turned
+        self.tile = form.scores
+        self.width = self.tile.width
+        self.span = SPAN // self.tile.columns * self.tile.columns or self.tile.columns
+        self.type = vector(self.tile.type, self.width)
+        self.all_rows, self.all_lanes = self.word("rows"), self.word("lanes")
+
+    def word(self, name: str) -> Val:
+        return self.w.integer(self.k, name)
+
+    def scratch(self, count: int) -> Val:
+        return self.k.stack(self.tile.type, self.form.rows * count)
+
+    def begin(self, task: Val, names: tuple[str, ...]) -> dict[str, Val]:
+        """Find a task's rows, `row` to `stop`, and where each operand's matrix begins."""
+        k, rows = self.k, self.form.rows
+        blocks = self.word("blocks")
+        block, self.batch = k.rem(task, blocks), k.div(task, blocks)
+        self.row = k.mul(block, rows)
+        self.read = k.minimum(self.row, k.sub(self.all_rows, rows))
+        self.stop = k.minimum(k.add(self.row, rows), self.all_rows)
+        _, offsets = batch_offsets(k, self.w, self.batch, self.form.batches, names)
+        types = {name: "i1" if name == "mask" and self.form.mask == "keep" else self.tile.type for name in names}
+        return {name: k.at(self.w.pointer(k, name), at, types[name]) for name, at in zip(names, offsets)}
+
+    def limits(self) -> tuple[Index, Index]:
+        """The lanes that some row has something to do with."""
+        k = self.k
+        if not self.form.causal:
+            return 0, self.all_lanes
+        if self.turned:
+            first = k.minimum(self.read, self.all_lanes)
+            return k.sub(first, k.rem(first, self.tile.columns)), self.all_lanes
+        return 0, k.minimum(k.add(self.read, self.form.rows), self.all_lanes)
+
+    def products(self, into: Val, rows: Val, row_step: Val, panels: Val, depth: Val, start: Val, count: Val) -> None:
+        """The products of rows from `read` on with the `count` packed rows from `start` on, into scratch memory."""
+        k, tile = self.k, self.tile
+        padded = k.mul(k.add(depth, self.width - 1) // self.width, self.width)
+        left = k.at(rows, k.mul(self.read, row_step), tile.type)
+        with k.loop(count, step=tile.columns) as c:
+            panel = k.at(panels, k.mul(k.add(start, c), padded), tile.type)
+            sums = tile.sums(k, left, panel, depth, (row_step, 1), 0, [None] * tile.vectors)
+            for r, vectors in enumerate(sums):
+                for v, x in enumerate(vectors):
+                    k.store(x, into, k.add(c, r * self.span + v * self.width))
+
+    def add_products(
+        self, total: Val, scores: Val, rows: Val, row_step: Val, start: Val, count: Val, size: Val, factors: Val | None
+    ) -> None:
+        """total = total * factor + scores @ rows, for the `count` rows from `start` on of `size` elements."""
+        k, tile = self.k, self.form.result
+        first = k.at(rows, k.mul(start, row_step), tile.type)
+        with k.loop(size, step=tile.columns) as column:
+            masks = [k.mask(k.sub(size, k.add(column, v * self.width)), self.width) for v in range(tile.vectors)]
+            right = k.at(first, column, tile.type)
+            sums = tile.sums(k, scores, right, count, (self.span, 1), row_step, masks)
+            for r, vectors in enumerate(sums):
+                factor = None if factors is None else k.splat(k.load(factors, r, tile.type), self.width)
+                for v, x in enumerate(vectors):
+                    at = k.add(column, r * self.form.wide + v * self.width)
+                    before = k.load(total, at, self.type)
+                    k.store(k.add(before if factor is None else k.mul(before, factor), x), total, at)
+
+    def clear(self, memory: Val, count: int, number: float = 0.0) -> None:
+        with self.k.loop(self.form.rows * count) as i:
+            self.k.store(self.k.const(self.tile.type, number), memory, i)
+
+    def score(self, raw: Val, pointers: dict[str, Val], row: Val, lane: Val, there: Val) -> Val:
+        """Scores as they go into the softmax: scaled, masked, and -inf for lanes that are not there.
+
+        `row` is a place among all rows, `lane` the place of the first lane among all lanes.
+        """
+        k, form = self.k, self.form
+        never = k.const(self.type, -math.inf)
+        x = k.mul(raw, self.w.number(k, "scale", self.tile.type))
+        seen = there
+        if form.causal:
+            places = k.add(k.ramp(vector("i64", self.width)), k.val(lane, vector("i64", self.width)))
+            order = k.compare("ge" if self.turned else "le", places, k.val(row, places.type))
+            seen = k.bits("and", seen, order)
+        if form.mask:
+            kind = "i1" if form.mask == "keep" else self.tile.type
+            mask = self.along(pointers["mask"], "mask", row, lane, kind, there)
+            if form.mask == "keep":
+                seen = k.bits("and", seen, mask)
+            else:
+                x = k.add(x, mask)
+        return k.select(seen, x, never)
+
+    def along(self, base: Val, name: str, row: Val, lane: Val, kind: str, there: Val) -> Val:
+        """Elements of a matrix like the scores, for one row and some lanes."""
+        k = self.k
+        step = self.form.mask_step if name == "mask" else self.form.noise_step
+        start = k.at(base, k.mul(row, self.word(f"{name}_rows")), kind)
+        if step == 0:
+            return k.splat(k.load(start, 0, kind), self.width)
+        if step == 1:
+            return k.masked_load(start, lane, vector(kind, self.width), there)
+        step = self.word(f"{name}_lanes")
+        ramp = k.ramp(vector("i64", self.width))
+        places = k.mul(k.add(ramp, k.val(lane, ramp.type)), k.val(step, ramp.type))
+        return k.gather(start, places, kind, there)
+
+
+def forward(form: Form, words: Bound) -> Kernel:
+    """The kernel of the output and of the logarithms of the sums; a task is a block of rows of a head."""
+    return Kernel(f"attention {form.text}", lambda k: _Forward(k, form, words).emit())
+
+
+class _Forward(Blocks):
+    def __init__(self, k: Emitter, form: Form, words: Bound) -> None:
+        super().__init__(k, form, words)
+        self.scores, self.total = self.scratch(self.span), self.scratch(form.wide)
+        self.top, self.sum, self.factor = self.scratch(1), self.scratch(1), self.scratch(1)
+
+    def emit(self) -> None:
+        k, form = self.k, self.form
+        names = ("q", "k", "v", *(["mask"] if form.mask else []), *(["noise"] if form.noise else []))
+        with k.tasks() as task:
+            at = self.begin(task, names)
+            self.clear(self.total, form.wide)
+            self.clear(self.top, 1, -math.inf)
+            self.clear(self.sum, 1)
+            low, high = self.limits()
+            with k.loop(high, start=low, step=self.span) as start:
+                count = k.minimum(k.sub(high, start), self.span)
+                self.products(self.scores, at["q"], self.word("q_rows"), at["k"], self.word("depth"), start, count)
+                with k.loop(form.rows) as r:
+                    self._softmax(at, r, start, count)
+                step, size = self.word("v_rows"), self.word("size")
+                self.add_products(self.total, self.scores, at["v"], step, start, count, size, self.factor)
+            with k.loop(k.sub(self.stop, self.read), start=k.sub(self.row, self.read)) as r:
+                self._finish(r)
+
+    def _softmax(self, at: dict[str, Val], r: Val, start: Val, count: Val) -> None:
+        """Turn a row of scores into exponentials, and bring what is known of the row up to date."""
+        k, width = self.k, self.width
+        line = k.at(self.scores, k.mul(r, self.span), self.tile.type)
+        before = k.load(self.top, r, self.tile.type)
+        with k.loop(count, step=width, carried=[k.splat(before, width)]) as loop:
+            there = k.mask(k.sub(count, loop.i), width)
+            x = self.score(k.load(line, loop.i, self.type), at, k.add(self.read, r), k.add(start, loop.i), there)
+            k.store(x, line, loop.i)
+            top = loop.carried[0]
+            loop.carry(k.select(k.compare("gt", x, top), x, top))
+        top = k.fold(loop.results[0], lambda a, b: k.select(k.compare("gt", a, b), a, b))
+        shift = k.select(top.equals(-math.inf), 0.0, top)
+        with k.loop(count, step=width, carried=[k.const(self.type, 0)]) as loop:
+            e = exp(k, k.sub(k.load(line, loop.i, self.type), shift))
+            loop.carry(k.add(loop.carried[0], e))
+            if self.form.noise:
+                there = k.mask(k.sub(count, loop.i), width)
+                lane = k.add(start, loop.i)
+                e = k.mul(e, self.along(at["noise"], "noise", k.add(self.read, r), lane, self.tile.type, there))
+            k.store(e, line, loop.i)
+        factor = exp(k, k.sub(before, shift))
+        k.store(top, self.top, r)
+        k.store(factor, self.factor, r)
+        total = k.mul(k.load(self.sum, r, self.tile.type), factor)
+        k.store(k.add(total, k.fold(loop.results[0], k.add)), self.sum, r)
+
+    def _finish(self, r: Val) -> None:
+        k, size = self.k, self.word("size")
+        total = k.load(self.sum, r, self.tile.type)
+        nothing = total.equals(0.0)
+        divisor = k.select(nothing, 1.0, total)
+        row = k.add(k.mul(self.batch, self.all_rows), k.add(self.read, r))
+        with k.loop(size, step=self.width) as c:
+            x = k.load(self.total, k.add(k.mul(r, self.form.wide), c), self.type)
+            mask = k.mask(k.sub(size, c), self.width)
+            x = k.div(x, k.splat(divisor, self.width))
+            scalars.store(k, x, self.w.pointer(k, "out"), k.add(k.mul(row, size), c), self.form.dtype, mask)
+        sums = k.add(k.load(self.top, r, self.tile.type), log(k, divisor))
+        k.store(k.select(nothing, math.inf, sums), self.w.pointer(k, "sums"), row)

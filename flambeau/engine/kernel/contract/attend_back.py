@@ -1,0 +1,114 @@
+"""The gradients of attention, in blocks: weights are computed again from the scores and the sums that were kept.
+
+    p = exp(score - sums)          d = (g v^T) * noise
+    s = p * (d - delta) * scale    delta = the sum over a row of g * out
+
+One kernel has queries as its rows and gives the queries' gradient s k; the other, turned, has keys as its rows and
+gives the gradients of keys, s^T q, and of values, (p * noise)^T g. Each element is written by one task, so the order of
+every sum is that of the lanes.
+"""
+
+from __future__ import annotations
+
+from flambeau.engine.kernel import scalars
+from flambeau.engine.kernel.contract.attend import Blocks, Form
+from flambeau.engine.kernel.contract.frame import batch_offsets
+from flambeau.engine.kernel.contract.words import Bound
+from flambeau.engine.kernel.emit import Emitter, Val
+from flambeau.engine.kernel.vecmath_exp import exp
+from flambeau.engine.plan import Kernel
+
+
+def deltas(form: Form, words: Bound) -> Kernel:
+    """The kernel of delta; a task is a row."""
+
+    def emit(k: Emitter) -> None:
+        blocks = Blocks(k, form, words)
+        type, width, size = blocks.tile.type, blocks.width, blocks.word("size")
+        with k.tasks() as task:
+            row, batch = k.rem(task, blocks.all_rows), k.div(task, blocks.all_rows)
+            _, (offset,) = batch_offsets(k, words, batch, form.batches, ("g",))
+            g = k.at(words.pointer(k, "g"), k.add(offset, k.mul(row, blocks.word("g_rows"))), type)
+            out = k.at(words.pointer(k, "out"), k.mul(task, size), type)
+            with k.loop(size, step=width, carried=[k.const(blocks.type, 0)]) as loop:
+                mask = k.mask(k.sub(size, loop.i), width)
+                a, b = (k.masked_load(p, loop.i, blocks.type, mask) for p in (g, out))
+                loop.carry(k.fma(a, b, loop.carried[0]))
+            k.store(k.fold(loop.results[0], k.add), words.pointer(k, "delta"), task)
+
+    return Kernel(f"attention delta {form.dtype.name} {form.text}", emit)
+
+
+def backward(form: Form, words: Bound, turned: bool) -> Kernel:
+    """The kernel of the queries' gradient, or (turned) of those of keys and values; a task is a block of rows."""
+    name = "keys" if turned else "queries"
+    return Kernel(f"attention gradient of {name} {form.text}", lambda k: _Backward(k, form, words, turned).emit())
+
+
+class _Backward(Blocks):
+    """`first` is the pair of operands whose product is the scores, `second` the one whose product is d."""
+
+    def __init__(self, k: Emitter, form: Form, words: Bound, turned: bool) -> None:
+        super().__init__(k, form, words, turned)
+        self.scores, self.d = self.scratch(self.span), self.scratch(self.span)
+        self.first, self.second = self.scratch(form.wide), self.scratch(form.wide)
+
+    def emit(self) -> None:
+        k, form = self.k, self.form
+        names = ["first", "first_panels", "first_right", "second", "second_panels"]
+        names += ["second_right"] * self.turned + ["mask"] * bool(form.mask) + ["noise"] * form.noise
+        with k.tasks() as task:
+            at = self.begin(task, tuple(names))
+            self.clear(self.first, form.wide)
+            if self.turned:
+                self.clear(self.second, form.wide)
+            low, high = self.limits()
+            depth, size = self.word("depth"), self.word("size")
+            with k.loop(high, start=low, step=self.span) as start:
+                count = k.minimum(k.sub(high, start), self.span)
+                for into, name, steps in ((self.scores, "first", depth), (self.d, "second", size)):
+                    self.products(into, at[name], self.word(f"{name}_rows"), at[f"{name}_panels"], steps, start, count)
+                with k.loop(form.rows) as r, k.loop(count, step=self.width) as c:
+                    self._gradients(at, r, c, start, count)
+                right, step = at["first_right"], self.word("first_right_rows")
+                self.add_products(self.first, self.scores, right, step, start, count, depth, None)
+                if self.turned:
+                    right, step = at["second_right"], self.word("second_right_rows")
+                    self.add_products(self.second, self.d, right, step, start, count, size, None)
+            self._store(self.first, "first_gradient", depth)
+            if self.turned:
+                self._store(self.second, "second_gradient", size)
+
+    def _gradients(self, at: dict[str, Val], r: Val, c: Val, start: Val, count: Val) -> None:
+        """Scores become s and d becomes p * noise, which the values' gradient wants."""
+        k = self.k
+        place, there = k.add(k.mul(r, self.span), c), k.mask(k.sub(count, c), self.width)
+        row, lane = k.add(self.read, r), k.add(start, c)
+        x = self.score(k.load(self.scores, place, self.type), at, row, lane, there)
+        p = exp(k, k.sub(x, self._of_query("sums", row, lane, there)))
+        d = k.load(self.d, place, self.type)
+        kept = p
+        if self.form.noise:
+            noise = self.along(at["noise"], "noise", row, lane, self.tile.type, there)
+            kept, d = k.mul(p, noise), k.mul(d, noise)
+        scale = self.w.number(k, "scale", self.tile.type)
+        s = k.mul(k.mul(p, k.sub(d, self._of_query("delta", row, lane, there))), scale)
+        k.store(s, self.scores, place)
+        if self.turned:
+            k.store(kept, self.d, place)
+
+    def _of_query(self, name: str, row: Val, lane: Val, there: Val) -> Val:
+        """What was kept for each query."""
+        k, base = self.k, self.w.pointer(self.k, name)
+        if self.turned:
+            return k.masked_load(base, k.add(k.mul(self.batch, self.all_lanes), lane), self.type, there)
+        return k.splat(k.load(base, k.add(k.mul(self.batch, self.all_rows), row), self.tile.type), self.width)
+
+    def _store(self, total: Val, name: str, size: Val) -> None:
+        k = self.k
+        with k.loop(k.sub(self.stop, self.read), start=k.sub(self.row, self.read)) as r:
+            row = k.add(k.mul(self.batch, self.all_rows), k.add(self.read, r))
+            with k.loop(size, step=self.width) as c:
+                x = k.load(total, k.add(k.mul(r, self.form.wide), c), self.type)
+                mask = k.mask(k.sub(size, c), self.width)
+                scalars.store(k, x, self.w.pointer(k, name), k.add(k.mul(row, size), c), self.form.dtype, mask)

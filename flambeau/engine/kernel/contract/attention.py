@@ -1,0 +1,154 @@
+"""From attention's records to launches: operands as the kernels of `attend.py` and `attend_back.py` read them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flambeau import dtypes
+from flambeau.engine.graph import Arg, Call
+from flambeau.engine.kernel.contract.attend import Form, forward
+from flambeau.engine.kernel.contract.attend_back import backward, deltas
+from flambeau.engine.kernel.contract.finish import number_bits
+from flambeau.engine.kernel.contract.pack import packed
+from flambeau.engine.kernel.contract.product import Operand, broadcast_strides, joined
+from flambeau.engine.kernel.contract.words import Words
+from flambeau.engine.kernel.target import vector_bytes, vector_registers
+from flambeau.engine.plan import Kernel
+from flambeau.engine.schedule.lowering import Kernels, Site, Unsupported
+from flambeau.shape import Ints, is_contiguous
+
+VECTORS = 2  # of a tile: with as many rows as the registers then hold
+
+
+class _Heads:
+    """The operands of attention, as batches of matrices over the same heads."""
+
+    def __init__(self, site: Site, call: Call, shape: Ints, operands: dict[str, Any]) -> None:
+        """`shape` is that of the scores; operands are those that the kernels read, None for an absent one."""
+        self.site, self.call, self.scale = site, call, float(call.params["scale"])
+        self.dtype = operands["q"].dtype
+        if self.dtype not in (dtypes.float32, dtypes.float64):
+            raise Unsupported(f"attention of {self.dtype}")
+        *batch, self.queries, self.keys = shape
+        present = {name: x for name, x in operands.items() if x is not None}
+        spread = {name: self._spread(name, x, tuple(batch), shape) for name, x in present.items()}
+        self.sizes, steps = joined(batch, [s[:-2] for s in spread.values()])
+        self.operands = {
+            name: Operand(site.source(present[name]), present[name].dtype, spread[name][-2], spread[name][-1], own)
+            for name, own in zip(spread, steps)
+        }
+        self.depth, self.size = operands["q"].shape[-1], operands["v"].shape[-1]
+        self.batch = math.prod(batch)
+        self.mask = ""
+        if operands.get("mask") is not None:
+            self.mask = "keep" if operands["mask"].dtype is dtypes.bool_ else "add"
+            if self.mask == "add" and operands["mask"].dtype is not self.dtype:
+                raise Unsupported("a mask of another dtype")
+
+    @staticmethod
+    def _spread(name: str, x: Arg, batch: Ints, shape: Ints) -> Ints:
+        if len(x.shape) - 2 > len(batch) or any(n != 1 and n != m for n, m in zip(x.shape[-3::-1], batch[::-1])):
+            raise Unsupported("values of more heads than there are weights")
+        strides = broadcast_strides(x, shape if name in ("mask", "noise") else (*batch, *x.shape[-2:]))
+        if name not in ("mask", "noise") and x.shape[-1] != 1 and x.strides[-1] != 1:
+            raise Unsupported("heads whose elements are not neighbours")
+        return strides
+
+    def form(self, rows: int, turned: bool = False) -> Form:
+        fit = (vector_registers() - 1 - VECTORS) // VECTORS
+        tile = -(-rows // -(-rows // fit))  # as many rows as fit, shared out evenly
+        columns = VECTORS * vector_bytes() // self.dtype.itemsize
+        wide = -(-max(self.depth, self.size) // columns) * columns
+        return Form(
+            self.dtype, tile, VECTORS, wide, len(self.sizes), self.call.params["causal"], self.mask,
+            self._step("mask", turned), "noise" in self.operands, self._step("noise", turned),
+        )  # fmt: skip
+
+    def _step(self, name: str, turned: bool) -> int:
+        x = self.operands.get(name)
+        step = 0 if x is None else x.outer if turned else x.inner
+        return step if step in (0, 1) else -1
+
+    def panels(self, name: str) -> Operand:
+        """Keys, say, in panels of as many as a tile is wide."""
+        x, count = self.operands[name], self.queries if name in "qg" else self.keys
+        depth = self.depth if name in "qk" else self.size
+        columns = VECTORS * vector_bytes() // self.dtype.itemsize
+        return packed(self.site, self.sizes, depth, x, count, columns, self.dtype)
+
+    def words(self, form: Form, rows: int, lanes: int, operands: dict[str, Operand], turned: bool = False) -> Words:
+        words = Words()
+        words.add(
+            rows=rows, lanes=lanes, depth=self.depth, size=self.size, blocks=-(-rows // form.rows),
+            scale=number_bits(self.scale),
+        )  # fmt: skip
+        for name in ("mask", "noise"):
+            if name in self.operands:
+                operands[name] = self.operands[name]
+        for name, x in operands.items():
+            turn = turned and name in ("mask", "noise")
+            row, lane = (x.inner, x.outer) if turn else (x.outer, x.inner)
+            words.add(**{name: x.at, f"{name}_rows": row, f"{name}_lanes": lane})
+            words.add(**{f"{name}_batch{d}": s for d, s in enumerate(x.batch)})
+        words.add(**{f"size{d}": n for d, n in enumerate(self.sizes)})
+        return words
+
+    def launch(self, kernel: Kernel, words: Words, rows: int, form: Form, products: int) -> None:
+        flops = 2.0 * self.batch * self.queries * self.keys * (self.depth + self.size) / 2 * products
+        if form.causal:
+            flops /= 2
+        moved = 4.0 * self.batch * (self.queries + self.keys) * (self.depth + self.size) * self.dtype.itemsize
+        note = f"attention {self.batch}x{self.queries}x{self.keys}x{self.depth}"
+        tasks = self.batch * -(-rows // form.rows)
+        self.site.launch(kernel, tuple(words.args), tasks, flops / 100, note, (flops, moved))
+
+
+def _forward(site: Site, call: Call) -> None:
+    q, k, v, mask, noise = call.inputs
+    out, sums = call.metas
+    if tuple(out.shape[:-1]) != tuple(sums.shape):
+        raise Unsupported("values of more heads than there are weights")
+    if not math.prod(sums.shape):
+        return
+    shape = (*sums.shape, k.shape[-2])
+    heads = _Heads(site, call, shape, {"q": q, "k": k, "v": v, "mask": mask, "noise": noise})
+    form = heads.form(heads.queries)
+    operands = {"q": heads.operands["q"], "k": heads.panels("k"), "v": heads.operands["v"]}
+    words = heads.words(form, heads.queries, heads.keys, operands)
+    words.add(out=site.result(0), sums=site.result(1))
+    heads.launch(forward(form, words.bind()), words, heads.queries, form, 2)
+
+
+def _backward(site: Site, call: Call) -> None:
+    g, q, k, v, mask, noise, out, sums = call.inputs
+    shape = (*sums.shape, k.shape[-2])
+    if tuple(g.shape[:-1]) != tuple(sums.shape) or not all(is_contiguous(x.shape, x.strides) for x in (out, sums)):
+        raise Unsupported("values of more heads than there are weights")
+    heads = _Heads(site, call, shape, {"q": q, "k": k, "v": v, "g": g, "mask": mask, "noise": noise})
+    own = heads.operands
+    rows, lanes = heads.queries, heads.keys
+    delta = site.temp(max(heads.batch * rows, 1) * heads.dtype.itemsize)
+    form = heads.form(max(rows, 1))
+    words = heads.words(form, rows, lanes, {"g": own["g"]})
+    words.add(out=site.source(out), delta=delta)
+    site.launch(deltas(form, words.bind()), tuple(words.args), heads.batch * rows, 5.0 * heads.batch * rows, "delta")
+    panels = {name: heads.panels(name) for name in "qkvg"}
+    for turned in (False, True):
+        count = lanes if turned else rows
+        if not count:
+            continue
+        form = heads.form(count, turned)
+        a, b, c, d = "kqvg" if turned else "qkgv"
+        operands = {
+            "first": own[a], "first_panels": panels[b], "first_right": own[b], "second": own[c],
+            "second_panels": panels[d], "second_right": own[d],
+        }  # fmt: skip
+        words = heads.words(form, count, rows if turned else lanes, operands, turned)
+        words.add(sums=site.source(sums), delta=delta, first_gradient=site.result(1 if turned else 0))
+        words.add(second_gradient=site.result(2))
+        heads.launch(backward(form, words.bind(), turned), words, count, form, 4 if turned else 3)
+
+
+attention = Kernels(_forward)
+attention_backward = Kernels(_backward)

@@ -1,0 +1,97 @@
+"""Native attention, forward and backward, against the references of its records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+from flambeau.ops.nn.attention import attention_backward_op, attention_op
+from tests.engine.harness import native, reference
+
+
+def make(*shape: int, dtype: Any = torch.float32, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng([seed, *shape]).standard_normal(shape)).to(dtype)
+
+
+def same(op: Any, *inputs: Any, **params: Any) -> list[torch.Tensor]:
+    """The reference's results; native at one thread and at two agrees with itself bit for bit, and with them in value."""
+    expected = reference(op, *inputs, **params)
+    one, two = native(op, *inputs, threads=1, **params), native(op, *inputs, threads=2, **params)
+    for x, y, z in zip(one, two, expected):
+        assert x.tobytes() == y.tobytes()
+        assert x.shape == z.shape and x.dtype == z.dtype
+        bound = 1e-11 if x.dtype == np.float64 else 2e-5
+        np.testing.assert_allclose(x, z, rtol=bound, atol=bound)
+    return [torch.from_numpy(z) for z in expected]
+
+
+def check(q: Any, k: Any, v: Any, mask: Any = None, noise: Any = None, causal: bool = False, scale: float = 0.3) -> None:
+    out, sums = same(attention_op, q, k, v, mask, noise, scale=scale, causal=causal)
+    g = make(*out.shape, dtype=out.dtype, seed=9)
+    same(attention_backward_op, g, q, k, v, mask, noise, out, sums, scale=scale, causal=causal)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("rows, lanes", [(1, 1), (3, 5), (17, 17), (128, 128), (13, 300), (301, 40), (600, 600)])
+def test_lengths(rows: int, lanes: int, causal: bool) -> None:
+    check(make(2, rows, 32), make(2, lanes, 32, seed=1), make(2, lanes, 32, seed=2), causal=causal)
+
+
+@pytest.mark.parametrize("depth, size", [(1, 1), (8, 3), (64, 64), (80, 17), (33, 130)])
+def test_sizes_of_heads(depth: int, size: int) -> None:
+    check(make(2, 20, depth), make(2, 30, depth, seed=1), make(2, 30, size, seed=2), causal=True)
+
+
+def test_doubles() -> None:
+    q, k, v = (make(2, 70, 16, dtype=torch.float64, seed=seed) for seed in range(3))
+    check(q, k, v)
+    check(q, k, v, causal=True)
+
+
+def test_heads_inside_one_projection() -> None:
+    q, k, v = (x.transpose(1, 2) for x in make(3, 2, 40, 4, 16).unbind(0))
+    check(q, k, v, causal=True)
+
+
+def test_heads_that_are_shared() -> None:
+    check(make(2, 4, 20, 16), make(2, 1, 25, 16), make(2, 1, 25, 16, seed=1))
+    check(make(3, 20, 16), make(25, 16), make(25, 16, seed=1))
+
+
+def test_masks() -> None:
+    q, k, v = make(2, 3, 20, 16), make(2, 3, 70, 16, seed=1), make(2, 3, 70, 16, seed=2)
+    for shape in ((20, 70), (3, 20, 70), (2, 1, 1, 70), (20, 1), (2, 3, 20, 70), (1,)):
+        mask = make(*shape)
+        check(q, k, v, mask)
+        check(q, k, v, mask > 0)
+    check(q, k, v, make(70, 20).t())
+    check(q, k, v, make(70, 20).t() > 0)
+    check(q, k, v, torch.full((20, 70), -torch.inf))
+    check(q, k, v, torch.zeros(20, 70, dtype=torch.bool))
+
+
+def test_dropout() -> None:
+    q, k, v = make(2, 3, 20, 16), make(2, 3, 70, 16, seed=1), make(2, 3, 70, 16, seed=2)
+    noise = (make(2, 3, 20, 70) > 0).to(torch.float32) * 2
+    check(q, k, v, noise=noise)
+    check(q, k, v, noise=noise, causal=True)
+    check(q, k, v, make(20, 70) > 0, noise)
+
+
+def test_large_scores_stay_finite() -> None:
+    wide = torch.float64
+    check(make(1, 30, 16, dtype=wide) * 1e3, make(1, 600, 16, dtype=wide, seed=1), make(1, 600, 16, dtype=wide, seed=2))
+
+
+def test_nothing_to_attend_to() -> None:
+    check(make(2, 3, 4), make(2, 0, 4), make(2, 0, 5))
+    check(make(2, 0, 4), make(2, 3, 4), make(2, 3, 5))
+
+
+def test_nan_stays_in_its_row() -> None:
+    q = make(1, 20, 16).clone()
+    q[0, 3, 2] = torch.nan
+    same(attention_op, q, make(1, 40, 16, seed=1), make(1, 40, 16, seed=2), None, None, scale=1.0, causal=False)
