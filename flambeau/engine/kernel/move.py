@@ -198,18 +198,24 @@ def _runs(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Walk, Kernel
 
 
 def _tiles(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Walk, Kernel]:
-    """By square tiles: the last dimension is a run of the target, the one before it a run of the source."""
+    """By square tiles: the last dimension is a run of the target, the one before it a run of the source.
+
+    Tiles follow one another along the runs of whichever window has its runs further apart.
+    """
     walk = Walk(dims, inner=2)
     side = min(moved.width, 16)
     ndim = len(walk.sizes)
     baked = {d: walk.sizes[d] for d in (ndim - 2, ndim - 1) if walk.sizes[d] < side and d != walk.lead}
+    by_target = abs(walk.strides[0][-2]) >= abs(walk.strides[1][-1])
 
     def emit(k: Emitter) -> None:
         target, source = k.pointer(0), k.pointer(1)
         with walk.rows(k, 2, baked) as (offsets, [across, along], [[to, _], [_, step]]):
             tile = _Tile(k, moved, side, k.at(target, offsets[0], moved.raw), to,
                          k.at(source, offsets[1], RAW[moved.source.itemsize]), step)  # fmt: skip
-            with k.loop(along[1], along[0], side) as a, k.loop(across[1], across[0], side) as b:
+            outer, inner = (across, along) if by_target else (along, across)
+            with k.loop(outer[1], outer[0], side) as i, k.loop(inner[1], inner[0], side) as j:
+                a, b = (j, i) if by_target else (i, j)
                 if baked:
                     tile.move(a, b, along[1], across[1])
                 else:
@@ -219,7 +225,7 @@ def _tiles(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Walk, Kerne
                     with k.when(k.bits("xor", whole, True)):
                         tile.move(a, b, along[1], across[1])
 
-    return walk, Kernel(f"transpose {moved.key} {walk.form} {baked} side{side}", emit)
+    return walk, Kernel(f"transpose {moved.key} {walk.form} {baked} side{side} {by_target:d}", emit)
 
 
 class _Tile:
