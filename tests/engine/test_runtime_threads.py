@@ -211,6 +211,21 @@ def test_where_workers_cannot_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     threads.stop_workers()
 
 
+@pytest.mark.parametrize("started", [0, 1])
+def test_where_threads_cannot_be_started(monkeypatch: pytest.MonkeyPatch, started: int) -> None:
+    begin, left = threading.Thread.start, [started]
+
+    def start(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        begin(thread)
+
+    threads.set_num_threads(4)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert all(runs_well() for _ in range(20))
+
+
 def test_two_python_threads_at_once() -> None:
     wrong = []
 
@@ -312,18 +327,27 @@ sys.path.insert(0, sys.argv[1])
 import test_runtime_threads as t
 t.threads.set_num_threads(3)
 assert t.runs_well()
+if sys.argv[2] == "late":
+    import atexit
+    atexit.register(lambda: print(t.runs_well()))
+if sys.argv[2] == "later":
+    class Last:
+        def __del__(self, run=t.runs_well):
+            run()
+    last = Last()
 if sys.argv[2] == "busy":
     table, x, y = t.slow(rounds=1 << 22)
     threading.Thread(target=t.run, args=(table, x, y), daemon=True).start()
 """
 
 
-@pytest.mark.parametrize("how", ["idle", "busy"])
+@pytest.mark.parametrize("how", ["idle", "busy", "late", "later"])
 def test_the_process_ends(how: str) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", EXIT, str(Path(__file__).parent), how]
     done = subprocess.run(command, env=env, timeout=60, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == ("True\n" if how == "late" else "")
 
 
 # -- how many ----------------------------------------------------------------------------------------------------------

@@ -33,9 +33,10 @@ _pool: Pool | None = None
 
 def set_num_threads(count: int) -> None:
     """Let `count` threads run a launch together."""
-    if count != get_num_threads():
-        stop_workers()
+    before = get_num_threads()
     choose(count)
+    if get_num_threads() != before:
+        stop_workers()
 
 
 def pool() -> Pool | None:
@@ -61,7 +62,6 @@ class Pool:
     """Worker threads and the block of memory where they meet their caller."""
 
     def __init__(self, threads: int) -> None:
-        self.threads = threads
         size = native.STATE["next"] + native.LINE * threads
         self._memory = np.zeros(size + native.LINE, np.uint8)
         self.address = -(-self._memory.ctypes.data // native.LINE) * native.LINE
@@ -73,12 +73,14 @@ class Pool:
         self._set("wait", wait)
         self._set("wake", wake)
         self._set("yield", give_way)
-        self._workers = [
-            threading.Thread(target=self._work, args=(nr,), daemon=True, name=f"flambeau-{nr}")
-            for nr in range(1, threads)
-        ]
-        for worker in self._workers:
-            worker.start()
+        self._workers: list[threading.Thread] = []
+        try:
+            for nr in range(1, threads):
+                worker = threading.Thread(target=self._work, args=(nr,), daemon=True, name=f"flambeau-{nr}")
+                worker.start()
+                self._workers.append(worker)
+        except RuntimeError:  # a limit on threads, or the interpreter is ending: so many have to do
+            self._set("threads", 1 + len(self._workers))
 
     def _set(self, field: str, value: int) -> None:
         ctypes.c_int64.from_address(self.address + native.STATE[field]).value = value
@@ -140,6 +142,11 @@ def _begin_child() -> None:
     _pool, _lock = None, threading.Lock()
 
 
-atexit.register(stop_workers)
+def _end() -> None:
+    """What still runs while the interpreter ends stays on its caller."""
+    set_num_threads(1)
+
+
+atexit.register(_end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=stop_workers, after_in_child=_begin_child)
