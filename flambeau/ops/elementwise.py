@@ -416,13 +416,16 @@ unary("rad2deg", np.rad2deg, lambda g, _y, _x: (g * (180 / math.pi),), lower=lam
 # -- sign and rounding -----------------------------------------------------------------------------------------
 
 
-def _neg(x: Any) -> Any:
-    if x.dtype == bool:
+def _neg_meta(x: Tensor) -> Meta:
+    if x.dtype is dtypes.bool_:
         raise RuntimeError(
             "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use "
             "the `~` or `logical_not()` operator instead."
         )
-    return np.negative(x)
+    return elementwise(SAME)(x)
+
+
+_neg_meta.elementwise = SAME  # type: ignore[attr-defined]
 
 
 def _sign_meta(x: Tensor) -> Meta:
@@ -437,7 +440,8 @@ def _sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-neg_op = unary("neg", _neg, lambda g, _y, _x: (-g,), SAME, aliases=("negative",), lower=lambda k, x: k.neg(x))
+neg_op = unary("neg", np.negative, lambda g, _y, _x: (-g,), meta=_neg_meta, aliases=("negative",),
+               lower=lambda k, x: k.neg(x))  # fmt: skip
 unary("abs", np.abs, lambda g, _y, x: (g * x.sgn(),), samples=positive, aliases=("absolute",),
       meta=accepting("abs_cpu", REAL, dtypes.INTEGER), lower=lambda k, x: k.abs(x))  # fmt: skip
 sign_op = unary(

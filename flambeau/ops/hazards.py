@@ -67,3 +67,11 @@ def _integer_power(arrays: Sequence[np.ndarray], operands: Sequence[Any], params
 
 
 power = Hazard((1,), _integer_power)
+
+
+def _outside_unit_interval(arrays: Sequence[np.ndarray], operands: Sequence[Any], params: dict[str, Any]) -> bool:
+    (found,) = arrays
+    return bool(found.size) and not (0 <= found.min() and found.max() <= 1)
+
+
+probabilities = Hazard((0,), _outside_unit_interval)

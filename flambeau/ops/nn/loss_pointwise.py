@@ -17,6 +17,7 @@ from flambeau.autograd.mode import no_grad
 from flambeau.engine.execute import Meta
 from flambeau.engine.schedule.lowering import Composite
 from flambeau.errors import warn_once
+from flambeau.ops import hazards
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn.activation import log_sigmoid_op
 from flambeau.ops.nn.checks import check_reduction, legacy_reduction, require_floating
@@ -38,7 +39,7 @@ def _pairs(**params: Any) -> Samples:
 
 
 def pointwise(name: str, ref: Callable, slopes: tuple[Slope | None, ...], kernel: str | None = None,
-              samples: Samples | None = None, lower: Callable | None = None) -> Op:  # fmt: skip
+              samples: Samples | None = None, lower: Callable | None = None, hazard: Any = None) -> Op:  # fmt: skip
     """Describe a loss: `ref(x, target, ..., **params)` for every element, and d ref / d operand for each operand.
 
     `lower(t, x, target, ..., **params)` is `ref` in the compiler's tensor expressions.
@@ -71,7 +72,7 @@ def pointwise(name: str, ref: Callable, slopes: tuple[Slope | None, ...], kernel
         return vjp
 
     vjps = tuple(rule_for(slope) if slope is not None else None for slope in slopes)
-    return op(name, ref=reference, meta=meta, vjp=vjps, samples=samples or _pairs(), widens=True,
+    return op(name, ref=reference, meta=meta, vjp=vjps, samples=samples or _pairs(), widens=True, hazard=hazard,
               lower=Composite(lowered) if lower is not None else None)  # fmt: skip
 
 
@@ -268,7 +269,7 @@ def _logit_samples(t: Any) -> Any:
 
 bce_op = pointwise(
     "binary_cross_entropy", _bce, (_bce_slope, _bce_target_slope, None), "binary_cross_entropy", _weighted_samples,
-    _bce_lowered,
+    _bce_lowered, hazards.probabilities,
 )  # fmt: skip
 bce_logits_op = pointwise(
     "binary_cross_entropy_with_logits", _bce_logits, (_bce_logits_slope, _bce_logits_target_slope, None, None),
