@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import flambeau as torch
+from flambeau.engine.graph import Call
+from flambeau.engine.schedule.lowering import Unsupported
 from flambeau.ops.op import ops
-from tests.engine.harness import native, reference
+from tests.engine.harness import Bench, metas_of, native, reference
 
 SIZES = [(1, 1, 1), (2, 3, 4), (17, 33, 5), (5, 7, 0), (1, 300, 70), (300, 1, 70), (1, 1, 5000), (4, 120, 400),
          (31, 129, 1030), (128, 130, 127), (200, 160, 700), (67, 3, 65), (13, 13, 13)]  # fmt: skip
@@ -155,3 +157,36 @@ def test_edge_values(m: int, n: int, k: int, value: float) -> None:
     with np.errstate(all="ignore"):
         check("mm", a, b)
         check("mm", a, b.t().contiguous().t())
+
+
+class AddAndClip:
+    """An epilogue: max(x + other, 0), where `other` is as large as the result."""
+
+    key = "add and clip"
+
+    def __init__(self, other: Any) -> None:
+        self.args = (other,)
+
+    def apply(self, k: Any, x: Any, flat: Any, first_word: int, mask: Any = None) -> Any:
+        other = k.pointer(first_word)
+        total = x + (k.load(other, flat, x.type) if mask is None else k.masked_load(other, flat, x.type, mask))
+        return k.select(total > 0.0, total, 0.0)
+
+
+@pytest.mark.parametrize("m, n, k", SIZES)
+def test_epilogues(m: int, n: int, k: int) -> None:
+    op, inputs = ops["linear"], (make(m, k), make(n, k, seed=1), make(n, seed=2))
+    (plain,) = reference(op, *inputs)
+    other = make(m, n, seed=3)
+    metas = metas_of(op, inputs, {})
+    bench = Bench((*inputs, other), metas, 2)
+    bench.epilogue = AddAndClip(bench.source(bench.operand(other, ())))
+    call = Call(op, tuple(bench.operand(x, inputs) for x in inputs), {}, metas, (9,))
+    op.lower.function(bench, call)
+    np.testing.assert_allclose(bench.results()[0], np.maximum(plain + other.numpy(), 0), rtol=1e-4, atol=1e-4)
+
+
+def test_other_types_are_left_to_the_reference() -> None:
+    ones = torch.ones(3, 3, dtype=torch.int64)
+    with pytest.raises(Unsupported):
+        native(ops["mm"], ones, ones)

@@ -73,12 +73,12 @@ def blocks(
 
 
 @cache
-def dots_tiles(registers: int) -> tuple[tuple[int, int, int], ...]:
-    """Rows, columns and vectors of partial sums an element of the tiles for rows by rows."""
+def dots_tiles(registers: int, width: int) -> tuple[tuple[int, int, int], ...]:
+    """Rows, columns (no more than lanes) and vectors of partial sums an element of the tiles for rows by rows."""
 
     def fitting() -> Iterator[tuple[int, int, int]]:
         for rows in (1, 2, 3, 4, 5, 6):
-            for columns in (1, 2, 4, 8):
+            for columns in (c for c in (1, 2, 4, 8) if c <= width):
                 beside = columns + 1 if rows > 1 else 2
                 for deep in (1, 2, 4, 8):
                     if rows * columns * deep + beside <= registers and (deep == 1 or rows * columns * deep <= 8):
@@ -98,7 +98,7 @@ def best_dots(rows: int, columns: int, depth: int, width: int) -> tuple[tuple[in
         step = max(r * c / 2, (r + c) * 0.6, LATENCY / deep)
         return count * (steps * step + 1.5 * r * c + 4 * r + TILE_COST + 4 * deep)
 
-    best = min(dots_tiles(vector_registers()), key=cost)
+    best = min(dots_tiles(vector_registers(), width), key=cost)
     return best, cost(best)
 
 
