@@ -65,7 +65,7 @@ def set_mode(mode: str, patience: int | None = None) -> None:
     """Execute so from now on: "immediate", "lazy" or "compiled". What is pending in this thread is realized first.
 
     Args:
-        patience: sightings of a segment before it runs compiled (default: FLAMBEAU_PATIENCE, 2).
+        patience: sightings of a segment before it runs compiled (default: FLAMBEAU_PATIENCE, 2); negative: never.
     """
     global _mode, _patience
     if mode not in MODES:

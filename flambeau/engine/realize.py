@@ -49,7 +49,9 @@ def realize(end: Entry, values: list[Value], numbers: list[Any], fuse: bool = Tr
 
 
 def _program(end: Entry, wanted: tuple[int, ...], fuse: bool, patience: int) -> Program | None:
-    """The program to run this time, if it is time for it."""
+    """The program to run this time, if it is time for it; a negative patience never ends."""
+    if patience < 0:
+        return None
     ending = end.ends
     if ending is None:
         ending = end.ends = Ending()
