@@ -14,11 +14,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := -m pytest -n auto -q
 
-.PHONY: help run test lint types differential clean
+.PHONY: help run test soak bench lint types differential clean
 
 help:
 	@echo "make run           train LeNet on the handwritten digits that come with Flambeau"
 	@echo "make test          run the tests"
+	@echo "make soak          longer: random programs for half an hour, 20,000 steps of training"
+	@echo "make bench         a table of speeds beside PyTorch's (ARGS=lenet-4 picks rows, see benchmarks/run.py)"
 	@echo "make lint types    ruff, mypy"
 	@echo "make differential  compare with PyTorch, in an environment of its own ($(ORACLE))"
 	@echo "make clean         remove the environments and what was built"
@@ -29,6 +31,14 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev
 	$(ONE_THREAD) $(BIN)/python $(PYTEST) --ignore=tests/differential
+
+soak: $(VENV)/.dev
+	$(ONE_THREAD) FLAMBEAU_SOAK=1 $(BIN)/python $(PYTEST) tests/engine/test_fuzz.py tests/engine/test_modes.py
+
+# The same programs on both sides, turn by turn. `python -m benchmarks.operators` and `.overheads` have more.
+bench: $(VENV)/.run $(ORACLE)/.done
+	@if test -f $(ORACLE)/.done; then $(BIN)/python -m benchmarks.run --torch-python $(ORACLE)/bin/python $(ARGS); \
+	else echo "torch==2.13.0 cannot be installed here: there is nothing to compare with."; fi
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
