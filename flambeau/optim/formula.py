@@ -186,7 +186,7 @@ class FormulaOptimizer(Optimizer):
         stretch.close()
 
     def _work(self, group: dict[str, Any]) -> tuple[list, list, list, list]:
-        """What to do for each parameter that has a gradient; all its tensors and numbers; and what else it depends on."""
+        """What to do for each parameter with a gradient; all its tensors and numbers; and what else it depends on."""
         states = self.state
         work: list = []
         operands: list = []
