@@ -20,6 +20,7 @@ from flambeau.engine.schedule.lowering import Site, Unsupported
 
 BLOCK = 512  # steps of the sum before sums go to memory
 STREAM = 16  # the same where a matrix is read once, in long runs: as many runs at a time as the machine follows
+PAGE = 4096  # bytes apart, lines of memory take one another's places in the first cache
 RUN = 2048  # elements of such a run
 NANOSECONDS = 0.25  # of a cycle
 
@@ -80,7 +81,8 @@ class _Job:
             a_size, b_size = (n * p.depth * self.compute.itemsize for n in (p.rows, p.columns))
             if narrow or a_layout == ANY or (a_layout == ACROSS and a_size > 4 * l2):
                 a_layout = PANEL
-            if narrow or b_size > l2 // 2:
+            crowded = p.depth > 8 and p.b.inner * p.b.dtype.itemsize % PAGE == 0
+            if narrow or crowded or b_size > l2 // 2:
                 b_layout = PANEL
         return self._outer(a_layout, b_layout if b_layout == ACROSS else PANEL)
 
@@ -100,7 +102,7 @@ class _Job:
             a = packed(self.site, p.sizes, p.depth, a, p.rows, shape[0], compute)
         if b_layout == PANEL:
             b = packed(self.site, p.sizes, p.depth, b, p.columns, shape[1] * self.width, compute)
-        masked = b_layout != PANEL or p.columns % (shape[1] * self.width) != 0
+        masked = p.columns % (shape[1] * self.width) != 0
         l1, l2 = cache_sizes()
         streamed = b_layout == ACROSS and p.rows <= 4 and p.depth * p.columns * compute.itemsize > l2 // 2
         tile = Tile(*shape, a.dtype, b.dtype, compute, a_layout, b_layout, masked)
