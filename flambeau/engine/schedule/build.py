@@ -19,7 +19,7 @@ from flambeau.engine.schedule.expressions import Expr, cost_of
 from flambeau.engine.schedule.groups import Group, Leaf, Store, cut
 from flambeau.engine.schedule.spaces import Axes, Form, flat
 
-_BYTES_A_NANOSECOND, _INSTRUCTIONS_A_NANOSECOND = 40, 4  # of one thread, about
+_BYTES_A_NANOSECOND, _INSTRUCTIONS_A_NANOSECOND = 60, 10  # of one thread, about
 _COLUMN_VECTORS = 4  # accumulators of a reduction over columns: strips side by side, times rows at once
 
 
@@ -233,7 +233,7 @@ def launch_of(group: Group, stores: list[Store]) -> Launch:
     shape = "x".join(str(a.extent) for a in group.axes)
     return Launch(
         Kernel(nest.key, lambda k: emit_nest(k, nest)), tuple(args), nest.tasks,
-        cost=moved / _BYTES_A_NANOSECOND + count * work / nest.width / _INSTRUCTIONS_A_NANOSECOND,
+        cost=max(moved / _BYTES_A_NANOSECOND, count * work / nest.width / _INSTRUCTIONS_A_NANOSECOND),
         note=f"{_words(group.work)} [{shape}]", work=(float(count * work), float(moved)),
     )  # fmt: skip
 

@@ -80,7 +80,7 @@ def _elementwise(t: Tensors, call: Call, inputs: list[Any], nr: int) -> Expr:
     missing = "" if all(places) else repr(places)
     key = f"{call.op.name}{missing}{repr(sorted(params.items())) if params else ''}{f'[{nr}]' if several else ''}"
     function = Function(key, apply)
-    _check(function, tuple([x.dtype for x in given]), WIDE.get(meta.dtype, meta.dtype))
+    _check(function, tuple([x.dtype for x in given]), WIDE.get(meta.dtype, meta.dtype), len(call.metas))
     spread = tuple([t.expand(x, meta.shape) if x.shape != meta.shape else x for x in given])
     wide = WIDE.get(meta.dtype, meta.dtype)
     if not spread:
@@ -89,12 +89,12 @@ def _elementwise(t: Tensors, call: Call, inputs: list[Any], nr: int) -> Expr:
     return t.cast(result, meta.dtype) if wide is not meta.dtype else result
 
 
-def _check(function: Function, operands: tuple[dtype, ...], result: dtype) -> None:
+def _check(function: Function, operands: tuple[dtype, ...], result: dtype, results: int) -> None:
     """Raise Unsupported (again) where a function does not cover operands."""
     key = function.key, operands, result
     if key not in _supported:
         try:
-            tried(function, operands, result)
+            tried(function, operands, result, results)
             _supported[key] = None
         except Unsupported as error:
             _supported[key] = error

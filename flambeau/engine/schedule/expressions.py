@@ -259,13 +259,16 @@ def result_dtype(function: Function, operands: tuple[dtype, ...], common: dtype)
     return found
 
 
-def tried(function: Function, operands: tuple[dtype, ...], dtype: dtype) -> Any:
-    """What a function gives for one element of each dtype. Raises Unsupported where it does not cover them."""
+def tried(function: Function, operands: tuple[dtype, ...], dtype: dtype, results: int = 1) -> Any:
+    """What a function gives for one element of each dtype. Raises Unsupported where it does not cover them.
+
+    `results`: it is one of so many that are computed together, and shares their cost.
+    """
     k = Emitter("trial")
     values = [k.load(k.pointer(nr), 0, compute_type(d)) for nr, d in enumerate(operands)]
     before = len(k.lines)
     result = function.apply(Scalars(k, dtype), *values)
-    _costs[function.key] = len(k.lines) - before
+    _costs[function.key] = -(-(len(k.lines) - before) // results)
     return result
 
 
