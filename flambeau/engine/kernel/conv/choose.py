@@ -24,6 +24,7 @@ UNALIGNED = 1.8  # loads that a vector counts for where it lies across cache lin
 LOOP = 4  # instructions of a loop's end
 TILE = 40  # cycles of a tile besides its sums
 ROW = 6  # cycles of a row's loop
+LAUNCH = 4000  # cycles of one more launch, and what comes with it
 COPY = 0.8  # cycles to lay out a pixel anew
 
 
@@ -39,6 +40,7 @@ class Sizes:
     taps: int
     lanes: int
     inner: tuple[float, ...]  # taps of a pixel that lie inside the source, per dimension and on average
+    row_taps: int = 1  # taps of a row of the window
     framed: int = 0  # pixels of the frame of zeros, which kernels with inner taps do without
     copied: int = 0  # pixels of the source that only kernels with pixels in the lanes need laid out anew
 
@@ -119,7 +121,7 @@ def product_tile(s: Sizes) -> channels.Tile | pixels.Tile:
     """The tile of least cost."""
     by_channels = min((channel_cost(s, tile), tile) for tile in _channel_tiles(s))
     by_pixels = min((pixel_cost(s, tile), tile) for tile in _pixel_tiles(s))
-    return by_channels[1] if by_channels[0] <= by_pixels[0] else by_pixels[1]
+    return by_channels[1] if by_channels[0] + LAUNCH <= by_pixels[0] * 1.04 else by_pixels[1]
 
 
 def product_time(s: Sizes, tile: channels.Tile | pixels.Tile) -> float:
@@ -163,13 +165,14 @@ def gradient_cost(s: Sizes, tile: GradientTile) -> float:
     cycles = tiles * units * (rows * (_count(s.grid[2], lanes) * step + ROW) + sums * 10 + TILE)
     # every tile reads its operands anew, and there are many tiles
     operands = s.groups * (s.depth + s.width) * rows * s.grid[2] * vector_bytes() / s.lanes
-    traffic = tiles * units * rows * s.grid[2] * (tile.inputs + tile.outputs) * vector_bytes() / s.lanes
+    planes = s.groups * _count(s.depth, tile.inputs) * units * (tile.inputs + tile.outputs)
+    traffic = planes * rows * s.grid[2] * vector_bytes() / s.lanes
     return max(cycles, traffic / (32 if operands < cache_sizes()[1] else 8)) + s.copied * COPY
 
 
 def _gradient_tiles(s: Sizes) -> Iterator[GradientTile]:
     room = vector_registers() - 2
-    for taps in {_count(s.taps, parts) for parts in range(1, s.taps + 1)}:
+    for taps in {s.taps, s.row_taps, 1}:
         for outputs in range(1, min(s.width, 8) + 1):
             for inputs in range(1, min(s.depth, 8 if taps == s.taps else 1) + 1):
                 if outputs * inputs * taps + outputs + 1 <= room:

@@ -71,7 +71,7 @@ def _split_copy(shape: Shape, x: Arg) -> int:
 def _sizes(product: Product, d: dtype, framed: int = 0, copied: int = 0) -> Sizes:
     return Sizes(
         product.batch, product.groups, product.depth, product.width, product.grid, len(product.taps), width_of(d),
-        product.inner_taps, framed, copied,
+        product.inner_taps, 1, framed, copied,
     )  # fmt: skip
 
 
@@ -301,7 +301,7 @@ def weight_gradient(site: Site, call: Call) -> None:
         return
     sizes = Sizes(
         shape.batch, shape.groups, shape.inputs, shape.outputs, grid, shape.taps, width_of(g.dtype), (),
-        copied=_split_copy(shape, x),
+        shape.kernel[2], copied=_split_copy(shape, x),
     )  # fmt: skip
     tile = choose.gradient_tile(sizes)
     split = shape.stride[2] if not tile.by_channels and grid[2] > 1 else 1

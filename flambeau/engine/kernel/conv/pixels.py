@@ -65,10 +65,10 @@ class PixelKernel:
         source_taps, weight_taps = (self._table(k, taps) for taps in (p.taps, p.weight_taps))
         depth, rows, channels = self.cuts
         with k.tasks() as task:
-            row, plane = k.rem(task, rows), k.div(task, rows)
+            number, nr = k.rem(task, channels), k.div(task, channels)  # all channels read the same rows
+            row, plane = k.rem(nr, rows), k.div(nr, rows)
             d, block = k.rem(plane, depth), k.div(plane, depth)
-            number, nr = k.rem(block, channels), k.div(block, channels)
-            group, n = k.rem(nr, p.groups), k.div(nr, p.groups)
+            group, n = k.rem(block, p.groups), k.div(block, p.groups)
             height, channel = cut(k, row, t.rows, p.grid[1]), cut(k, number, t.channels, p.width)
             source = k.add(k.mul(n, p.source.batch), k.mul(group, p.depth * p.source.channel))
             source = k.add(k.add(source, k.mul(d, p.steps[0])), k.mul(height.start, p.steps[1]))

@@ -21,6 +21,7 @@ from flambeau.engine.kernel.conv.geometry import Layout
 from flambeau.engine.kernel.conv.lanes import Store, columns, pieces, totals, where
 from flambeau.engine.kernel.conv.prepare import Panels, width_of
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
+from flambeau.engine.kernel.pool.planes import each
 from flambeau.shape import Ints
 
 SOURCE, GRADIENT, PARTIAL, RESULT, COLUMNS = range(5)  # words of the argument block
@@ -54,7 +55,7 @@ class WeightKernel:
     block: int  # images summed at once
     channels: int  # input channels of a tile
     tiles: int
-    chunk: int  # taps of a tile; all of them where a tile has several channels
+    chunk: int  # taps of a tile: all, or those of one row of the window, or one
 
     @property
     def units(self) -> int:
@@ -87,10 +88,15 @@ class WeightKernel:
         return self.units * self.parts
 
     @property
-    def chunks(self) -> list[range]:
-        """The taps of each pass over the pixels."""
-        taps = len(self.problem.taps)
-        return [range(start, min(start + self.chunk, taps)) for start in range(0, taps, self.chunk)]
+    def rounds(self) -> int:
+        """How often a tile goes through the pixels, with other taps each time."""
+        return len(self.problem.taps) // self.chunk
+
+    @property
+    def entries(self) -> list[int]:
+        """Where in the source the tile's inputs lie: its channels' taps."""
+        taps = self.problem.taps[: self.chunk]
+        return [c * self.problem.source.channel + tap for c in range(self.channels) for tap in taps]
 
     @property
     def passes(self) -> int:
@@ -101,55 +107,54 @@ class WeightKernel:
         """Elements of scratch memory for the sums of all tasks."""
         if self.passes == 1:
             return 0
-        return self.tasks * self.tiles * len(self.chunks) * self.vectors * self.lanes
+        return self.tasks * self.tiles * self.rounds * self.vectors * self.lanes
 
-    def sums(self, k: Emitter, unit: Index, channel: Index, taps: range, images: tuple[Index, Index]) -> list[Val]:
-        """The sums of a tile over some images."""
+    def sums(self, k: Emitter, unit: Index, channel: Index, offset: Index, images: tuple[Index, Index]) -> list[Val]:
+        """The sums of a tile over some images; `offset` is that of its taps from the window's first ones."""
         raise NotImplementedError
 
-    def finish(self, k: Emitter, sums: Sequence[Val], unit: Index, place: Cut, taps: range) -> None:
-        """Store the sums of a tile as weights."""
+    def finish(self, k: Emitter, sums: Sequence[Val], unit: Index, place: Cut, tap: Index) -> None:
+        """Store the sums of a tile as weights, from number `tap` on."""
         raise NotImplementedError
 
     def emit(self, k: Emitter) -> None:
+        offsets = k.stack("i64", self.rounds)
+        for nr in range(self.rounds):
+            k.store(k.const("i64", self.problem.taps[nr * self.chunk] - self.problem.taps[0]), offsets, nr)
         with k.tasks() as task:
             unit, part = k.div(task, self.parts), k.rem(task, self.parts)
             first = k.mul(part, self.tiles)
             last = k.minimum(k.add(first, self.tiles), self.tile_count)
             if self.passes == 1:
-                with k.loop(last, start=first) as tile:
-                    place = cut(k, tile, self.channels, self.problem.inputs)
-                    for taps in self.chunks:
-                        sums = self.sums(k, unit, place.start, taps, (0, self.problem.batch))
-                        self.finish(k, sums, unit, place, taps)
+                for _, place, number in self._tiles(k, first, last):
+                    offset = k.load(offsets, number, "i64") if self.rounds > 1 else 0
+                    sums = self.sums(k, unit, place.start, offset, (0, self.problem.batch))
+                    self.finish(k, sums, unit, place, k.mul(number, self.chunk))
             else:
-                self._in_blocks(k, task, unit, first, last)
+                self._in_blocks(k, task, unit, offsets, first, last)
 
-    def _in_blocks(self, k: Emitter, task: Val, unit: Index, first: Index, last: Index) -> None:
+    def _tiles(self, k: Emitter, first: Index, last: Index) -> Iterator[tuple[Index, Cut, Index]]:
+        """The tiles of a task and their rounds, as a loop: its count, the tile's channels, the round's number."""
+        with k.loop(last, start=first) as tile, each(k, self.rounds) as number:
+            count = k.add(k.mul(k.sub(tile, first), self.rounds), number)
+            yield count, cut(k, tile, self.channels, self.problem.inputs), number
+
+    def _in_blocks(self, k: Emitter, task: Val, unit: Index, offsets: Val, first: Index, last: Index) -> None:
         kind, room = scalars.compute_type(self.dtype), self.vectors * self.lanes
-        type = vector(kind, self.lanes)
-        own = k.at(k.pointer(PARTIAL), k.mul(task, self.tiles * len(self.chunks) * room), kind)
-        with k.loop(self.tiles * len(self.chunks) * room, step=self.lanes) as i:
+        type, all_room = vector(kind, self.lanes), self.tiles * self.rounds * room
+        own = k.at(k.pointer(PARTIAL), k.mul(task, all_room), kind)
+        with k.loop(all_room, step=self.lanes) as i:
             k.store(k.const(type, 0), own, i)
         with k.loop(self.problem.batch, step=self.block) as image:
             stop = k.minimum(k.add(image, self.block), self.problem.batch)
-            with k.loop(last, start=first) as tile:
-                place = cut(k, tile, self.channels, self.problem.inputs)
-                for nr, taps in enumerate(self.chunks):
-                    at = k.add(k.mul(k.sub(tile, first), len(self.chunks) * room), nr * room)
-                    for v, x in enumerate(self.sums(k, unit, place.start, taps, (image, stop))):
-                        kept = k.add(at, v * self.lanes)
-                        k.store(k.add(k.load(own, kept, type), x), own, kept)
-        with k.loop(last, start=first) as tile:
-            place = cut(k, tile, self.channels, self.problem.inputs)
-            for nr, taps in enumerate(self.chunks):
-                at = k.add(k.mul(k.sub(tile, first), len(self.chunks) * room), nr * room)
-                sums = [k.load(own, k.add(at, v * self.lanes), type) for v in range(self.vectors_of(taps))]
-                self.finish(k, sums, unit, place, taps)
-
-    def vectors_of(self, taps: range) -> int:
-        """Sums of a tile that has these taps."""
-        return self.vectors * len(taps) // self.chunk
+            for count, place, number in self._tiles(k, first, last):
+                offset = k.load(offsets, number, "i64") if self.rounds > 1 else 0
+                for v, x in enumerate(self.sums(k, unit, place.start, offset, (image, stop))):
+                    kept = k.add(k.mul(count, room), v * self.lanes)
+                    k.store(k.add(k.load(own, kept, type), x), own, kept)
+        for count, place, number in self._tiles(k, first, last):
+            sums = [k.load(own, k.add(k.mul(count, room), v * self.lanes), type) for v in range(self.vectors)]
+            self.finish(k, sums, unit, place, k.mul(number, self.chunk))
 
 
 @dataclass(frozen=True)
@@ -166,15 +171,14 @@ class ChannelGradient(WeightKernel):
     def vectors(self) -> int:
         return self.channels * self.chunk * self.panels.vectors
 
-    def sums(self, k: Emitter, unit: Index, channel: Index, taps: range, images: tuple[Index, Index]) -> list[Val]:
+    def sums(self, k: Emitter, unit: Index, channel: Index, offset: Index, images: tuple[Index, Index]) -> list[Val]:
         p, lanes = self.problem, self.lanes
         kind = scalars.compute_type(self.dtype)
         group = k.div(unit, self.panels.count)
         channel = k.add(k.mul(group, p.inputs), channel)
-        source = k.at(k.pointer(SOURCE), k.mul(channel, p.source.channel), kind)
+        source = k.at(k.pointer(SOURCE), k.add(k.mul(channel, p.source.channel), offset), kind)
         gradient = k.at(k.pointer(GRADIENT), k.mul(unit, self.panels.room), kind)
-        entries = [c * p.source.channel + p.taps[t] for c in range(self.channels) for t in taps]
-        zeros = [k.const(vector(kind, lanes), 0)] * (len(entries) * self.panels.vectors)
+        zeros = [k.const(vector(kind, lanes), 0)] * self.vectors
         with k.loop(images[1], start=images[0], carried=zeros) as over_images:
             n = over_images.i
             here = k.at(gradient, k.mul(n, self.panels.slab_room), kind)
@@ -183,32 +187,32 @@ class ChannelGradient(WeightKernel):
                 plane = k.at(image, k.mul(over_planes.i, p.steps[0]), kind)
                 with k.loop(p.grid[1], carried=over_planes.carried) as over_rows:
                     row = k.at(plane, k.mul(over_rows.i, p.steps[1]), kind)
-                    after = self._row(k, row, over_rows.carried, entries)
+                    after = self._row(k, row, over_rows.carried)
                     over_rows.carry(*after)
                 over_planes.carry(*over_rows.results)
             over_images.carry(*over_planes.results[1:])
         return over_images.results
 
-    def _row(self, k: Emitter, row: Val, carried: Sequence[Val], entries: Sequence[int]) -> list[Val]:
+    def _row(self, k: Emitter, row: Val, carried: Sequence[Val]) -> list[Val]:
         """Add the pixels of a row; `carried` is the gradient's address and the sums."""
         kind, lanes, vectors = scalars.compute_type(self.dtype), self.lanes, self.panels.vectors
         count = k.integer(COLUMNS) if self.problem.grid[2] > 1 else 1  # not known to LLVM, which would unroll
         with k.loop(count, carried=[row, *carried]) as loop:
             at, here, *sums = loop.carried
             g = [k.load(here, v * lanes, vector(kind, lanes)) for v in range(vectors)]
-            for nr, offset in enumerate(entries):
+            for nr, offset in enumerate(self.entries):
                 x = k.splat(k.load(at, offset, kind), lanes)
                 for v in range(vectors):
                     sums[nr * vectors + v] = k.fma(x, g[v], sums[nr * vectors + v])
             loop.carry(k.at(at, self.problem.steps[2], kind), k.at(here, self.panels.size, kind), *sums)
         return loop.results[1:]
 
-    def finish(self, k: Emitter, sums: Sequence[Val], unit: Index, place: Cut, taps: range) -> None:
+    def finish(self, k: Emitter, sums: Sequence[Val], unit: Index, place: Cut, tap: Index) -> None:
         p, lanes, vectors = self.problem, self.lanes, self.panels.vectors
         first = k.mul(k.rem(unit, self.panels.count), self.panels.size)
         row = k.add(k.mul(k.div(unit, self.panels.count), p.outputs), first)
-        count, all_taps = self.channels * len(taps), len(p.taps)
-        out = k.add(k.mul(k.add(k.mul(row, p.inputs), place.start), all_taps), taps.start)
+        count, all_taps = self.channels * self.chunk, len(p.taps)
+        out = k.add(k.mul(k.add(k.mul(row, p.inputs), place.start), all_taps), tap)
         skip = k.mul(place.skip, all_taps)
         for v in range(vectors):
             rows = sums[v::vectors]
@@ -251,17 +255,16 @@ class PixelGradient(WeightKernel):
     def vectors(self) -> int:
         return self.outputs * self.channels * self.chunk
 
-    def sums(self, k: Emitter, unit: Index, channel: Index, taps: range, images: tuple[Index, Index]) -> list[Val]:
+    def sums(self, k: Emitter, unit: Index, channel: Index, offset: Index, images: tuple[Index, Index]) -> list[Val]:
         p = self.problem
         group, first = self._unit(k, unit)
         channel = k.add(k.mul(group, p.inputs), channel)
         output = k.add(k.mul(group, p.outputs), first.start)
-        source = k.at(k.pointer(SOURCE), k.mul(channel, p.source.channel), scalars.memory_type(self.dtype))
         kind = scalars.memory_type(self.dtype)
+        source = k.at(k.pointer(SOURCE), k.add(k.mul(channel, p.source.channel), offset), kind)
         gradient = k.at(k.pointer(GRADIENT), k.mul(output, self.gradient.channel), kind)
-        offsets = [c * p.source.channel + p.taps[t] for c in range(self.channels) for t in taps]
         zero = k.const(vector(scalars.compute_type(self.dtype), self.lanes), 0)
-        with k.loop(images[1], start=images[0], carried=[zero] * (self.outputs * len(offsets))) as over_images:
+        with k.loop(images[1], start=images[0], carried=[zero] * self.vectors) as over_images:
             n, sums = over_images.i, over_images.carried
             with k.loop(p.grid[0], carried=sums) as over_planes:
                 with k.loop(p.grid[1], carried=over_planes.carried) as over_rows:
@@ -270,26 +273,25 @@ class PixelGradient(WeightKernel):
                     for i, a, b in zip(at, (p.source.batch, *p.steps), (self.gradient.batch, *self.gradient.dims)):
                         x, g = k.add(x, k.mul(i, a)), k.add(g, k.mul(i, b))
                     rows = k.at(source, x, kind), k.at(gradient, g, kind)
-                    over_rows.carry(*self._row(k, *rows, over_rows.carried, offsets))
+                    over_rows.carry(*self._row(k, *rows, over_rows.carried))
                 over_planes.carry(*over_rows.results)
             over_images.carry(*over_planes.results)
         return over_images.results
 
-    def _row(self, k: Emitter, source: Val, gradient: Val, sums: list[Val], offsets: list[int]) -> list[Val]:
+    def _row(self, k: Emitter, source: Val, gradient: Val, sums: list[Val]) -> list[Val]:
         count = self.problem.grid[2]
         whole = count - count % self.lanes
         if whole > 2 * self.lanes:
             with k.loop(whole, step=self.lanes, carried=sums) as loop:
-                loop.carry(*self._step(k, source, gradient, loop.i, self.lanes, loop.carried, offsets))
+                loop.carry(*self._step(k, source, gradient, loop.i, self.lanes, loop.carried))
             sums = loop.results
         else:
             for start in range(0, whole, self.lanes):
-                sums = self._step(k, source, gradient, start, self.lanes, sums, offsets)
-        return self._step(k, source, gradient, whole, count - whole, sums, offsets) if count > whole else sums
+                sums = self._step(k, source, gradient, start, self.lanes, sums)
+        return self._step(k, source, gradient, whole, count - whole, sums) if count > whole else sums
 
     def _step(
-        self, k: Emitter, source: Val, gradient: Val, at: Index, count: int, sums: Sequence[Val],
-        offsets: list[int],
+        self, k: Emitter, source: Val, gradient: Val, at: Index, count: int, sums: Sequence[Val]
     ) -> list[Val]:
         """Add `count` pixels; lanes that are no pixels are read as zeros, since 0 * inf is not 0."""
         mask = None if count == self.lanes else k.mask(count, self.lanes)
@@ -298,27 +300,28 @@ class PixelGradient(WeightKernel):
             for o in range(self.outputs)
         ]  # fmt: skip
         added = list(sums)
-        for nr, offset in enumerate(offsets):
+        entry_count = len(self.entries)
+        for nr, offset in enumerate(self.entries):
             x = scalars.load(k, source, k.add(at, offset), self.dtype, self.lanes, mask)
             for o in range(self.outputs):
-                added[o * len(offsets) + nr] = k.fma(g[o], x, sums[o * len(offsets) + nr])
+                added[o * entry_count + nr] = k.fma(g[o], x, sums[o * entry_count + nr])
         return added
 
     def _unit(self, k: Emitter, unit: Index) -> tuple[Index, Cut]:
         group, nr = k.div(unit, self.unit_count), k.rem(unit, self.unit_count)
         return group, cut(k, nr, self.outputs, self.problem.outputs)
 
-    def finish(self, k: Emitter, sums: Sequence[Val], unit: Index, place: Cut, taps: range) -> None:
+    def finish(self, k: Emitter, sums: Sequence[Val], unit: Index, place: Cut, tap: Index) -> None:
         p = self.problem
         group, outputs = self._unit(k, unit)
         first = k.add(k.mul(group, p.outputs), outputs.start)
         for o in range(self.outputs):
             fresh = k.compare("le", outputs.skip, o) if isinstance(outputs.skip, Val) else None
             with where(k, fresh):
-                at = k.add(k.mul(k.add(k.mul(k.add(first, o), p.inputs), place.start), len(p.taps)), taps.start)
-                for start, size in self._pieces(self.channels * len(taps)):
-                    row = o * self.channels * len(taps) + start
-                    found, left = totals(k, sums[row : row + size]), k.mul(place.skip, len(taps))
+                at = k.add(k.mul(k.add(k.mul(k.add(first, o), p.inputs), place.start), len(p.taps)), tap)
+                for start, size in self._pieces(self.channels * self.chunk):
+                    row = o * self.channels * self.chunk + start
+                    found, left = totals(k, sums[row : row + size]), k.mul(place.skip, self.chunk)
                     left = k.sub(left, start) if isinstance(left, Val) else 0
                     self.store.row(k, found, k.pointer(RESULT), k.add(at, start), left)
 
