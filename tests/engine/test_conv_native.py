@@ -82,6 +82,10 @@ SHAPES = [
     ((2, 3, 17, 5), (4, 3, 3, 3), window(2, padding=((0, 2), (2, 0)), dilation=2)),
     ((1, 17, 3, 100), (2, 17, 2, 3), window(2)),
     ((2, 4, 5, 5), (4, 4, 1, 1), window(2, stride=3, padding=2)),
+    # long rows
+    ((1, 17, 31, 33), (40, 17, 1, 1), window(2)),
+    ((1, 3, 2, 600), (4, 3, 1, 3), window(2, padding=(0, 1))),
+    ((1, 3, 5, 5, 70), (3, 3, 1, 1, 1), window(3)),
     # one and three dimensions
     ((2, 3, 50), (4, 3, 5), window(1, 2, 2)),
     ((3, 24, 31), (40, 24, 3), window(1, padding=1)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import NamedTuple
 
 from flambeau.dtypes import dtype
@@ -19,6 +20,7 @@ from flambeau.engine.kernel.conv.prepare import Panels, width_of
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 
 SOURCE, WEIGHTS, RESULT, BIAS, DEPTH, TAPS, EPILOGUE = range(7)  # words of the argument block
+STRIP = 16  # tiles of a row that a task computes at most
 
 
 class Tile(NamedTuple):
@@ -69,7 +71,7 @@ class _Taps:
 
 @dataclass(frozen=True)
 class ChannelKernel:
-    """The kernel; a task is a row of tiles for one panel of channels."""
+    """The kernel; a task is a row of tiles, or a strip of it, for one panel of channels."""
 
     product: Product
     tile: Tile
@@ -87,29 +89,34 @@ class ChannelKernel:
         )
 
     @property
-    def cuts(self) -> tuple[int, int, int]:
-        """Tiles along images, depth and rows."""
+    def cuts(self) -> tuple[int, int, int, int]:
+        """Tiles along images, depth and rows, and strips of tiles along columns."""
         p, t = self.product, self.tile
-        return -(-p.batch // t.images), p.grid[0], -(-p.grid[1] // t.rows)
+        return -(-p.batch // t.images), p.grid[0], -(-p.grid[1] // t.rows), -(-self.columns // STRIP)
+
+    @property
+    def columns(self) -> int:
+        """Tiles along columns."""
+        return -(-self.product.grid[2] // self.tile.columns)
 
     @property
     def tasks(self) -> int:
-        images, depth, rows = self.cuts
-        return images * depth * rows * self.product.groups * self.panels.count
+        return prod(self.cuts) * self.product.groups * self.panels.count
 
     def emit(self, k: Emitter) -> None:
         taps = k.stack("i64", max(len(self.product.taps), 1))
         for nr, offset in enumerate(self.product.taps):
             k.store(k.const("i64", offset), taps, nr)
         spans = [self._spans(k, dim) for dim in range(DIMS)] if self.tile.inner else []
-        images, depth, rows = self.cuts
-        panels, blocks = self.product.groups * self.panels.count, images * depth * rows
+        images, depth, rows, strips = self.cuts
+        panels, blocks = self.product.groups * self.panels.count, images * depth * rows * strips
         p, t = self.product, self.tile
         with k.tasks() as task:
             panel, block = (
                 (k.div(task, blocks), k.rem(task, blocks)) if self.panel_major
                 else (k.rem(task, panels), k.div(task, panels))
             )  # fmt: skip
+            strip, block = k.rem(block, strips), k.div(block, strips)
             row, plane = k.rem(block, rows), k.div(block, rows)
             d = k.rem(plane, depth)
             image = cut(k, k.div(plane, depth), t.images, p.batch)
@@ -119,7 +126,8 @@ class ChannelKernel:
             source = k.add(source, k.mul(k.div(panel, self.panels.count), p.depth * p.source.channel))
             out = k.add(k.mul(image.start, p.out_batch), k.mul(height.start, p.out_steps[1]))
             out = k.add(out, k.add(k.mul(d, p.out_steps[0]), p.out_first))
-            with k.loop(-(-p.grid[2] // t.columns)) as number:
+            first = k.mul(strip, STRIP)
+            with k.loop(k.minimum(k.add(first, STRIP), self.columns), start=first) as number:
                 column = cut(k, number, t.columns, p.grid[2])
                 tile_taps = _Taps(taps, spans, (d, height.start, column.start))
                 sums = self._sums(k, tile_taps, panel, k.add(source, k.mul(column.start, p.steps[2])))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import NamedTuple
 
 from flambeau.dtypes import dtype
 from flambeau.engine.kernel import scalars
-from flambeau.engine.kernel.conv.channels import cut
+from flambeau.engine.kernel.conv.channels import STRIP, cut
 from flambeau.engine.kernel.conv.geometry import Product
 from flambeau.engine.kernel.conv.lanes import Store, where
 from flambeau.engine.kernel.conv.prepare import width_of
@@ -50,22 +51,23 @@ class PixelKernel:
         )
 
     @property
-    def cuts(self) -> tuple[int, int, int]:
-        """Tiles along depth, rows and channels."""
+    def cuts(self) -> tuple[int, int, int, int]:
+        """Tiles along depth, rows and channels, and strips of tiles along columns."""
         p, t = self.product, self.tile
-        return p.grid[0], -(-p.grid[1] // t.rows), -(-p.width // t.channels)
+        strips = max(1, -(-p.grid[2] // (STRIP * t.vectors * t.lanes)))
+        return p.grid[0], -(-p.grid[1] // t.rows), -(-p.width // t.channels), strips
 
     @property
     def tasks(self) -> int:
-        depth, rows, channels = self.cuts
-        return self.product.batch * self.product.groups * depth * rows * channels
+        return prod(self.cuts) * self.product.batch * self.product.groups
 
     def emit(self, k: Emitter) -> None:
         p, t = self.product, self.tile
         source_taps, weight_taps = (self._table(k, taps) for taps in (p.taps, p.weight_taps))
-        depth, rows, channels = self.cuts
+        depth, rows, channels, strips = self.cuts
         with k.tasks() as task:
             number, nr = k.rem(task, channels), k.div(task, channels)  # all channels read the same rows
+            strip, nr = k.rem(nr, strips), k.div(nr, strips)
             row, plane = k.rem(nr, rows), k.div(nr, rows)
             d, block = k.rem(plane, depth), k.div(plane, depth)
             group, n = k.rem(block, p.groups), k.div(block, p.groups)
@@ -76,20 +78,23 @@ class PixelKernel:
             out_channel = k.add(k.mul(group, p.width), channel.start)
             out = k.add(k.mul(n, p.out_batch), k.mul(out_channel, p.out_channel))
             out = k.add(k.add(out, k.mul(d, p.out_steps[0])), k.add(k.mul(height.start, p.out_steps[1]), p.out_first))
-            block = _Block(k, self, source_taps, weight_taps, source, weights, out, out_channel)
-            self._columns(k, block, (channel.skip, height.skip))
+            tiles = _Block(k, self, source_taps, weight_taps, source, weights, out, out_channel)
+            self._columns(k, tiles, strip, (channel.skip, height.skip))
 
-    def _columns(self, k: Emitter, block: _Block, skips: tuple[Index, Index]) -> None:
-        """The tiles of a row: as many whole ones as there are, then one of what is left."""
+    def _columns(self, k: Emitter, tiles: _Block, strip: Index, skips: tuple[Index, Index]) -> None:
+        """The tiles of a strip: as many whole ones as there are, and at the end of the row one of what is left."""
         t, count = self.tile, self.product.grid[2]
         step = t.vectors * t.lanes
         whole = count // step
         if whole:
-            with k.loop(whole * step, step=step) as column:
-                block.compute(column, [t.lanes] * t.vectors, skips)
+            first = k.mul(strip, STRIP * step)
+            with k.loop(k.minimum(k.add(first, STRIP * step), whole * step), start=first, step=step) as column:
+                tiles.compute(column, [t.lanes] * t.vectors, skips)
         left = count - whole * step
         if left:
-            block.compute(whole * step, [min(t.lanes, left - v) for v in range(0, left, t.lanes)], skips)
+            last = k.compare("eq", strip, self.cuts[3] - 1) if isinstance(strip, Val) else None
+            with where(k, last):
+                tiles.compute(whole * step, [min(t.lanes, left - v) for v in range(0, left, t.lanes)], skips)
 
     def _table(self, k: Emitter, taps: Sequence[int]) -> Val:
         table = k.stack("i64", max(len(taps), 1))
