@@ -10,6 +10,7 @@ weights again.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flambeau.dtypes import dtype
@@ -131,33 +132,45 @@ class Blocks:
                     before = k.load(total, at, self.type)
                     k.store(k.add(before if factor is None else k.mul(before, factor), x), total, at)
 
-    def clear(self, memory: Val, count: int, number: float = 0.0) -> None:
-        with self.k.loop(self.form.rows * count) as i:
-            self.k.store(self.k.const(self.tile.type, number), memory, i)
+    def clear(self, memory: Val) -> None:
+        """Zeros for all rows of a result."""
+        with self.k.loop(self.form.rows * self.form.wide, step=self.tile.columns) as i:
+            for v in range(self.tile.vectors):
+                self.k.store(self.k.const(self.type, 0), memory, self.k.add(i, v * self.width))
 
-    def score(self, raw: Val, pointers: dict[str, Val], row: Val, lane: Val, there: Val) -> Val:
+    def first_lanes(self, count: Val) -> Val:
+        """The mask of the first `count` lanes, or of all."""
+        k = self.k
+        few = k.cast(k.minimum(k.maximum(count, 0), self.width), "i32")
+        return k.compare("lt", k.ramp(vector("i32", self.width)), k.splat(few, self.width))
+
+    def score(self, raw: Val, pointers: dict[str, Val], row: Val, lane: Val, there: Val | None) -> Val:
         """Scores as they go into the softmax: scaled, masked, and -inf for lanes that are not there.
 
-        `row` is a place among all rows, `lane` the place of the first lane among all lanes.
+        `row` is a place among all rows, `lane` the place of the first lane among all lanes. Without `there` all lanes
+        are there, and none lies in the future.
         """
         k, form = self.k, self.form
         never = k.const(self.type, -math.inf)
         x = k.mul(raw, self.w.number(k, "scale", self.tile.type))
         seen = there
-        if form.causal:
-            places = k.add(k.ramp(vector("i64", self.width)), k.val(lane, vector("i64", self.width)))
-            order = k.compare("ge" if self.turned else "le", places, k.val(row, places.type))
-            seen = k.bits("and", seen, order)
+        if form.causal and there is not None:
+            ahead = k.sub(row, lane)  # lanes before the row's own place
+            if self.turned:
+                order = k.bits("xor", self.first_lanes(ahead), k.const(there.type, 1))
+            else:
+                order = self.first_lanes(k.add(ahead, 1))
+            seen = k.bits("and", there, order)
         if form.mask:
             kind = "i1" if form.mask == "keep" else self.tile.type
             mask = self.along(pointers["mask"], "mask", row, lane, kind, there)
             if form.mask == "keep":
-                seen = k.bits("and", seen, mask)
+                seen = mask if seen is None else k.bits("and", seen, mask)
             else:
                 x = k.add(x, mask)
-        return k.select(seen, x, never)
+        return x if seen is None else k.select(seen, x, never)
 
-    def along(self, base: Val, name: str, row: Val, lane: Val, kind: str, there: Val) -> Val:
+    def along(self, base: Val, name: str, row: Val, lane: Val, kind: str, there: Val | None) -> Val:
         """Elements of a matrix like the scores, for one row and some lanes."""
         k = self.k
         step = self.form.mask_step if name == "mask" else self.form.noise_step
@@ -165,7 +178,8 @@ class Blocks:
         if step == 0:
             return k.splat(k.load(start, 0, kind), self.width)
         if step == 1:
-            return k.masked_load(start, lane, vector(kind, self.width), there)
+            type = vector(kind, self.width)
+            return k.load(start, lane, type) if there is None else k.masked_load(start, lane, type, there)
         step = self.word(f"{name}_lanes")
         ramp = k.ramp(vector("i64", self.width))
         places = k.mul(k.add(ramp, k.val(lane, ramp.type)), k.val(step, ramp.type))
@@ -181,64 +195,89 @@ class _Forward(Blocks):
     def __init__(self, k: Emitter, form: Form, words: Bound) -> None:
         super().__init__(k, form, words)
         self.scores, self.total = self.scratch(self.span), self.scratch(form.wide)
-        self.top, self.sum, self.factor = self.scratch(1), self.scratch(1), self.scratch(1)
+        # a number for each row: its largest score and sum so far, what the next block adds to them, what that changes
+        self.top, self.sum, self.next_top, self.next_sum, self.factor = (self.scratch(self.width) for _ in range(5))
 
     def emit(self) -> None:
         k, form = self.k, self.form
         names = ("q", "k", "v", *(["mask"] if form.mask else []), *(["noise"] if form.noise else []))
         with k.tasks() as task:
             at = self.begin(task, names)
-            self.clear(self.total, form.wide)
-            self.clear(self.top, 1, -math.inf)
-            self.clear(self.sum, 1)
+            self.clear(self.total)
+            self._each_row(lambda r: k.store(k.const(self.type, -math.inf), self.top, r))
+            self._each_row(lambda r: k.store(k.const(self.type, 0), self.sum, r))
             low, high = self.limits()
             with k.loop(high, start=low, step=self.span) as start:
                 count = k.minimum(k.sub(high, start), self.span)
                 self.products(self.scores, at["q"], self.word("q_rows"), at["k"], self.word("depth"), start, count)
                 with k.loop(form.rows) as r:
-                    self._softmax(at, r, start, count)
+                    self._exponentials(at, r, start, count)
+                self._each_row(self._update)
                 step, size = self.word("v_rows"), self.word("size")
                 self.add_products(self.total, self.scores, at["v"], step, start, count, size, self.factor)
+            self._each_row(self._logarithms)
             with k.loop(k.sub(self.stop, self.read), start=k.sub(self.row, self.read)) as r:
                 self._finish(r)
 
-    def _softmax(self, at: dict[str, Val], r: Val, start: Val, count: Val) -> None:
-        """Turn a row of scores into exponentials, and bring what is known of the row up to date."""
+    def _each_row(self, body: Callable[[int], None]) -> None:
+        """For vectors of a number a row."""
+        for r in range(0, self.form.rows, self.width):
+            body(r)
+
+    def _exponentials(self, at: dict[str, Val], r: Val, start: Val, count: Val) -> None:
+        """Turn a row of scores into exponentials of what they are above the largest so far."""
         k, width = self.k, self.width
         line = k.at(self.scores, k.mul(r, self.span), self.tile.type)
-        before = k.load(self.top, r, self.tile.type)
-        with k.loop(count, step=width, carried=[k.splat(before, width)]) as loop:
-            there = k.mask(k.sub(count, loop.i), width)
-            x = self.score(k.load(line, loop.i, self.type), at, k.add(self.read, r), k.add(start, loop.i), there)
-            k.store(x, line, loop.i)
-            top = loop.carried[0]
-            loop.carry(k.select(k.compare("gt", x, top), x, top))
-        top = k.fold(loop.results[0], lambda a, b: k.select(k.compare("gt", a, b), a, b))
+        larger = lambda a, b: k.select(k.compare("gt", a, b), a, b)
+        row, top = k.add(self.read, r), k.splat(k.load(self.top, r, self.tile.type), width)
+        seen = k.minimum(count, k.sub(k.add(row, 1), start)) if self.form.causal else count
+        whole = k.maximum(k.sub(seen, k.rem(seen, width)), 0)
+        for first, stop, masked in ((0, whole, False), (whole, count, True)):
+            with k.loop(stop, start=first, step=width, carried=[top]) as loop:
+                there = self.first_lanes(k.sub(count, loop.i)) if masked else None
+                x = self.score(k.load(line, loop.i, self.type), at, row, k.add(start, loop.i), there)
+                k.store(x, line, loop.i)
+                loop.carry(larger(x, loop.carried[0]))
+            top = loop.results[0]
+        top = k.fold(top, larger)
         shift = k.select(top.equals(-math.inf), 0.0, top)
         with k.loop(count, step=width, carried=[k.const(self.type, 0)]) as loop:
             e = exp(k, k.sub(k.load(line, loop.i, self.type), shift))
             loop.carry(k.add(loop.carried[0], e))
             if self.form.noise:
-                there = k.mask(k.sub(count, loop.i), width)
-                lane = k.add(start, loop.i)
-                e = k.mul(e, self.along(at["noise"], "noise", k.add(self.read, r), lane, self.tile.type, there))
+                there = self.first_lanes(k.sub(count, loop.i))
+                e = k.mul(e, self.along(at["noise"], "noise", row, k.add(start, loop.i), self.tile.type, there))
             k.store(e, line, loop.i)
-        factor = exp(k, k.sub(before, shift))
+        k.store(top, self.next_top, r)
+        k.store(k.fold(loop.results[0], k.add), self.next_sum, r)
+
+    def _update(self, r: int) -> None:
+        """Bring what is known of rows up to date."""
+        k = self.k
+        before, top = k.load(self.top, r, self.type), k.load(self.next_top, r, self.type)
+        factor = exp(k, k.sub(before, k.select(top.equals(-math.inf), 0.0, top)))
+        total = k.mul(k.load(self.sum, r, self.type), factor)
         k.store(top, self.top, r)
         k.store(factor, self.factor, r)
-        total = k.mul(k.load(self.sum, r, self.tile.type), factor)
-        k.store(k.add(total, k.fold(loop.results[0], k.add)), self.sum, r)
+        k.store(k.add(total, k.load(self.next_sum, r, self.type)), self.sum, r)
+
+    def _logarithms(self, r: int) -> None:
+        """The logarithms of rows' sums, and what the sums divide: 1 where a row has seen nothing."""
+        k = self.k
+        total = k.load(self.sum, r, self.type)
+        nothing = total.equals(0.0)
+        divisor = k.select(nothing, 1.0, total)
+        sums = k.add(k.load(self.top, r, self.type), log(k, divisor))
+        k.store(k.select(nothing, math.inf, sums), self.next_sum, r)
+        k.store(divisor, self.factor, r)
 
     def _finish(self, r: Val) -> None:
         k, size = self.k, self.word("size")
-        total = k.load(self.sum, r, self.tile.type)
-        nothing = total.equals(0.0)
-        divisor = k.select(nothing, 1.0, total)
+        divisor = k.load(self.factor, r, self.tile.type)
         row = k.add(k.mul(self.batch, self.all_rows), k.add(self.read, r))
         with k.loop(size, step=self.width) as c:
             x = k.load(self.total, k.add(k.mul(r, self.form.wide), c), self.type)
             mask = k.mask(k.sub(size, c), self.width)
             x = k.div(x, k.splat(divisor, self.width))
             scalars.store(k, x, self.w.pointer(k, "out"), k.add(k.mul(row, size), c), self.form.dtype, mask)
-        sums = k.add(k.load(self.top, r, self.tile.type), log(k, divisor))
-        k.store(k.select(nothing, math.inf, sums), self.w.pointer(k, "sums"), row)
+        k.store(k.load(self.next_sum, r, self.tile.type), self.w.pointer(k, "sums"), row)

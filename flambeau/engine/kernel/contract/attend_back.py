@@ -59,9 +59,9 @@ class _Backward(Blocks):
         names += ["second_right"] * self.turned + ["mask"] * bool(form.mask) + ["noise"] * form.noise
         with k.tasks() as task:
             at = self.begin(task, tuple(names))
-            self.clear(self.first, form.wide)
+            self.clear(self.first)
             if self.turned:
-                self.clear(self.second, form.wide)
+                self.clear(self.second)
             low, high = self.limits()
             depth, size = self.word("depth"), self.word("size")
             with k.loop(high, start=low, step=self.span) as start:
@@ -82,7 +82,7 @@ class _Backward(Blocks):
     def _gradients(self, at: dict[str, Val], r: Val, c: Val, start: Val, count: Val) -> None:
         """Scores become s and d becomes p * noise, which the values' gradient wants."""
         k = self.k
-        place, there = k.add(k.mul(r, self.span), c), k.mask(k.sub(count, c), self.width)
+        place, there = k.add(k.mul(r, self.span), c), self.first_lanes(k.sub(count, c))
         row, lane = k.add(self.read, r), k.add(start, c)
         x = self.score(k.load(self.scores, place, self.type), at, row, lane, there)
         p = exp(k, k.sub(x, self._of_query("sums", row, lane, there)))
