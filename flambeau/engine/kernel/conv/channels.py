@@ -157,8 +157,8 @@ class ChannelKernel:
 
     def _spans(self, k: Emitter, dim: int) -> Val | None:
         """A table of the taps that lie inside the source: from and to, for every pixel of a dimension."""
-        spans = self.product.spans[dim]
-        if all(span.stop - span.start == span.taps for span in spans):
+        spans = self.product.spans(dim)
+        if all(span.stop - span.start == len(self.product.places[dim]) for span in spans):
             return None
         table = k.stack("i64", 2 * len(spans))
         for nr, span in enumerate(spans):
@@ -214,7 +214,7 @@ class ChannelKernel:
             if dim == DIMS:
                 at = k.at(base, k.load(taps.offsets, number, "i64"), kind)
                 return self._step(k, at, k.at(weights, k.mul(number, self.panels.size), kind), sums, pixels)
-            count = self.product.spans[dim][0].taps
+            count = len(self.product.places[dim])
             if count == 1 and taps.spans[dim] is None:
                 return through(dim + 1, number, sums)
             start, stop = taps.range(k, dim, count)

@@ -91,17 +91,16 @@ class Layout(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The taps of a pixel that lie inside the source, in one dimension: a range of the dimension's `taps`."""
+    """The taps of a pixel that lie inside the source, in one dimension: a range of their numbers."""
 
     start: int
     stop: int
-    taps: int
 
     @classmethod
     def of(cls, pixel: int, places: Sequence[int], size: int) -> Span:
         """`places` are where the taps lie, from the pixel on."""
         inside = [nr for nr, place in enumerate(places) if 0 <= pixel + place < size]
-        return cls(inside[0], inside[-1] + 1, len(places)) if inside else cls(0, 0, len(places))
+        return cls(inside[0], inside[-1] + 1) if inside else cls(0, 0)
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,14 @@ class Product:
     out_channel: int
     out_steps: Ints
     out_first: int  # offset of the first pixel in the result
-    spans: tuple[tuple[Span, ...], ...]  # per dimension and pixel
+    places: tuple[Ints, ...]  # per dimension, where the taps lie from the pixel on, in the source without margin
+    stride: Ints  # pixels of the source from one pixel to the next
+    size: Ints  # of the source without margin
+
+    def spans(self, dim: int) -> list[Span]:
+        """For every pixel of a dimension, its taps that lie inside the source."""
+        places, stride, size = self.places[dim], self.stride[dim], self.size[dim]
+        return [Span.of(pixel * stride, places, size) for pixel in range(self.grid[dim])]
 
 
     @property
@@ -134,7 +140,8 @@ class Product:
     @property
     def inner_taps(self) -> tuple[float, ...]:
         """How many taps of a pixel lie inside the source, per dimension and on average."""
-        return tuple([sum(span.stop - span.start for span in of_dim) / len(of_dim) for of_dim in self.spans])
+        spans = [self.spans(dim) for dim in range(DIMS)]
+        return tuple([sum(span.stop - span.start for span in of_dim) / len(of_dim) for of_dim in spans])
 
     @property
     def flops(self) -> float:
@@ -160,15 +167,6 @@ def _offsets(source: Layout, places: list[list[int]], margin: Ints) -> Ints:
     ])  # fmt: skip
 
 
-def _spans(
-    places: list[list[int]], grid: Ints, stride: Ints, size: Ints
-) -> tuple[tuple[Span, ...], ...]:  # fmt: skip
-    return tuple([
-        tuple([Span.of(pixel * s, of_dim, n) for pixel in range(count)])
-        for of_dim, count, s, n in zip(places, grid, stride, size)
-    ])  # fmt: skip
-
-
 def forward(shape: Shape, source: Layout, margin: Ints, result: Layout) -> Product:
     """The forward pass over a source that begins with the margin."""
     places = _forward_places(shape)
@@ -176,7 +174,7 @@ def forward(shape: Shape, source: Layout, margin: Ints, result: Layout) -> Produ
         shape.batch, shape.groups, shape.inputs, shape.outputs, shape.out, source, source.steps(shape.stride),
         _offsets(source, places, margin), shape.outputs * shape.inputs * shape.taps, shape.inputs * shape.taps,
         shape.taps, tuple(range(shape.taps)), result.batch, result.channel, result.dims, 0,
-        _spans(places, shape.out, shape.stride, shape.size),
+        tuple(map(tuple, places)), shape.stride, shape.size,
     )  # fmt: skip
 
 
@@ -186,7 +184,8 @@ def of_columns(shape: Shape, room: int, result: Layout) -> Product:
     source = Layout(shape.groups * depth * room, room, (0, 0, 1))
     return Product(
         shape.batch, shape.groups, depth, shape.outputs, (1, 1, area), source, (0, 0, 1), (0,), shape.outputs * depth,
-        depth, 1, (0,), result.batch, result.channel, (0, 0, 1), 0, ((Span(0, 1, 1),),) * DIMS,
+        depth, 1, (0,), result.batch, result.channel, (0, 0, 1), 0, ((0,),) * DIMS, (1,) * DIMS,
+        (1, 1, area),
     )  # fmt: skip
 
 
@@ -253,7 +252,7 @@ def input_gradient(
                 shape.inputs * shape.taps, tuple(weights), result.batch, result.channel,
                 tuple([s * d for s, d in zip(shape.stride, result.dims)]),
                 sum(r.first * d for r, d in zip(combination, result.dims)),
-                _spans(places, grid, (1,) * DIMS, size),
+                tuple(map(tuple, places)), (1,) * DIMS, size,
             )
         )  # fmt: skip
     return products

@@ -71,7 +71,7 @@ def _split_copy(shape: Shape, x: Arg) -> int:
 def _sizes(product: Product, d: dtype, framed: int = 0, copied: int = 0) -> Sizes:
     return Sizes(
         product.batch, product.groups, product.depth, product.width, product.grid, len(product.taps), width_of(d),
-        product.inner_taps, 1, framed, copied,
+        product.inner_taps if framed else (), 1, framed, copied,
     )  # fmt: skip
 
 
