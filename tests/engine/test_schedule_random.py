@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flambeau import dtypes
+from flambeau.dtypes import dtype
 from flambeau.engine.plan import HostCall
 from flambeau.ops.op import ops
 from tests.engine.planned import Recording, Ref
@@ -17,13 +19,13 @@ SHAPES = [(6,), (4, 6), (2, 3, 4), (8, 20), (3, 40, 5), (2, 70), (17, 33), (1, 5
 class Program:
     """Grows a recording by random steps; values stay between -2 and 2 or so."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, d: dtype = dtypes.float32) -> None:
         self.random = np.random.default_rng(seed)
         self.g = Recording()
         self.shape = SHAPES[self.random.integers(len(SHAPES))]
         self.refs: list[Ref] = []
         for shape in (self.shape, self.shape, self.shape[-1:], (*self.shape[:-1], 1), ()):
-            self.refs.append(self.g.input(self.random.uniform(-2, 2, shape).astype(np.float32)))
+            self.refs.append(self.g.input(self.random.uniform(-2, 2, shape).astype(d.np)))
 
     def pick(self) -> Ref:
         return self.refs[self.random.integers(len(self.refs))]
@@ -98,3 +100,17 @@ def test_random_program(seed: int) -> None:
     made = g.check(*wanted, rtol=1e-4, atol=1e-4)
     on_host: list[Any] = [s.call.op.name for s in made.steps if isinstance(s, HostCall)]
     assert not on_host
+
+
+@pytest.mark.parametrize("seed", range(100, 120))
+@pytest.mark.parametrize("d", [dtypes.float64, dtypes.bfloat16, dtypes.float16])
+def test_random_program_of_other_dtypes(seed: int, d: dtype) -> None:
+    program = Program(seed, d)
+    for _ in range(int(program.random.integers(3, 25))):
+        program.step()
+    g, wanted = program.result()
+    if d is dtypes.float64:
+        g.check(*wanted, rtol=1e-9, atol=1e-9)
+        return
+    for fused, single in zip(g.run(*wanted), g.run(*wanted, fuse=False), strict=True):  # rounding to 8 bits amplifies
+        np.testing.assert_array_equal(fused.astype(np.float32), single.astype(np.float32))

@@ -25,7 +25,7 @@ from flambeau.engine.kernel.scalars import Scalars, compute_type, convert, load,
 
 UNROLL = 4  # vectors in flight
 SWEEP_BLOCK = 4096  # elements of a run whose sum is made apart, for accuracy
-COLUMN_BLOCK = 512  # rows of a run over columns whose sums are made apart
+COLUMN_BLOCK = 128  # rows of a run over columns whose sums are made apart
 
 
 def emit_nest(k: Emitter, nest: Nest) -> None:

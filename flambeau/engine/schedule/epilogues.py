@@ -160,7 +160,6 @@ def _lowered_again(step: Opaque, epilogue: Epilogue, store: Store, group: Group)
         return False
     words = [b for leaf in epilogue.members for b in epilogue.bindings[leaf] if isinstance(b, Leaf)]
     step.more = [b.memory.root for b in words if b.memory is not None and b.memory.root is not epilogue.result]
-    for launch in step.launches:
-        launch.note += " " + " ".join(dict.fromkeys(group.work))
+    step.launches[-1].note += " " + " ".join(dict.fromkeys(group.work))
     group.stores.clear()
     return True
