@@ -11,11 +11,10 @@ every sum is that of the lanes.
 from __future__ import annotations
 
 from flambeau.engine.kernel import scalars
-from flambeau.engine.kernel.contract.attend import Blocks, Form
+from flambeau.engine.kernel.contract.attend import Blocks, Form, weight
 from flambeau.engine.kernel.contract.frame import batch_offsets
 from flambeau.engine.kernel.contract.words import Bound
 from flambeau.engine.kernel.emit import Emitter, Val
-from flambeau.engine.kernel.vecmath_exp import exp
 from flambeau.engine.plan import Kernel
 
 
@@ -85,7 +84,7 @@ class _Backward(Blocks):
         place, there = k.add(k.mul(r, self.span), c), self.first_lanes(k.sub(count, c))
         row, lane = k.add(self.read, r), k.add(start, c)
         x = self.score(k.load(self.scores, place, self.type), at, row, lane, there)
-        p = exp(k, k.sub(x, self._of_query("sums", row, lane, there)))
+        p = weight(k, k.sub(x, self._of_query("sums", row, lane, there)))
         d = k.load(self.d, place, self.type)
         kept = p
         if self.form.noise:
