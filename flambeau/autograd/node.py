@@ -17,6 +17,7 @@ from typing import Any
 from flambeau import tensors
 from flambeau.autograd.mode import state
 from flambeau.dtypes import dtype
+from flambeau.engine.value import holding
 from flambeau.shape import Ints
 from flambeau.tensors import Tensor
 
@@ -227,10 +228,14 @@ class SavedTensor:
         return t is not None and t._version_counter.count == self.version
 
     def protect(self, storage: Any) -> None:
-        """Keep a private copy of what an in-place op is about to overwrite."""
+        """Keep what an in-place op is about to overwrite: its value, which the op will leave alone."""
         t = self.tensor
         if t is not None and t._storage is storage and not self.is_output:
-            copy = tensors.from_array(t._array().copy())
+            if storage.external:
+                copy = tensors.from_array(t._array().copy())
+            else:
+                storage.value.shared = True
+                copy = tensors.make(holding(storage.value), t._shape, t._strides, t._offset, t.dtype)
             edge = edge_of(t)
             if edge is not None:
                 copy._grad_fn, copy._output_nr = edge

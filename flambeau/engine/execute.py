@@ -50,7 +50,7 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
-_mode = os.environ.get("FLAMBEAU_EXECUTION", "immediate")
+_mode = os.environ.get("FLAMBEAU_EXECUTION", "compiled")
 if _mode not in MODES:
     raise ValueError(f"FLAMBEAU_EXECUTION={_mode!r}: one of {', '.join(MODES)} is wanted")
 _patience: int | None = None
@@ -171,11 +171,14 @@ class Hazard(NamedTuple):
     suspicious: Callable[[Sequence[np.ndarray], Sequence[Any], dict[str, Any]], bool]
     first: int = 0
 
+    def looked_at(self, operands: Sequence[Any]) -> Sequence[Any]:
+        """The operands in question."""
+        return operands[self.first :] if self.positions is None else [operands[i] for i in self.positions]
+
     def threatens(self, inputs: Sequence[Any], params: dict[str, Any]) -> bool:
         """Whether the op had better run at its call; what is still pending is not waited for."""
-        looked = inputs[self.first :] if self.positions is None else [inputs[i] for i in self.positions]
         arrays = []
-        for x in looked:
+        for x in self.looked_at(inputs):
             if hasattr(x, "_storage"):
                 data = x._storage.value.data
                 if data is None:
@@ -200,6 +203,8 @@ def _waits(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> bool:
 def _constant(x: Any) -> bool:
     if isinstance(x, tuple):
         return all(_constant(v) for v in x)
+    if isinstance(x, dict):
+        return all(_constant(v) for v in x.values())
     return isinstance(x, _CONSTANTS) or x.__class__ in _CONSTANT_CLASSES
 
 

@@ -107,6 +107,19 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
+class Refused(Exception):
+    """A kernel met data that it cannot accept. Inputs are as they were: the references will say what is wrong."""
+
+
+def may_refuse(graph: Graph) -> bool:
+    """Whether an op could refuse data that this graph computes; data from outside was looked over at the call."""
+    return any(
+        isinstance(step, Call) and step.op.hazard is not None
+        and any(isinstance(x, Arg) and x.value >= len(graph.inputs) for x in step.op.hazard.looked_at(step.inputs))
+        for step in graph.steps
+    )  # fmt: skip
+
+
 class Program:
     """A plan with its kernels compiled.
 
@@ -136,6 +149,8 @@ class Program:
         self.table = np.zeros(len(slots) + 3, np.int64)
         self.table_address = self.table.ctypes.data
         self.fixed = (_address(np.frombuffer(self.numbers, np.uint8)), _address(self.status))
+        self.endangered = sorted(set(roots.values())) if may_refuse(graph) else []
+        self.endangered = [n for n in self.endangered if n < self.inputs]
         self.pieces = self._pieces()
 
     def _pieces(self) -> list[Table | HostCall]:
@@ -163,6 +178,7 @@ class Program:
         )  # fmt: skip
         if numbers:
             self.kinds.pack_into(self.numbers, 0, *numbers)
+        kept = [(outside[n], outside[n].data.copy()) for n in self.endangered]  # type: ignore[union-attr]
         for piece in self.pieces:
             if piece.__class__ is Table:
                 piece.run(self.table_address)  # type: ignore[union-attr]
@@ -170,7 +186,9 @@ class Program:
                 self._run_host(piece, outside, blocks, numbers)  # type: ignore[arg-type]
         if self.status[0]:
             self.status[0] = 0
-            self._raise(values, numbers)
+            for value, before in kept:
+                value.data[:] = before  # type: ignore[index]
+            raise Refused
         for number, to in self.fresh:
             value = values[to]
             value.__class__ = Pooled
@@ -196,9 +214,6 @@ class Program:
         for number, result in zip(call.outputs, results):
             if number in step.places:
                 at(step.places[number])[: result.size] = result
-
-    def _raise(self, values: list[Value], numbers: list[Any]) -> None:
-        raise IndexError("index out of range")
 
     def summary(self) -> str:
         """What the program consists of, for a line in a log."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from flambeau.engine import reference
 from flambeau.engine.graph import Arg, Number
-from flambeau.engine.program import Program, compiled
+from flambeau.engine.program import Program, Refused, compiled
 from flambeau.engine.record import WRITE, Entry, alive, results_of
 from flambeau.engine.value import Value
 
@@ -43,9 +43,12 @@ def realize(end: Entry, values: list[Value], numbers: list[Any], fuse: bool = Tr
         return
     program = _program(end, wanted, fuse, PATIENCE if patience is None else patience)
     if program is not None:
-        program.run(values, numbers)
-    else:
-        run_reference(end, values, numbers, wanted)
+        try:
+            program.run(values, numbers)
+            return
+        except Refused:
+            pass
+    run_reference(end, values, numbers, wanted)
 
 
 def _program(end: Entry, wanted: tuple[int, ...], fuse: bool, patience: int) -> Program | None:

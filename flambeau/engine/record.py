@@ -25,7 +25,7 @@ from flambeau.errors import UserLine, user_line
 from flambeau.shape import contiguous_strides
 
 LONGEST = 4000  # entries of a segment: a loop that never looks at its results is realized now and then
-LARGEST = 1 << 30  # bytes of results of a segment
+LARGEST = 1 << 34  # bytes of results of a segment
 MANY_CHILDREN = 24  # of an entry: programs that branch on every value must not fill the memory
 MANY_ENTRIES = 200_000  # of a thread's tree: then it is planted anew
 IN_PARTS = -2  # the number of a value from outside whose parts are numbered instead

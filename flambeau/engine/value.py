@@ -75,6 +75,8 @@ class Storage:
     def external(self, visible: bool) -> None:
         if visible and self.value.segment is not None:
             self.value.segment.settle()  # pending readers must see what is there now
+        if visible and self.value.shared:
+            self.value = Value(self.value.data.copy())  # type: ignore[union-attr]  # other storages must not see writes
         self._external = visible
 
     @property

@@ -16,12 +16,14 @@ from types import FunctionType
 from typing import Any
 
 from flambeau.autograd.opnode import Keeps, Vjp
+from flambeau.engine.execute import constant
 from flambeau.ops.apply import apply, apply_view, in_place, with_out
 from flambeau.shape import Ints
 
 Layout = tuple[Ints, Ints, int]
 
 
+@constant
 @dataclass(eq=False)
 class Op:
     """One operation.

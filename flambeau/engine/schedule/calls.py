@@ -68,6 +68,8 @@ def _shaped(t: Tensors, x: Expr, meta: Meta) -> Expr:
 def _elementwise(t: Tensors, call: Call, inputs: list[Any], nr: int) -> Expr:
     """One result of a plain function of elements."""
     lower, params, meta = call.op.lower, call.params, call.metas[nr]
+    if any(isinstance(p, np.ndarray) for p in params.values()):
+        raise Unsupported("arrays as parameters of an elementwise op")
     given = [x for x in inputs if x is not None]
     places = tuple(x is not None for x in inputs)
     several = call.op.multiple

@@ -18,7 +18,7 @@ from flambeau.engine.schedule.memory import Memory
 from flambeau.engine.schedule.spaces import Axes, Axis, Form, View, flat
 from flambeau.shape import Ints, contiguous_strides
 
-MEMBERS = 48  # expressions of a group: bounds the time to compile one
+MEMBERS, COST = 48, 600  # expressions of a group, and their instructions: bounds the time to compile one
 AGAIN = 12  # members that are rather made twice than sent through memory, and instructions of theirs
 LEAVES = 24  # different places in memory that a group touches
 
@@ -58,6 +58,7 @@ class Group:
         self.reduction: Reduce | None = None
         self.numel = self.rows = numel
         self.members: list[Expr] = []
+        self.cost = 0
         self.bindings: dict[Expr, list[Any]] = {}  # of each member's operands: members or leaves
         self.stores: list[Store] = []
         self.forms: dict[tuple[Form, bool], None] = {}  # how memory is walked, by full points or by rows
@@ -72,12 +73,14 @@ class Group:
 
     def join(self, expr: Expr, sources: list[Source]) -> bool:
         """Take an expression in, if it fits."""
-        if len(self.members) >= MEMBERS:
+        cost = cost_of(expr.detail) if expr.kind == "map" else 1
+        if len(self.members) >= MEMBERS or (self.members and self.cost + cost > COST):
             return False
         bindings = self.reduce(expr, sources[0]) if expr.kind == "reduce" else self.map(expr, sources)
         if bindings is None:
             return False
         self.members.append(expr)
+        self.cost += cost
         self.bindings[expr] = bindings
         expr.group = self
         for b in bindings:

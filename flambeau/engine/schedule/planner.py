@@ -372,6 +372,8 @@ class Planner:
         expr = self.t.cast(self.operand(source), target.dtype)
         last = self.last.get(source.value, -1) <= number and source.value not in self.wanted_values
         base = self.overwrite(expr, target, root, last)
+        if not base.group.work:
+            base.group.work.append("write")
         if whole and WIDE.get(target.dtype, target.dtype) is base.dtype and base.memory is after.memory:
             after.expr = base
         elif whole and base.memory is not None and base.memory.root is root:

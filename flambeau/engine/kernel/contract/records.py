@@ -123,15 +123,19 @@ def _pair(site: Site, call: Call) -> None:
     rows, columns = [x for x in lo if x not in lb], [x for x in lo if x not in la]
     summed = [x for x in la if x in lb and x not in lo]
     size = dict(zip(la + lb, a.shape + b.shape))
+    *outer, last = rows or [None]  # rows of several dimensions: all but the last are like a batch
+    sizes = tuple(size[x] for x in (*batch, *outer))
 
-    def operand(x: Arg, labels: Any, outer: list[int]) -> Operand:
+    def operand(x: Arg, labels: Any, across: list[int]) -> Operand:
         step = dict(zip(labels, x.strides))
-        across, along = (one_run([size[g] for g in group], [step[g] for g in group]) for group in (outer, summed))
-        return Operand(site.source(x), x.dtype, across, along, tuple(step[g] for g in batch))
+        along = one_run([size[g] for g in summed], [step[g] for g in summed])
+        steps = tuple(step.get(g, 0) for g in (*batch, *outer))
+        apart = one_run([size[g] for g in across], [step[g] for g in across])
+        return Operand(site.source(x), x.dtype, apart, along, steps)
 
-    m, n, depth = (prod(size[g] for g in group) for group in (rows, columns, summed))
-    left, right = operand(a, la, rows), operand(b, lb, columns)
-    launch(site, Product(tuple(size[g] for g in batch), m, n, depth, left, right, call.metas[0].dtype))
+    left, right = operand(a, la, [last] if rows else []), operand(b, lb, columns)
+    n, depth = (prod(size[g] for g in group) for group in (columns, summed))
+    launch(site, Product(sizes, size[last] if rows else 1, n, depth, left, right, call.metas[0].dtype))
 
 
 matmul = Kernels(_matmul, epilogue=True)

@@ -41,6 +41,7 @@ class Sizes:
     lanes: int
     inner: tuple[float, ...]  # taps of a pixel that lie inside the source, per dimension and on average
     row_taps: int = 1  # taps of a row of the window
+    few_rows: bool = False  # whether many taps of many rows lie outside
     framed: int = 0  # pixels of the frame of zeros, which kernels with inner taps do without
     copied: int = 0  # pixels of the source that only kernels with pixels in the lanes need laid out anew
 
@@ -95,14 +96,16 @@ def _channel_tiles(s: Sizes) -> Iterator[channels.Tile]:
 
 def pixel_cost(s: Sizes, tile: pixels.Tile) -> float:
     """Cycles of a product with pixels in the lanes."""
-    blocks = s.batch * s.groups * s.grid[0] * _count(s.grid[1], tile.rows) * _count(s.width, tile.channels)
+    blocks = _count(s.batch, tile.images) * s.groups * s.grid[0] * _count(s.grid[1], tile.rows)
+    blocks *= _count(s.width, tile.channels)
+    taps = s.inner[1] * s.row_taps if tile.inner else s.taps
     whole, left = divmod(s.grid[2], tile.vectors * tile.lanes)
     counts = [tile.vectors] * whole + ([_count(left, tile.lanes)] if left else [])
     cycles = 0.0
     for v in counts:
-        rows = tile.rows * v
+        rows = tile.lines * v
         step = _step(tile.channels * rows, tile.channels + rows * UNALIGNED, tile.channels)
-        cycles += s.depth * (s.taps * step + 1) + tile.channels * rows * 1.5 + TILE
+        cycles += s.depth * (taps * step + 1) + tile.channels * rows * 1.5 + TILE
     return blocks * cycles + (s.copied + s.framed) * COPY
 
 
@@ -114,6 +117,9 @@ def _pixel_tiles(s: Sizes) -> Iterator[pixels.Tile]:
             for h in range(1, min(s.grid[1], 8) + 1):
                 if c * v * h + v * h + 1 <= room:
                     yield pixels.Tile(c, h, v, lanes)
+            for n in range(2, min(s.batch, 8) + 1 if s.few_rows else 0):
+                if c * v * n + v * n + 1 <= room:
+                    yield pixels.Tile(c, 1, v, lanes, n, True)
 
 
 @lru_cache(4096)

@@ -19,6 +19,7 @@ from flambeau.shape import Ints, contiguous_strides, is_contiguous
 
 NONE = (0, 0, 0)
 SMALL = 36  # pixels of an image
+FEW_ROWS = 32  # of an image that may leave out taps above and below
 COLUMNS = 16  # vectors of a plane that may become columns
 
 
@@ -69,9 +70,12 @@ def _split_copy(shape: Shape, x: Arg) -> int:
 
 
 def _sizes(product: Product, d: dtype, framed: int = 0, copied: int = 0) -> Sizes:
+    few_rows = len(product.places[0]) == 1 < product.batch and 1 < product.grid[1] <= FEW_ROWS
+    inner = product.inner_taps if framed or few_rows else ()
+    few_rows = few_rows and inner[1] < len(product.places[1])
     return Sizes(
         product.batch, product.groups, product.depth, product.width, product.grid, len(product.taps), width_of(d),
-        product.inner_taps if framed else (), 1, framed, copied,
+        inner, len(product.places[2]), few_rows, framed, copied,
     )  # fmt: skip
 
 
