@@ -141,11 +141,14 @@ def test_addends_broadcast() -> None:
 
 
 def test_named_dimensions() -> None:
-    for record in ("sumproduct_pair",):
-        check(record, make(2, 3), make(3, 4), la=(0, 1), lb=(1, 2), lo=(0, 2))
-        check(record, make(3, 2, 4), make(2, 3, 5), la=(0, 1, 2), lb=(1, 0, 3), lo=(1, 2, 3))
-        check(record, make(3, 4), make(3, 4), la=(0, 1), lb=(0, 1), lo=())
-        check(record, make(3, 4, 5, 6), make(5, 6, 7), la=(0, 1, 2, 3), lb=(2, 3, 4), lo=(0, 1, 4))
+    record = "sumproduct_pair"
+    check(record, make(2, 3), make(3, 4), la=(0, 1), lb=(1, 2), lo=(0, 2))
+    check(record, make(3, 2, 4), make(2, 3, 5), la=(0, 1, 2), lb=(1, 0, 3), lo=(1, 2, 3))
+    check(record, make(3, 4), make(3, 4), la=(0, 1), lb=(0, 1), lo=())
+    check(record, make(3, 4, 5, 6), make(5, 6, 7), la=(0, 1, 2, 3), lb=(2, 3, 4), lo=(0, 1, 4))
+    check(record, make(3, 4, 5, 6), make(6, 7), la=(0, 1, 2, 3), lb=(3, 4), lo=(2, 0, 1, 4))
+    check(record, make(3, 4, 5, 6), make(6, 4, 7), la=(0, 1, 2, 3), lb=(3, 1, 4), lo=(1, 0, 2, 4))
+    check(record, make(3, 4), make(4, 5, 6), la=(0, 1), lb=(1, 2, 3), lo=(0, 2, 3))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e-42, 3e38])
