@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flambeau.engine.graph import Call
+from flambeau.engine.graph import Call, Write
 
 if TYPE_CHECKING:
     from flambeau.engine.kernel.emit import Emitter
+    from flambeau.engine.kernel.nest import Nest
 
 
 @dataclass(eq=False)
@@ -22,11 +23,13 @@ class Kernel:
     """A recipe for machine code.
 
     `key` describes everything the code depends on (generator, shapes, strides, dtypes, ops ...) and names it in the
-    caches; `emit(k)` writes the body. Kernels with equal keys are the same kernel.
+    caches; `emit(k)` writes the body. Kernels with equal keys are the same kernel. `nest` is what a fused kernel was
+    written from, for people.
     """
 
     key: str
     emit: Callable[[Emitter], None]
+    nest: Nest | None = None
 
 
 class Buffer(NamedTuple):
@@ -54,6 +57,7 @@ class Launch:
     cost: float = 0.0  # estimated nanoseconds on one thread: tiny launches stay on the caller
     note: str = ""  # for people: which ops, which shapes
     work: tuple[float, float] = (0.0, 0.0)  # floating-point operations and bytes moved, for the share of peak
+    calls: tuple[Call | Write, ...] = ()  # for people: whose results it makes, or a part of them
 
 
 @dataclass(eq=False)

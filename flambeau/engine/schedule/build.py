@@ -6,10 +6,12 @@ axes of elementwise work are put in the order of the memory that it writes, and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 from flambeau import dtypes
+from flambeau.engine.graph import Call, Write
 from flambeau.engine.kernel.loops import emit_nest
 from flambeau.engine.kernel.nest import Access, Axis, Nest, Step
 from flambeau.engine.kernel.nest import Store as NestStore
@@ -232,12 +234,14 @@ def launch_of(group: Group, stores: list[Store]) -> Launch:
     work = sum(s.cost for s in nest.steps if s.kind in ("map", "reduce"))
     shape = "x".join(str(a.extent) for a in group.axes)
     return Launch(
-        Kernel(nest.key, lambda k: emit_nest(k, nest)), tuple(args), nest.tasks,
+        Kernel(nest.key, lambda k: emit_nest(k, nest), nest), tuple(args), nest.tasks,
         cost=max(moved / _BYTES_A_NANOSECOND, count * work / nest.width / _INSTRUCTIONS_A_NANOSECOND),
-        note=f"{_words(group.work)} [{shape}]", work=(float(count * work), float(moved)),
+        note=f"{words(group.work)} [{shape}]", work=(float(count * work), float(moved)),
+        calls=tuple(group.work),
     )  # fmt: skip
 
 
-def _words(work: list[str]) -> str:
-    names = list(dict.fromkeys(work))
+def words(work: Sequence[Call | Write]) -> str:
+    """The names of steps, for people; a write goes without saying where there is something to write."""
+    names = list(dict.fromkeys(step.op.name for step in work if isinstance(step, Call))) or ["write"]
     return " ".join(names[:8]) + (" ..." if len(names) > 8 else "")

@@ -14,7 +14,7 @@ from flambeau.dtypes import dtype
 from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
 from flambeau.engine.kernel.scalars import Scalars, compute_type, convert, load
 from flambeau.engine.plan import Address, Buffer
-from flambeau.engine.schedule.build import alive_members
+from flambeau.engine.schedule.build import alive_members, words
 from flambeau.engine.schedule.expressions import Expr
 from flambeau.engine.schedule.groups import Group, Leaf, Store
 from flambeau.engine.schedule.lowering import Kernels, Unsupported
@@ -158,8 +158,9 @@ def _lowered_again(step: Opaque, epilogue: Epilogue, store: Store, group: Group)
         step.launches, step.temps, step.results = before
         step.epilogue, step.first_result = None, 0
         return False
-    words = [b for leaf in epilogue.members for b in epilogue.bindings[leaf] if isinstance(b, Leaf)]
-    step.more = [b.memory.root for b in words if b.memory is not None and b.memory.root is not epilogue.result]
-    step.launches[-1].note += " " + " ".join(dict.fromkeys(group.work))
+    leaves = [b for leaf in epilogue.members for b in epilogue.bindings[leaf] if isinstance(b, Leaf)]
+    step.more = [b.memory.root for b in leaves if b.memory is not None and b.memory.root is not epilogue.result]
+    step.launches[-1].note += f" {words(group.work)}"
+    step.launches[-1].calls += tuple(group.work)
     group.stores.clear()
     return True

@@ -13,6 +13,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from flambeau.dtypes import FLOAT, dtype
+from flambeau.engine.graph import Call, Write
 from flambeau.engine.schedule.expressions import Expr, Reduce, cost_of
 from flambeau.engine.schedule.memory import Memory
 from flambeau.engine.schedule.spaces import Axes, Axis, Form, View, flat
@@ -67,7 +68,7 @@ class Group:
         self.row_form = flat(numel)  # a row's value shown at every point
         self.sums: dtype | None = None  # the dtype of the float sums: it decides how many lanes there are
         self.overwrites = False  # whether it writes over what it reads: elements must be visited once
-        self.work: list[str] = []  # for people: the ops
+        self.work: list[Call | Write] = []  # for people: whose results, or parts of them, it makes
 
     # -- joining -------------------------------------------------------------------------------------------------
 

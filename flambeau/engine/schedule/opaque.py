@@ -23,6 +23,7 @@ class Opaque:
         self.first_result = 0  # bytes from the beginning of the first result's memory to its elements
         self.launches: list[Launch] = []
         self.note = call.op.name if call is not None else "write"
+        self.calls: tuple[Call, ...] = (call,) if call is not None else ()
 
     def source(self, operand: Arg) -> Address:
         root: Any = self.operands[operand.value]
@@ -48,7 +49,7 @@ class Opaque:
         self, kernel: Kernel, args: tuple[Address | int, ...], tasks: int = 1, cost: float = 0.0, note: str = "",
         work: tuple[float, float] = (0.0, 0.0),
     ) -> None:  # fmt: skip
-        self.launches.append(Launch(kernel, args, tasks, cost, note or self.note, work))
+        self.launches.append(Launch(kernel, args, tasks, cost, note or self.note, work, self.calls))
 
     def final(self) -> list[Launch | HostCall]:
         """The launches, once every root has its buffer."""

@@ -120,10 +120,10 @@ class Planner:
             memory = self.fresh(meta, number)
             base.memory = memory
             self.values[number] = Value(memory, base)
-            base.group.work.append(call.op.name)
+            base.group.work.append(call)
         for step in self.steps[begun:]:
             if isinstance(step, Group) and not step.work:
-                step.work.append(call.op.name)
+                step.work.append(call)
 
     def require(self, condition: Expr) -> None:
         """Check a condition where it is computed."""
@@ -372,8 +372,7 @@ class Planner:
         expr = self.t.cast(self.operand(source), target.dtype)
         last = self.last.get(source.value, -1) <= number and source.value not in self.wanted_values
         base = self.overwrite(expr, target, root, last)
-        if not base.group.work:
-            base.group.work.append("write")
+        base.group.work.append(write)
         if whole and WIDE.get(target.dtype, target.dtype) is base.dtype and base.memory is after.memory:
             after.expr = base
         elif whole and base.memory is not None and base.memory.root is root:
