@@ -224,7 +224,7 @@ class Writer:
         run = self.nest.run
         needed = self.nest.needed(self.stores_of(number))
         cost = sum(self.nest.steps[nr].cost for nr in needed if self.nest.level[nr] == run)
-        return UNROLL if cost <= 48 else 2 if cost <= 96 else 1
+        return UNROLL if cost <= 64 else 2
 
     def run_down(self, number: int, making: list[int], start: Index, stop: Index) -> list[list[Val]]:
         """Down the columns: `sums` rows at a time, each into its own accumulators; the rows left into the first."""

@@ -19,7 +19,7 @@ from flambeau.engine.schedule.memory import Memory
 from flambeau.engine.schedule.spaces import Axes, Axis, Form, View, flat
 from flambeau.shape import Ints, contiguous_strides
 
-MEMBERS, COST = 48, 600  # expressions of a group, and their instructions: bounds the time to compile one
+MEMBERS, COST = 48, 320  # expressions of a group, and their instructions: bounds the time to compile one
 AGAIN = 12  # members that are rather made twice than sent through memory, and instructions of theirs
 LEAVES = 24  # different places in memory that a group touches
 
@@ -92,6 +92,12 @@ class Group:
                 full = expr.full or expr.kind == "reduce"
                 self.loads.setdefault(id(root), set()).add((b.form, b.offset, full))
         return True
+
+    def fits(self, expr: Expr) -> bool:
+        """Whether an expression has as many elements as the group has points or rows."""
+        if expr.kind == "reduce":
+            return prod(a.extent for a in expr.detail.axes) == self.numel
+        return prod(expr.shape) in (self.numel, self.rows)
 
     def map(self, expr: Expr, sources: list[Source]) -> list[Any] | None:
         count = prod(expr.shape)
@@ -224,10 +230,11 @@ class Group:
         return store
 
 
-def repeatable(base: Expr, axes: Axes) -> list[Expr]:
+def repeatable(base: Expr, axes: Axes, limit: int = AGAIN) -> list[Expr]:
     """The members that `base` is made of, operands first, if a group with `axes` may as well make them again.
 
-    They have to be few and cheap, and made from little memory that still holds what it held. Otherwise, none of them.
+    They have to be few and cheap (`limit` instructions), and made from little memory that still holds what it held.
+    Otherwise, none of them.
     """
     group = base.group
     stored = base.memory is not None and base.memory.store is not None
@@ -245,14 +252,14 @@ def repeatable(base: Expr, axes: Axes) -> list[Expr]:
         cost += cost_of(member.detail)
         for b in group.bindings[member]:
             if isinstance(b, Expr):
-                if b.full and b.kind == "map":
+                if b.full and b.kind == "map" and b.memory is None:
                     pending.append(b)
             elif b.memory is not None:
                 if b.memory.root.ready > group.index or cut(axes, uncut, b.form.extents, True) is None:
                     return []
                 if prod(b.form.extents) == group.numel and 0 not in b.form.strides:
                     memory.add((id(b.memory.root), b.form))
-        if len(found) > AGAIN or cost > AGAIN or len(memory) > 3:
+        if len(found) > AGAIN or cost > limit or len(memory) > 3:
             return []
     return [e for e in group.members if e in found]
 

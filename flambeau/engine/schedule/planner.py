@@ -26,9 +26,10 @@ from flambeau.engine.schedule.groups import Group, Source, repeatable
 from flambeau.engine.schedule.lowering import Kernels, Unsupported
 from flambeau.engine.schedule.memory import Memory, Root
 from flambeau.engine.schedule.opaque import Host, Opaque, moved
-from flambeau.engine.schedule.spaces import View, flat
+from flambeau.engine.schedule.spaces import Axis, View, flat
 from flambeau.shape import contiguous_strides, extent, is_contiguous
 
+REPEATED = 32  # instructions for an element that cost no more than memory
 SMALL = 32768  # elements of work that may as well be done by the way
 
 
@@ -258,11 +259,11 @@ class Planner:
             if base.kind == "read":
                 floor = max(floor, base.memory.root.ready)
         for group in self.candidates(expr, floor, sources):
-            if group.join(expr, self.seen_from(group, sources)):
+            if group.fits(expr) and group.join(expr, self.seen_from(group, sources)):
                 if expr.kind == "reduce":
                     self.reducing[expr.detail.axes] = group
                 return
-        if again and expr.kind == "reduce" and self.made_again(expr, sources[0].base):
+        if again and self.made_again(expr, sources):
             return
         if not self.begin(expr, sources):
             apart = [Source(self.plain(o), View.natural(o.shape)) for o in expr.operands]
@@ -300,21 +301,28 @@ class Planner:
             self.reducing[expr.detail.axes] = group
         return True
 
-    def made_again(self, expr: Expr, base: Expr) -> bool:
-        """Start a group for a reduction of cheap elementwise work that another group does too.
+    def made_again(self, expr: Expr, sources: list[Source]) -> bool:
+        """Start a group for an expression of cheap elementwise work that another group does too.
 
         To do it twice costs less than to send its result through memory.
         """
-        again = repeatable(base, expr.detail.axes)
+        count = prod(expr.shape)
+        if expr.kind == "reduce":
+            again = repeatable(sources[0].base, expr.detail.axes)
+        elif expr.detail.key == "copy":
+            return False
+        else:  # steps inside an op; what ops give is in memory sooner or later
+            inside = [s.base for s in sources if s.base.memory is None and prod(s.base.shape) == count]
+            again = [m for base in inside for m in repeatable(base, (Axis(count, False),), REPEATED)]
         if not again:
             return False
         floor, self.floor = self.floor, len(self.steps)
         copies: dict[Expr, Expr] = {}
-        for member in again:
+        for member in dict.fromkeys(again):
             operands = tuple([_rebuilt(o, copies) for o in member.operands])
             copies[member] = Expr(self.t, member.kind, member.shape, member.dtype, operands, member.detail)
             self.place(copies[member])
-        expr.operands = (_rebuilt(expr.operands[0], copies),)
+        expr.operands = tuple([_rebuilt(o, copies) for o in expr.operands])
         self.place(expr, again=False)
         self.floor = floor
         return True
