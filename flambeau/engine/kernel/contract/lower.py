@@ -112,7 +112,7 @@ class _Job:
         block = STREAM if streamed else BLOCK
         self._divide(tile.rows, tile.columns, high, cycles, block, RUN // tile.columns if streamed else 1)
         block = block if self.chunk > block else 0
-        rows_first = p.depth * p.columns * compute.itemsize <= l1
+        rows_first = p.depth < choose.SHORT and p.depth * p.columns * compute.itemsize <= l1
         gemm = Gemm(tile, self._own(), len(p.sizes), block, self.chunks > 1, rows_first)
         self._describe(a, b)
         if block:
