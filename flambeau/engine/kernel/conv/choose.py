@@ -24,6 +24,7 @@ UNALIGNED = 1.8  # loads that a vector counts for where it lies across cache lin
 LOOP = 4  # instructions of a loop's end
 TILE = 40  # cycles of a tile besides its sums
 ROW = 6  # cycles of a row's loop
+UNPACKED = 1.08  # what kernels with pixels in the lanes take longer than it seems: their weights lie apart
 LAUNCH = 4000  # cycles of one more launch, and what comes with it
 COPY = 0.8  # cycles to lay out a pixel anew
 
@@ -59,6 +60,11 @@ def _stream(vectors: int, steps: int) -> float:
     return step / (128 if size < first * 0.7 else 24 if size < second * 0.7 else 8)
 
 
+def _per_packed(size: float) -> float:
+    """Cycles to pack an element, where all of them are `size` bytes."""
+    return 0.3 if size < cache_sizes()[1] else 0.7
+
+
 def _count(length: int, tile: int) -> int:
     return -(-length // tile)
 
@@ -77,7 +83,7 @@ def channel_cost(s: Sizes, tile: channels.Tile) -> float:
     )  # fmt: skip
     frame = 0 if tile.inner else s.framed * COPY
     weights = panels * v * s.lanes * s.depth * s.taps
-    packing = weights * (0.3 if weights * vector_bytes() / s.lanes < cache_sizes()[1] else 0.8)
+    packing = weights * _per_packed(weights * vector_bytes() / s.lanes)
     return tiles * panels * (steps + finish + TILE) + packing + frame
 
 
@@ -127,7 +133,7 @@ def product_tile(s: Sizes) -> channels.Tile | pixels.Tile:
     """The tile of least cost."""
     by_channels = min((channel_cost(s, tile), tile) for tile in _channel_tiles(s))
     by_pixels = min((pixel_cost(s, tile), tile) for tile in _pixel_tiles(s))
-    return by_channels[1] if by_channels[0] + LAUNCH <= by_pixels[0] * 1.04 else by_pixels[1]
+    return by_channels[1] if by_channels[0] + LAUNCH <= by_pixels[0] * UNPACKED else by_pixels[1]
 
 
 def product_time(s: Sizes, tile: channels.Tile | pixels.Tile) -> float:
@@ -163,7 +169,8 @@ def gradient_cost(s: Sizes, tile: GradientTile) -> float:
     if tile.by_channels:
         step = _step(sums, tile.inputs * tile.taps + tile.outputs, tile.inputs * tile.taps)
         units = _count(s.width, tile.outputs * s.lanes)
-        packing = rows * s.grid[2] * units * tile.outputs * s.lanes * 0.3
+        elements = rows * s.grid[2] * units * tile.outputs * s.lanes
+        packing = elements * _per_packed(elements * vector_bytes() / s.lanes)
         return tiles * units * (rows * (s.grid[2] * step + ROW) + sums * 12 + TILE) + packing
     lanes = min(s.lanes, power(s.grid[2]))
     step = _step(sums, (tile.inputs * tile.taps + 0.5 * tile.outputs) * UNALIGNED, 0)
@@ -173,7 +180,7 @@ def gradient_cost(s: Sizes, tile: GradientTile) -> float:
     operands = s.groups * (s.depth + s.width) * rows * s.grid[2] * vector_bytes() / s.lanes
     planes = s.groups * _count(s.depth, tile.inputs) * units * (tile.inputs + tile.outputs)
     traffic = planes * rows * s.grid[2] * vector_bytes() / s.lanes
-    return max(cycles, traffic / (32 if operands < cache_sizes()[1] else 8)) + s.copied * COPY
+    return max(cycles, traffic / (32 if operands < cache_sizes()[1] else 16)) + s.copied * COPY
 
 
 def _gradient_tiles(s: Sizes) -> Iterator[GradientTile]:
