@@ -108,9 +108,9 @@ class Recording:
         data: dict[int, np.ndarray] = {n: a.reshape(-1).view(np.uint8).copy() for n, a in enumerate(self.arrays)}
         for step in self.steps:
             if isinstance(step, Write):
-                data[step.target.value] = data[step.target.value].copy()
-                data[step.output] = data[step.target.value]
-                reference.overwrite(_window(data, step.target), _window(data, step.source).copy())
+                data[step.output] = data[step.target.value].copy()
+                target = step.target._replace(value=step.output)
+                reference.overwrite(_window(data, target), _window(data, step.source))
                 continue
             operands = [
                 _window(data, x) if isinstance(x, Arg) else self.numbers[x.slot] if isinstance(x, Number) else x

@@ -212,6 +212,34 @@ def test_transposed_and_strided_targets() -> None:
     g.check(g.write(part, g.call(ops["tanh"], part)))
 
 
+def test_a_value_that_is_read_after_it_was_written_over() -> None:
+    g = Recording()
+    x, z = g.input(floats(40)), g.input(floats(40))
+    y = g.call(ops["mul"], x, 2.0)
+    after = g.write(y, x)
+    part = g.write(z.view((20,)), z.view((20,), (1,), 20))
+    g.check(g.call(ops["add"], y, 1.0), g.call(ops["add"], z, 1.0), after, part)
+
+
+def test_casts_expansions_and_nothing_as_sources() -> None:
+    g = Recording()
+    whole, x, row = g.input(np.zeros((6, 7), np.int32)), g.input(floats(6, 7) * 10), g.input(floats(7))
+    after = g.write(whole, x)
+    spread = g.write(x, Ref(row.value, (6, 7), (0, 1), 0, row.dtype))
+    g.check(after, spread, g.write(spread.view((0, 5)), spread.view((0, 5))))
+
+
+def test_complex_and_reinterpreted_memory() -> None:
+    g = Recording()
+    x, y = (g.input((floats(10, 10) + 1j * floats(10, 10)).astype(np.complex64)) for _ in range(2))
+    z = g.input(floats(64))
+    after = g.write(x, g.call(ops["mul"], x, y))
+    shifted = g.write(after.view((5, 10), (20, 1)), after.view((5, 10), (20, 1), 10))
+    bits = g.call(ops["add"], z, 1.0)
+    as_integers = Ref(bits.value, (64,), (1,), 0, dtypes.int32)
+    g.check(g.call(ops["add"], shifted.view((10, 10)), y), g.call(ops["add"], as_integers, as_integers), bits)
+
+
 # -- memory and time -------------------------------------------------------------------------------------------
 
 
