@@ -8,18 +8,28 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 from pathlib import Path
 
 _L1, _L2 = 32 << 10, 512 << 10  # bytes, where the system does not say
 _CPU0 = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
+# A fork in the middle of an import would leave the child with the lock of a module that no thread there imports.
+_importing = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release
+    )
+
+
 @functools.cache
 def features() -> dict[str, bool]:
     """The instruction sets of this processor, by LLVM's names."""
-    import llvmlite.binding as llvm
+    with _importing:
+        import llvmlite.binding as llvm
 
-    return dict(llvm.get_host_cpu_features())
+        return dict(llvm.get_host_cpu_features())
 
 
 @functools.cache
