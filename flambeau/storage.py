@@ -17,7 +17,7 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.devices import CPU, device, require_cpu
 from flambeau.dtypes import dtype
-from flambeau.engine.value import Storage
+from flambeau.engine.value import Storage, Value
 
 _fresh = np.zeros
 
@@ -163,7 +163,7 @@ class UntypedStorage(_Handle):
         data = _fresh(nbytes, np.uint8)
         kept = min(nbytes, self._storage.nbytes)
         data[:kept] = self._storage.bytes[:kept]
-        self._storage.value = type(self._storage.value)(data)
+        self._storage.value = Value(data)
         return self
 
     def byteswap(self, dtype: dtype) -> None:

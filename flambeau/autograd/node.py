@@ -214,6 +214,7 @@ class SavedTensor:
     def __init__(self, t: Tensor, is_output: bool) -> None:
         self.is_output = is_output
         self.version = t._version_counter.count
+        self.number = t._storage.value.number
         if state.saved_hooks:
             pack, unpack = state.saved_hooks[-1]
             self.packed = (pack(tensors.detached(t)), unpack)
@@ -222,10 +223,13 @@ class SavedTensor:
         else:
             self.tensor = tensors.detached(t) if is_output else t
 
-    def intact(self) -> bool:
-        """Whether the tensor is kept as it is, and has not been overwritten since."""
+    def intact(self, into: Any) -> bool:
+        """Whether the tensor is kept as it is, and shows what it showed then in the recording of `into`."""
         t = self.tensor
-        return t is not None and t._version_counter.count == self.version
+        if t is None or t._version_counter.count != self.version:
+            return False
+        value = t._storage.value
+        return value.number == self.number and value.segment is into
 
     def protect(self, storage: Any) -> None:
         """Keep what an in-place op is about to overwrite: its value, which the op will leave alone."""
@@ -239,12 +243,13 @@ class SavedTensor:
             edge = edge_of(t)
             if edge is not None:
                 copy._grad_fn, copy._output_nr = edge
-            self.tensor, self.version = copy, 0
+            self.tensor, self.version, self.number = copy, 0, copy._storage.value.number
 
     def move(self, source: Tensor, target: Tensor) -> None:
         """Keep `target` instead of `source`, whose elements have been written into it."""
         if self.tensor is not None and self.tensor._storage is source._storage:
             self.tensor, self.version = tensors.detached(target), target._version_counter.count
+            self.number = target._storage.value.number
 
     def unpack(self, node: Node) -> Tensor:
         if self.packed is not None:

@@ -84,16 +84,16 @@ class OpNode(Node):
     def name(self) -> str:
         return self.form.label
 
-    def intact(self) -> bool:
-        """Whether the tensors that the node keeps are what they were when it was made."""
+    def intact(self, into: Any) -> bool:
+        """Whether the tensors that the node keeps are what they were when it was made, in the recording of `into`."""
         form, inputs, outputs = self.form, self.inputs, self.outputs
         if inputs is None:
             return False
         for i in form.kept:
-            if not inputs[i].intact():
+            if not inputs[i].intact(into):
                 return False
         for nr in form.kept_outputs:
-            if not outputs[nr].intact():
+            if not outputs[nr].intact(into):
                 return False
         return True
 
@@ -170,7 +170,8 @@ def node_of(form: Form, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> OpN
         kept[i] = SavedTensor(inputs[i], False)
     node.inputs = kept
     if form.kept_outputs:
-        node.outputs = given = list(form.metas)
+        given: list[Any] = list(form.metas)
+        node.outputs = given
         for nr in form.kept_outputs:
             given[nr] = SavedTensor(outputs[nr], True)
     else:

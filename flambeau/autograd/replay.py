@@ -63,7 +63,7 @@ class Replay:
             return None
         for index, form, targets in self.visits:
             node = nodes[index]
-            if node.form is not form or node.hooks or node.tensor_hooks or node.retained or not node.intact():
+            if node.form is not form or node.hooks or node.tensor_hooks or node.retained or not node.intact(into):
                 return None
             for edge, target in zip(node.edges, targets):
                 if edge is None or target is None:
@@ -99,7 +99,8 @@ class Replay:
         for leaf, known in zip(leaves, self.leaves):
             value = values[known.number]
             if value is None:
-                value = into.pending(known.number, self.sizes[known.number])
+                nbytes = self.sizes[known.number] if known.held is None else leaf._grad._storage.nbytes  # type: ignore
+                value = into.pending(known.number, nbytes)
             if known.held is None:
                 leaf._grad = make(holding(value), known.shape, known.strides, known.offset, known.dtype)
                 continue
@@ -180,7 +181,7 @@ class Watch:
             return
         nodes = self.into.nodes
         index = getattr(node, "index", -1)
-        if not 0 <= index < len(nodes) or nodes[index] is not node or node.hooked():
+        if not 0 <= index < len(nodes) or nodes[index] is not node or node.hooked() or not node.intact(self.into):
             self.good = False
             return
         targets: list[Any] = []

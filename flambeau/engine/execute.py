@@ -1,8 +1,8 @@
 """The seam between tensors and execution.
 
 `call` records an op (or finds it recorded), `assign` overwrites a tensor with another, `read` and `write` are what
-NumPy sees. In `immediate` mode, and for ops that cannot wait (random numbers, data-dependent shapes), an op is its NumPy
-reference, run at the call; in the other modes it is pending until somebody looks:
+NumPy sees. In `immediate` mode, and for ops that cannot wait (random numbers, data-dependent shapes), an op is its
+NumPy reference, run at the call; in the other modes it is pending until somebody looks:
 
     immediate   each op at its call, through its reference: a debugger steps from the user's line to NumPy
     lazy        recorded, and realized one op after the other by native kernels
@@ -319,7 +319,7 @@ def _repointed(into: Recorder, target: View, source: View, since: int) -> bool:
         return False
     if value.segment is not None and value.segment is not into or old.segment is not None and old.segment is not into:
         return False
-    if value.segment is not into or value.number < since:
+    if value.segment is not into or value.data is not None or value.number < since:
         value.shared = True
     with into.lock:
         into.overwrite(storage, value)
@@ -349,7 +349,10 @@ def _record_write(into: Recorder, target: View, source: View) -> None:
     if storage.value.segment is into and storage.value.number == IN_PARTS:
         into.settle()  # what parts were read of it must not be mistaken for other memory
     if storage.value.shared:  # others keep the old contents: write into a copy
-        storage.value.segment is None or storage.value.segment.settle()
+        if storage.value.segment is not None:
+            if storage.value.segment is not into:
+                raise Foreign(storage.value.segment)
+            into.settle()
         storage.value = Value(storage.value.data.copy())  # type: ignore[union-attr]
     if storage.value.data is not None and not storage.value.data.flags.writeable:
         raise RuntimeError("the memory of this tensor is read-only: clone() it before writing")

@@ -1,9 +1,9 @@
 """Recording and matching: what happens between a tensor op's call and its realization.
 
-Each thread has one `Recorder`. Ops are not run at their call: they become entries of the thread's pending segment, their
-results are Values without data. At an observation (`settle`) the segment is run and forgotten, but its entries stay in a
-tree: the next time the same ops come with the same shapes, `match` finds them one child after the other, and neither
-shape rules nor anything else is computed again. A branch in the user's program is a branch of the tree.
+Each thread has one `Recorder`. Ops are not run at their call: they become entries of the thread's pending segment,
+their results are Values without data. At an observation (`settle`) the segment is run and forgotten, but its entries
+stay in a tree: the next time the same ops come with the same shapes, `match` finds them one child after the other, and
+neither shape rules nor anything else is computed again. A branch in the user's program is a branch of the tree.
 
 An entry knows its operands by number: values are numbered in the order in which the segment first sees them, those from
 outside and those it computes alike. Python numbers among the operands are not part of an entry; they are collected in
@@ -22,7 +22,6 @@ from typing import Any
 from flambeau.engine.graph import Arg, Meta, Number, Part
 from flambeau.engine.value import Value
 from flambeau.errors import UserLine, user_line
-from flambeau.shape import contiguous_strides
 
 LONGEST = 4000  # entries of a segment: a loop that never looks at its results is realized now and then
 LARGEST = 1 << 34  # bytes of results of a segment
@@ -31,14 +30,15 @@ MANY_ENTRIES = 200_000  # of a thread's tree: then it is planted anew
 IN_PARTS = -2  # the number of a value from outside whose parts are numbered instead
 WRITE = "write"  # the `op` of an entry that overwrites a window of a value
 _INT64 = range(-(1 << 63), 1 << 63)
+_SIGNED = (float, complex)  # kinds of numbers with two zeros that are equal
 
 
 class Entry:
     """One recorded op (or write), a node of the tree of all segments that a thread has seen.
 
     Attributes:
-        operands: an Arg, a Number or a constant for each operand. An Arg whose number is `first` or beyond was seen here
-            for the first time.
+        operands: an Arg, a Number or a constant for each operand. An Arg whose number is `first` or beyond was seen
+            here for the first time.
         outputs: the numbers of its results.
         count, slots: how many values and numbers the segment has seen after this entry.
         needs: which operands wanted gradients, or None: part of what must match, for the autograd floor.
@@ -55,9 +55,10 @@ class Entry:
 
     def __init__(self, op: Any, operands: tuple, params: dict[str, Any], needs: Any, metas: Sequence[Meta]) -> None:
         self.op, self.operands, self.params, self.needs = op, operands, params, needs
-        self.metas = tuple([m if m.strides is not None else m._replace(strides=contiguous_strides(m.shape)) for m in metas])
+        self.metas = tuple([m._replace(strides=m.layout) for m in metas])
         # 1 == 1.0 == True, but not to a shape rule: parameters that are numbers must agree in type as well
-        self.strict = tuple([(k, type(v), str(v)) for k, v in params.items() if isinstance(v, (bool, int, float))])
+        numbers = [(k, v) for k, v in params.items() if isinstance(v, (bool, int, float, complex))]
+        self.strict = tuple([(k, type(v), str(v)) for k, v in numbers])
         self.sizes = tuple([_span(m) for m in metas])
         self.outputs: tuple[int, ...] = ()
         self.first = self.count = self.slots = self.depth = self.bytes = 0
@@ -127,7 +128,7 @@ class Recorder:
         self.numbers: list[Any] = []
         self.parts: dict[tuple[int, int], int] = {}  # of values seen in parts: (which, offset in bytes) -> number
         self.split: list[Value] = []  # those values
-        self.overwritten: list[tuple[weakref.ref, Value]] = []
+        self.overwritten: list[tuple[weakref.ref, Any]] = []  # (a storage, what it held)
         self.nodes: list[Any] = []  # the autograd floor's, in the order of their making
 
     # -- matching ------------------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ class Recorder:
             if not _equal(entry.params, params):
                 return False
             for name, kind, text in entry.strict:
-                if type(params[name]) is not kind or (kind is float and str(params[name]) != text):
+                if type(params[name]) is not kind or (kind in _SIGNED and str(params[name]) != text):
                     return False
         values, numbers = self.values, self.numbers
         begun, slots = len(values), len(numbers)
@@ -166,7 +167,8 @@ class Recorder:
                     storage = x._storage
                     value = storage.value
                     if value.segment is self:
-                        if value.number != spec[0]:
+                        number = value.number
+                        if number != spec[0] and (number != IN_PARTS or self._part_from(value, 0) != spec[0]):
                             break
                     elif spec[0] != len(values):
                         break
@@ -319,7 +321,8 @@ class Recorder:
 
     def overwrite(self, storage: Any, value: Value) -> None:
         """Let a storage hold another value; should computing it fail, the storage gets its old one back."""
-        self.overwritten.append((weakref.ref(storage), storage.value))
+        old = storage.value  # a pending one must not seem wanted because it stands here
+        self.overwritten.append((weakref.ref(storage), weakref.ref(old) if old.data is None else old))
         storage.value = value
 
     # -- realizing -----------------------------------------------------------------------------------------------
@@ -369,12 +372,12 @@ class _Failed:
         raise self.error
 
 
-def _fail(values: list[Value], overwritten: list[tuple[weakref.ref, Value]], error: BaseException) -> None:
+def _fail(values: list[Value], overwritten: list[tuple[weakref.ref, Any]], error: BaseException) -> None:
     """Nothing is half-written: storages whose new contents could not be computed keep their old ones."""
     for ref, old in reversed(overwritten):
         storage = ref()
         if storage is not None and storage.value.data is None:
-            storage.value = old
+            storage.value = old if isinstance(old, Value) else old() or storage.value
     failed = _Failed(error)
     for value in values:
         if value is not None:

@@ -1,8 +1,8 @@
 """A stretch of a recording as one event: what a function recorded for some tensors, replayed for the same tensors.
 
 An optimizer's step records an op and some writes for every parameter. The second time it comes at the same place with
-tensors that stand where they stood, its entries are not matched one by one: the recorder jumps to the stretch's end, the
-numbers are replaced by today's, and the storages that were overwritten get their new values.
+tensors that stand where they stood, its entries are not matched one by one: the recorder jumps to the stretch's end,
+the numbers are replaced by today's, and the storages that were overwritten get their new values.
 
     tag = ...                                     # whatever else the function's ops depend on, compared with ==
     if not replayed(into, tag, tensors, numbers):
@@ -28,7 +28,7 @@ class Stretch:
     Attributes:
         slots: how many numbers it recorded.
         operands: for each tensor the number of its value, and how it looks at it.
-        writes: (which tensor, number of its storage's value before, and after) for each that was overwritten.
+        writes: (which tensor, number of its storage's value afterwards) for each that was overwritten.
     """
 
     def __init__(self, into: Recorder, tag: Any, tensors: Sequence[Any]) -> None:
@@ -51,10 +51,10 @@ class Stretch:
             return  # it read something that is not among its tensors
         self.operands = [(v.number, _look(t)) for v, t in zip(before, self.tensors)]
         self.writes = [
-            (i, t._storage.value.number, t._storage.value.nbytes)
+            (i, t._storage.value.number)
             for i, (v, t) in enumerate(zip(before, self.tensors)) if t._storage.value is not v
         ]  # fmt: skip
-        written = {number for _, number, _ in self.writes}
+        written = {number for _, number in self.writes}
         self.end, self.slots = into.cursor, len(into.numbers) - self.slots
         path = self.end.path()[self.start.depth :]
         if any(entry.op is WRITE and entry.outputs[0] not in written for entry in path):
@@ -94,9 +94,9 @@ class Stretch:
         """Do to the tensors what the recorded function did to them."""
         into.numbers.extend(numbers)
         into.cursor = self.end
-        for i, number, nbytes in self.writes:
+        for i, number in self.writes:
             t = tensors[i]
-            into.overwrite(t._storage, into.pending(number, nbytes))
+            into.overwrite(t._storage, into.pending(number, t._storage.nbytes))
             version = t._version_counter
             version.count += 1
             version.where = None
