@@ -6,11 +6,12 @@ import struct
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 
-from flambeau.engine import reference
+from flambeau.engine import reference, watching
 from flambeau.engine.graph import Arg, Call, Graph, Number, Write
 from flambeau.engine.plan import Address, Buffer, HostCall, Launch, Plan
 from flambeau.engine.record import WRITE, Entry
@@ -18,6 +19,7 @@ from flambeau.engine.runtime.allocator import Block, allocate
 from flambeau.engine.runtime.launch import Table
 from flambeau.engine.schedule.planner import plan
 from flambeau.engine.value import Pooled, Value, empty_bytes, located
+from flambeau.engine.watching import Watcher
 
 _NUMBERS, _STATUS, _ARENA = Buffer("numbers", 0), Buffer("status", 0), Buffer("temp", 0)
 
@@ -25,7 +27,7 @@ _NUMBERS, _STATUS, _ARENA = Buffer("numbers", 0), Buffer("status", 0), Buffer("t
 def compiled(end: Entry, wanted: Sequence[int], fuse: bool) -> Program:
     """The program of the segment that ends at `end`, giving the results `wanted`."""
     graph, outside, number_of = graph_of(end, wanted)
-    return Program(graph, plan(graph, fuse=fuse), outside, {number_of[n]: n for n in wanted})
+    return Program(graph, plan(graph, fuse=fuse), outside, {number_of[n]: n for n in wanted}, end)
 
 
 # -- from entries to a graph -------------------------------------------------------------------------------------
@@ -126,10 +128,11 @@ class Program:
     Args:
         outside: the segment's number of each input.
         wanted: the graph's number of each value to give -> the segment's.
+        end: the last entry of the segment.
     """
 
-    def __init__(self, graph: Graph, plan: Plan, outside: list[int], wanted: dict[int, int]) -> None:
-        self.graph, self.plan, self.outside = graph, plan, outside
+    def __init__(self, graph: Graph, plan: Plan, outside: list[int], wanted: dict[int, int], end: Entry) -> None:
+        self.graph, self.plan, self.outside, self.end = graph, plan, outside, end
         self.inputs = len(outside)
         roots = memory_of(graph)
         given = [(roots.get(n, n), to) for n, to in wanted.items()]
@@ -179,11 +182,14 @@ class Program:
         if numbers:
             self.kinds.pack_into(self.numbers, 0, *numbers)
         kept = [(outside[n], outside[n].data.copy()) for n in self.endangered]  # type: ignore[union-attr]
-        for piece in self.pieces:
-            if piece.__class__ is Table:
-                piece.run(self.table_address)  # type: ignore[union-attr]
-            else:
-                self._run_host(piece, outside, blocks, numbers)  # type: ignore[arg-type]
+        if watching.current is not None and watching.current.timed:
+            self._run_timed(watching.current, outside, blocks, numbers)
+        else:
+            for piece in self.pieces:
+                if piece.__class__ is Table:
+                    piece.run(self.table_address)  # type: ignore[union-attr]
+                else:
+                    self._run_host(piece, outside, blocks, numbers)  # type: ignore[arg-type]
         if self.status[0]:
             self.status[0] = 0
             for value, before in kept:
@@ -196,6 +202,19 @@ class Program:
             value.data, value.address = block
         for number, to in self.written:
             _succeed(outside[number], values[to])
+
+    def _run_timed(self, watcher: Watcher, outside: list[Value], blocks: list[Block], numbers: list[Any]) -> None:
+        """Run launch by launch, for somebody who wants to know how long each takes."""
+        began = perf_counter_ns()
+        spent: list[tuple[Launch | HostCall, int]] = []
+        for piece in self.pieces:
+            if isinstance(piece, Table):
+                spent += zip(piece.launches, piece.timed(self.table_address))
+            else:
+                before = perf_counter_ns()
+                self._run_host(piece, outside, blocks, numbers)
+                spent.append((piece, perf_counter_ns() - before))
+        watcher.launches(self, began, spent)
 
     def _run_host(self, step: HostCall, outside: list[Value], blocks: list[Block], numbers: list[Any]) -> None:
         def at(buffer: Buffer) -> np.ndarray:

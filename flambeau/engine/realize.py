@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from flambeau.engine import reference
+from flambeau.engine import reference, watching
 from flambeau.engine.graph import Arg, Number
 from flambeau.engine.program import Program, Refused, compiled
 from flambeau.engine.record import WRITE, Entry, alive, results_of
@@ -42,13 +42,23 @@ def realize(end: Entry, values: list[Value], numbers: list[Any], fuse: bool = Tr
     if not wanted:
         return
     program = _program(end, wanted, fuse, PATIENCE if patience is None else patience)
-    if program is not None:
-        try:
-            program.run(values, numbers)
-            return
-        except Refused:
-            pass
-    run_reference(end, values, numbers, wanted)
+    watcher = watching.current
+    began = time.perf_counter_ns() if watcher is not None else 0
+    if program is not None and not _ran(program, values, numbers):
+        program = None
+    if program is None:
+        run_reference(end, values, numbers, wanted)
+    if watcher is not None:
+        watcher.segment(end, program, began, time.perf_counter_ns())
+
+
+def _ran(program: Program, values: list[Value], numbers: list[Any]) -> bool:
+    """Run a program; whether it accepted the data."""
+    try:
+        program.run(values, numbers)
+    except Refused:
+        return False
+    return True
 
 
 def _program(end: Entry, wanted: tuple[int, ...], fuse: bool, patience: int) -> Program | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 
 from flambeau.dtypes import bfloat16, dtype, float16, float32
+from flambeau.engine import watching
 from flambeau.engine.graph import Meta
 from flambeau.engine.value import empty_bytes
 from flambeau.shape import Ints, contiguous_strides, is_contiguous
@@ -25,6 +27,15 @@ def window(data: np.ndarray, shape: Ints, strides: Ints, offset: int, d: dtype) 
 
 def run(op: Any, operands: Sequence[Any], params: dict[str, Any], metas: Sequence[Meta]) -> list[np.ndarray]:
     """The memory of each result, laid out as `metas` say. Tensors among the operands come as ndarrays."""
+    watcher = watching.current
+    began = perf_counter_ns() if watcher is not None else 0
+    memories = _run(op, operands, params, metas)
+    if watcher is not None:
+        watcher.reference(op, metas, began, perf_counter_ns())
+    return memories
+
+
+def _run(op: Any, operands: Sequence[Any], params: dict[str, Any], metas: Sequence[Meta]) -> list[np.ndarray]:
     compute = metas[0].compute if metas else None
     with np.errstate(all="ignore"):  # casts of operands and results included: overflow is silent in PyTorch
         arrays = [_operand(x, compute) for x in operands]
