@@ -34,3 +34,9 @@ def set_blas_threads(count: int) -> bool:
         return False
     setter(count)
     return True
+
+
+@functools.cache
+def one_blas_thread() -> bool:
+    """Let matrix products of the references use one thread, once and for all: their sums depend on how many there are."""
+    return set_blas_threads(1)

@@ -23,6 +23,7 @@ from flambeau.engine.record import WRITE, Entry, alive, results_of
 from flambeau.engine.value import Value
 
 PATIENCE = int(os.environ.get("FLAMBEAU_PATIENCE", "2"))  # sightings by reference before a segment runs compiled
+WORTHWHILE = 12  # entries of a segment that is compiled at its first sighting already: a training step will come again
 VARIANTS = 4  # programs of one segment, for different sets of results that are still wanted
 LOG = os.environ.get("FLAMBEAU_LOG", "")
 STRICT = bool(os.environ.get("FLAMBEAU_STRICT"))  # for tests: a compiler error is an error
@@ -73,7 +74,7 @@ def _program(end: Entry, wanted: tuple[int, ...], fuse: bool, patience: int) -> 
     ending.sightings[key] = seen + 1
     future = ending.programs.get(key)
     if future is None:
-        if len(ending.programs) >= VARIANTS:
+        if len(ending.programs) >= VARIANTS or (seen == 0 and patience > 1 and end.depth < WORTHWHILE):
             return None
         future = ending.programs[key] = compiler.submit(end, wanted, fuse, now=patience == 0)
     if seen < patience:
@@ -85,21 +86,32 @@ def _program(end: Entry, wanted: tuple[int, ...], fuse: bool, patience: int) -> 
 
 
 def run_reference(end: Entry, values: list[Value], numbers: list[Any], wanted: Sequence[int]) -> None:
-    """Run a segment through the references, dropping memory after its last reader."""
+    """Run a segment through the references, dropping memory after its last reader.
+
+    What does not depend on an op that fails is computed all the same; the first error is raised at the end.
+    """
     path = needed(end.path(), wanted)
     for number, value in enumerate(values):
         if value is None:  # skipped in a replay, by whoever knew that nobody wants it
             values[number] = Value.__new__(Value)
     dropped = _last_uses(path, set(wanted))
+    failed: set[int] = set()  # results that could not be computed
+    first: Exception | None = None
     for entry, drop in zip(path, dropped):
+        if failed and any(isinstance(x, Arg) and x.value in failed for x in entry.operands):
+            failed.update(entry.outputs)
+            continue
         try:
             _run_entry(entry, values, numbers)
         except Exception as error:
+            failed.update(entry.outputs)
             if entry.line is not None:
                 error.add_note(f"The op that failed was called at {entry.line[0]}:{entry.line[1]}.")
-            raise
+            first = first or error
         for number in drop:
             values[number].data = None
+    if first is not None:
+        raise first
 
 
 def _run_entry(entry: Entry, values: list[Value], numbers: list[Any]) -> None:

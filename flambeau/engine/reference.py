@@ -10,6 +10,7 @@ import numpy as np
 
 from flambeau.dtypes import bfloat16, dtype, float16, float32
 from flambeau.engine import watching
+from flambeau.engine.blas import one_blas_thread
 from flambeau.engine.graph import Meta
 from flambeau.engine.value import empty_bytes
 from flambeau.shape import Ints, contiguous_strides, is_contiguous
@@ -36,6 +37,7 @@ def run(op: Any, operands: Sequence[Any], params: dict[str, Any], metas: Sequenc
 
 
 def _run(op: Any, operands: Sequence[Any], params: dict[str, Any], metas: Sequence[Meta]) -> list[np.ndarray]:
+    one_blas_thread()
     compute = metas[0].compute if metas else None
     with np.errstate(all="ignore"):  # casts of operands and results included: overflow is silent in PyTorch
         arrays = [_operand(x, compute) for x in operands]
