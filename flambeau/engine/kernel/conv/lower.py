@@ -72,7 +72,7 @@ def _split_copy(shape: Shape, x: Arg) -> int:
 def _sizes(product: Product, d: dtype, framed: int = 0, copied: int = 0) -> Sizes:
     few_rows = len(product.places[0]) == 1 < product.batch and 1 < product.grid[1] <= FEW_ROWS
     inner = product.inner_taps if framed or few_rows else ()
-    few_rows = few_rows and inner[1] < len(product.places[1])
+    few_rows = few_rows and inner[1] < 0.9 * len(product.places[1])
     return Sizes(
         product.batch, product.groups, product.depth, product.width, product.grid, len(product.taps), width_of(d),
         inner, len(product.places[2]), few_rows, framed, copied,
