@@ -6,9 +6,11 @@ from typing import Any
 
 from flambeau import dtypes
 from flambeau.devices import CPU, device, require_cpu
-from flambeau.engine.blas import set_blas_threads
-from flambeau.engine.runtime import threads
+from flambeau.engine.runtime.cores import get_num_threads as _threads
+from flambeau.later import later
 from flambeau.methods.convert import dtype_of
+
+pool = later("flambeau.engine.runtime.threads")
 
 
 class _Settings:
@@ -23,7 +25,7 @@ _settings = _Settings()
 
 def get_num_threads() -> int:
     """Threads that one op may use."""
-    return threads.get_num_threads()
+    return _threads()
 
 
 def set_num_threads(num: int) -> None:
@@ -32,8 +34,7 @@ def set_num_threads(num: int) -> None:
         raise TypeError(f"set_num_threads expects an int, but got {type(num).__name__}")
     if num <= 0:
         raise RuntimeError("Expected positive number of threads")
-    threads.set_num_threads(num)
-    set_blas_threads(num)
+    pool.set_num_threads.now()(num)
 
 
 def get_num_interop_threads() -> int:

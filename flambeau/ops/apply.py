@@ -49,28 +49,20 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     """Record an op (or run it, where it cannot wait) and its history; one tensor, or a tuple of them."""
     if state.autocast is not None and (op.narrows or op.widens):
         inputs = [_autocast(x, op) for x in inputs]
+    needs = None
+    if op.vjp is not None and state.grad:
+        for x in inputs:
+            if isinstance(x, Tensor) and (x._requires_grad or x._grad_fn is not None or x.requires_grad):
+                needs = _needs(inputs)
+                break
     into = execute.recorder()
-    needs = _needs(inputs) if op.vjp is not None and state.grad else None
     if into is not None and not op.eager:
         try:
             entry, values = execute.call(into, op, inputs, params, needs)
         except execute.Unrecordable:
             pass
         else:
-            outputs = [make(holding(v), m.shape, m.strides, 0, m.dtype) for v, m in zip(values, entry.metas)]
-            if execute.watching:
-                _tell_watchers(op, inputs, params, entry.metas)
-            if needs is not None:
-                if entry.node is None:
-                    entry.node = Form(op, inputs, params, outputs)
-                node = _remember(entry.node, inputs, outputs)
-                node.index = len(into.nodes)
-                into.nodes.append(node)
-            elif state.inference:
-                _mark_inference(outputs)
-            if entry.full:
-                into.settle()
-            return tuple(outputs) if op.multiple else outputs[0]
+            return _recorded(into, entry, values, inputs, needs)
     metas = op.meta(*inputs, **params)
     if isinstance(metas, Meta):
         metas = (metas,)
@@ -86,6 +78,26 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     return tuple(outputs) if op.multiple else outputs[0]
 
 
+def _recorded(into: Any, entry: Any, values: Sequence[Value], inputs: Sequence[Any], needs: Any) -> Any:
+    """The tensors of a recorded call, and their history."""
+    outputs = [make(holding(v), m.shape, m.strides, 0, m.dtype) for v, m in zip(values, entry.metas)]
+    op = entry.op
+    if execute.watching:
+        _tell_watchers(op, inputs, entry.params, entry.metas)
+    if needs is not None:
+        if entry.node is None:
+            entry.node = Form(op, inputs, entry.params, outputs)
+        node = _remember(entry.node, inputs, outputs)
+        nodes = into.nodes
+        node.index = len(nodes)
+        nodes.append(node)
+    elif state.inference:
+        _mark_inference(outputs)
+    if entry.full:
+        into.settle()
+    return tuple(outputs) if op.multiple else outputs[0]
+
+
 def _tell_watchers(op: Any, inputs: Sequence[Any], params: dict[str, Any], metas: Sequence[Meta]) -> None:
     for watcher in execute.watching:
         watcher(op, inputs, params, metas)
@@ -93,11 +105,11 @@ def _tell_watchers(op: Any, inputs: Sequence[Any], params: dict[str, Any], metas
 
 def _needs(inputs: Sequence[Any]) -> tuple[bool, ...] | None:
     """Which inputs want gradients; None if none does."""
-    needs = [
+    needs = tuple([
         isinstance(x, Tensor) and (x._requires_grad or (x._grad_fn if x._base is None else x.grad_fn) is not None)
         for x in inputs
-    ]
-    return tuple(needs) if True in needs else None
+    ])  # fmt: skip
+    return needs if True in needs else None
 
 
 def _remember(form: Form, inputs: Sequence[Any], outputs: list[Tensor]) -> OpNode:

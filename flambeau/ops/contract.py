@@ -11,8 +11,9 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel.contract import records
+from flambeau.engine.schedule.lowering import Kernels
 from flambeau.errors import warn_once
+from flambeau.later import later
 from flambeau.ops.apply import c_name, type_name
 from flambeau.ops.elementwise import conj, mul_op
 from flambeau.ops.op import op, public
@@ -21,6 +22,8 @@ from flambeau.ops.samples import Maker, call
 from flambeau.ops.views import adjoint, expand, permute_op, reshape, squeeze_op, transpose, unsqueeze, unsqueeze_op
 from flambeau.shape import Ints, broadcast_shapes, wrap_dim
 from flambeau.tensors import Tensor
+
+records = later("flambeau.engine.kernel.contract.records")
 
 
 def _require_numeric(d: DType, kernel: str = "addmm_impl_cpu_") -> None:
@@ -105,18 +108,19 @@ def _meta_dot(a: Tensor, b: Tensor) -> Meta:
 
 
 mm_op = op(
-    "mm", ref=_mm, meta=_meta_mm, narrows=True, lower=records.matmul,
+    "mm", ref=_mm, meta=_meta_mm, narrows=True, lower=Kernels(records.matmul, epilogue=True),
     vjp=(lambda g, _y, _a, b: mm_op(g, adjoint(b)), lambda g, _y, a, _b: mm_op(adjoint(a), g)),
     samples=lambda t: [call(t(2, 3), t(3, 4)), call(t(1, 3), t(3, 1)), call(t(2, 0), t(0, 3)),
                        call(transpose(t(3, 2), 0, 1), transpose(t(4, 3), 0, 1))],
 )  # fmt: skip
 mv_op = op(
-    "mv", ref=lambda a, b: np.matmul(for_blas(a), b), meta=_meta_mv, narrows=True, lower=records.mv,
+    "mv", ref=lambda a, b: np.matmul(for_blas(a), b), meta=_meta_mv, narrows=True,
+    lower=Kernels(records.mv, epilogue=True),
     vjp=(lambda g, _y, _a, b: mul_op(unsqueeze(g, 1), conj(b)), lambda g, _y, a, _b: mv_op(adjoint(a), g)),
     samples=lambda t: [call(t(2, 3), t(3)), call(t(2, 0), t(0))],
 )  # fmt: skip
 dot_op = op(
-    "dot", ref=np.dot, meta=_meta_dot, lower=records.dot,
+    "dot", ref=np.dot, meta=_meta_dot, lower=Kernels(records.dot, epilogue=True),
     vjp=(lambda g, _y, _a, b: g * conj(b), lambda g, _y, a, _b: g * conj(a)),
     samples=lambda t: [call(t(4), t(4)), call(t(0), t(0))],
 )  # fmt: skip
@@ -176,7 +180,7 @@ def _meta_bmm(a: Tensor, b: Tensor) -> Meta:
 
 
 bmm_op = op(
-    "bmm", ref=_mm, meta=_meta_bmm, narrows=True, lower=records.matmul,
+    "bmm", ref=_mm, meta=_meta_bmm, narrows=True, lower=Kernels(records.matmul, epilogue=True),
     vjp=(lambda g, _y, _a, b: bmm_op(g, adjoint(b)), lambda g, _y, a, _b: bmm_op(adjoint(a), g)),
     samples=lambda t: [call(t(2, 3, 4), t(2, 4, 2)), call(transpose(t(2, 4, 3), 1, 2), t(2, 4, 2)),
                        call(t(0, 3, 4), t(0, 4, 2))],
@@ -235,7 +239,7 @@ def _matmul_left_vjp(g: Tensor, _y: Any, _a: Any, b: Tensor) -> Tensor:
 
 matmul_op = op(
     "matmul", ref=_matmul, meta=_meta_matmul, vjp=(_matmul_left_vjp, _matmul_right_vjp),
-    backward_name="UnsafeViewBackward0", narrows=True, lower=records.matmul,
+    backward_name="UnsafeViewBackward0", narrows=True, lower=Kernels(records.matmul, epilogue=True),
     samples=lambda t: [call(t(2, 3, 4), t(4, 2)), call(t(3, 4), t(2, 4, 2)), call(t(2, 1, 3, 4), t(3, 4, 2)),
                        call(t(2, 2, 1, 3), transpose(t(2, 2, 4, 3), 2, 3)), call(t(0, 3, 4), t(4, 2))],
 )  # fmt: skip
@@ -338,7 +342,7 @@ def _adding(name: str, product: Callable, meta: Callable, vjp: Any, shapes: list
 
     record = op(
         name, ref=lambda c, a, b, beta=1, alpha=1: _combined(c, product(a, b), beta, alpha), meta=meta_sum,
-        samples=calls, narrows=name.endswith("mm"), lower=getattr(records, name),
+        samples=calls, narrows=name.endswith("mm"), lower=Kernels(getattr(records, name), epilogue=True),
         vjp=(
             lambda g, _y, _c, _a, _b, beta=1, alpha=1: _times(g, beta),
             lambda g, _y, _c, _a, b, beta=1, alpha=1: vjp[0](_times(g, alpha), None, _a, b),

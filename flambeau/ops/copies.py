@@ -9,13 +9,15 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import move_ops
 from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.apply import wants_history
 from flambeau.ops.op import op, public
 from flambeau.ops.samples import call
 from flambeau.shape import Ints, contiguous_strides, is_contiguous, preserved_strides
 from flambeau.tensors import Tensor
+
+move_ops = later("flambeau.engine.kernel.move_ops")
 
 
 def memory_format_strides(x: Tensor, memory_format: Any) -> Ints | None:

@@ -12,14 +12,16 @@ from flambeau import dtypes
 from flambeau.devices import require_cpu
 from flambeau.dtypes import dtype as DType
 from flambeau.engine import execute
-from flambeau.engine.kernel import move_ops
 from flambeau.engine.schedule.lowering import Kernels
 from flambeau.engine.value import Storage, empty_bytes
 from flambeau.errors import warn_once
+from flambeau.later import later
 from flambeau.ops.copies import cast, clone, memory_format_strides
 from flambeau.ops.op import op, public
 from flambeau.shape import Ints, shape_args
 from flambeau.tensors import Tensor, detached, fresh, from_array
+
+move_ops = later("flambeau.engine.kernel.move_ops")
 
 
 def finish(t: Tensor, requires_grad: bool) -> Tensor:

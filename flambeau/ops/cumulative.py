@@ -14,14 +14,16 @@ from flambeau import dtypes
 from flambeau.autograd.mode import state
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import scan
 from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops import return_types
 from flambeau.ops.arguments import check_input, not_implemented, numpy_names, one_dim
 from flambeau.ops.elementwise import conj
 from flambeau.ops.op import Op, names, op, public
 from flambeau.ops.samples import Call, Maker, call
 from flambeau.tensors import Tensor
+
+scan = later("flambeau.engine.kernel.scan")
 
 _WIDE = {"f": np.float64, "c": np.complex128}
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel.contract import records
+from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.contract import require_scalar_type
 from flambeau.ops.elementwise import conj, mul_op
 from flambeau.ops.op import op, public
@@ -23,6 +24,8 @@ from flambeau.ops.samples import call
 from flambeau.ops.views import diagonal_op, permute_op, reshape, select_op
 from flambeau.shape import Ints, wrap_dim
 from flambeau.tensors import Tensor
+
+records = later("flambeau.engine.kernel.contract.records")
 
 Labels = tuple[int, ...]
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -73,7 +76,8 @@ def _meta_pair(a: Tensor, b: Tensor, la: Labels, lb: Labels, lo: Labels) -> Meta
 
 # `lo` lists batch, rows and columns in this order: the product as it comes out, without a copy.
 pair_op = op(
-    "sumproduct_pair", ref=_pair, meta=_meta_pair, backward_name="ViewBackward0", narrows=True, lower=records.pair,
+    "sumproduct_pair", ref=_pair, meta=_meta_pair, backward_name="ViewBackward0", narrows=True,
+    lower=Kernels(records.pair, epilogue=True),
     vjp=(lambda g, _y, _a, b, la, lb, lo: contract_pair(g, lo, conj(b), lb, la),
          lambda g, _y, a, _b, la, lb, lo: contract_pair(conj(a), la, g, lo, lb)),
     samples=lambda t: [call(t(2, 3), t(3, 4), la=(0, 1), lb=(1, 2), lo=(0, 2)),

@@ -8,9 +8,9 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import gather_ops
 from flambeau.engine.schedule.lowering import Kernels
 from flambeau.errors import warn_once
+from flambeau.later import later
 from flambeau.ops import hazards
 from flambeau.ops.accumulate import add_at, checked
 from flambeau.ops.apply import type_name
@@ -21,6 +21,8 @@ from flambeau.ops.samples import Maker, call
 from flambeau.ops.views import expand, reshape, slice_op, unsqueeze
 from flambeau.shape import Ints, broadcast_shapes, wrap_dim
 from flambeau.tensors import Tensor, from_array
+
+gather_ops = later("flambeau.engine.kernel.gather_ops")
 
 # -- index arithmetic ------------------------------------------------------------------------------------------
 

@@ -10,9 +10,9 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import gather_ops
 from flambeau.engine.schedule.lowering import Kernels
 from flambeau.errors import warn_once
+from flambeau.later import later
 from flambeau.ops import hazards
 from flambeau.ops.accumulate import add_at, checked, leading
 from flambeau.ops.apply import in_place, type_name
@@ -22,6 +22,8 @@ from flambeau.ops.samples import call
 from flambeau.ops.views import expand, reshape, unsqueeze
 from flambeau.shape import Ints, contiguous_strides, elementwise_strides, expand_strides, is_contiguous, view_strides
 from flambeau.tensors import Tensor, from_array
+
+gather_ops = later("flambeau.engine.kernel.gather_ops")
 
 Indices = Sequence[Tensor | None]
 

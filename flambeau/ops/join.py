@@ -10,14 +10,16 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import move_ops
 from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import promoted
 from flambeau.ops.samples import call
 from flambeau.ops.views import reshape, select_op, slice_op, unsqueeze
 from flambeau.shape import Ints, channels_last_strides, is_channels_last, wrap_dim
 from flambeau.tensors import Tensor, from_array
+
+move_ops = later("flambeau.engine.kernel.move_ops")
 
 # -- cat -------------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import move_ops
 from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.apply import type_name
 from flambeau.ops.copies import clone
 from flambeau.ops.gathering import index_select_op
@@ -29,6 +29,8 @@ from flambeau.shape import (
     wrap_dims,
 )
 from flambeau.tensors import Tensor, from_array
+
+move_ops = later("flambeau.engine.kernel.move_ops")
 
 # -- padding ---------------------------------------------------------------------------------------------------
 

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import move_ops
 from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.op import Op, camel, op, public
 from flambeau.ops.samples import call
 from flambeau.ops.views import as_strided_op, diagonal_op, select_op, slice_op
 from flambeau.shape import contiguous_strides, wrap_dim
 from flambeau.tensors import Tensor
+
+move_ops = later("flambeau.engine.kernel.move_ops")
 
 
 def _written(x: np.ndarray, src: np.ndarray, of: Op, params: dict) -> np.ndarray:

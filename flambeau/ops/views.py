@@ -15,8 +15,8 @@ import numpy as np
 
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import move_ops
 from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.apply import apply_view
 from flambeau.ops.copies import clone
 from flambeau.ops.op import Layout, Op, op, public, view
@@ -33,6 +33,8 @@ from flambeau.shape import (
     wrap_dim,
 )
 from flambeau.tensors import Tensor, make
+
+move_ops = later("flambeau.engine.kernel.move_ops")
 
 cached = lru_cache(8192)  # for what follows from shapes and strides alone
 

@@ -34,6 +34,21 @@ _STATE = np.dtype(
 )  # fmt: skip
 
 
+def _seeded(seed: int) -> np.ndarray:
+    """The words that a stream starts from."""
+    word = seed & 0xFFFFFFFF
+    words = [word]
+    for i in range(1, WORDS):
+        word = (1812433253 * (word ^ (word >> 30)) + i) & 0xFFFFFFFF
+        words.append(word)
+    return np.array(words, np.uint32)
+
+
+def _state(words: np.ndarray, position: int) -> dict[str, Any]:
+    """A state as NumPy's twister takes it."""
+    return {"bit_generator": "MT19937", "state": {"key": words, "pos": position}}
+
+
 class Generator:
     """A pseudo-random stream of its own: `Generator().manual_seed(0)`.
 
@@ -44,9 +59,10 @@ class Generator:
     [2357136044, 2546248239]
     """
 
+    _made: np.random.MT19937
+
     def __init__(self, device: Any = "cpu") -> None:
         self._device = require_cpu(device)
-        self._twister = np.random.MT19937(0)
         self.next_normal: float | None = None  # Box-Muller gives two numbers, the second waits here
         self._restart(DEFAULT_SEED)
 
@@ -54,19 +70,24 @@ class Generator:
     def device(self) -> device:
         return self._device
 
+    @property
+    def _twister(self) -> np.random.MT19937:
+        """NumPy's generator, made when it is first wanted: to import it takes as long as a tenth of this package."""
+        if "_made" not in vars(self):
+            made = np.random.MT19937(0)
+            made.state = _state(_seeded(self._seed), WORDS)
+            vars(self).setdefault("_made", made)  # of two threads' the first
+        return self._made
+
     def _restart(self, seed: int) -> None:
-        word = seed & 0xFFFFFFFF
-        words = [word]
-        for i in range(1, WORDS):
-            word = (1812433253 * (word ^ (word >> 30)) + i) & 0xFFFFFFFF
-            words.append(word)
-        self._set_words(np.array(words, np.uint32), WORDS)
         self._seed = seed
         self._untouched = True
         self.next_normal = None
+        if "_made" in vars(self):
+            self._set_words(_seeded(seed), WORDS)
 
     def _set_words(self, words: np.ndarray, position: int) -> None:
-        self._twister.state = {"bit_generator": "MT19937", "state": {"key": words, "pos": position}}
+        self._twister.state = _state(words, position)
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream that belongs to `seed` (its low 32 bits decide); negative seeds count from 2**64 down."""

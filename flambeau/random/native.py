@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.engine.runtime import jit
-from flambeau.random.kernels import KERNELS
+from flambeau.later import later
+
+jit = later("flambeau.engine.runtime.jit")
+kernels = later("flambeau.random.kernels")
 
 LEAST = 16  # numbers that are worth a call
 ENOUGH = 1 << 16  # numbers left to NumPy before a kernel is compiled; a call counts as so many at least:
@@ -45,7 +47,7 @@ class _Library:
     def load(self, kernel: str) -> None:
         """Compile a kernel, and make it known."""
         try:
-            address = jit.address(KERNELS[kernel])
+            address = jit.address.now()(kernels.KERNELS.now()[kernel])
         except Exception:  # a machine without a compiler goes on as it was
             self.off = True
             return

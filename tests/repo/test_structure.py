@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ MAX_FILE, MAX_FUNCTION = 600, 60
 
 # A floor may import from itself and from the floors above it in this list.
 FLOORS = [
-    ["_startup", "_version", "version", "dtypes", "shape", "devices", "errors", "quiet"],
+    ["_startup", "_version", "version", "later", "dtypes", "shape", "devices", "errors", "quiet"],
     ["engine"],
     ["random"],
     ["tensors"],
@@ -107,6 +108,35 @@ def test_imports_run_one_way() -> None:
             for name in imported(node, path):
                 if is_house(name) and floor_of(name) > floor_of(mine):
                     wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} imports {name}, a floor above it")
+    assert not wrong, "\n".join(wrong)
+
+
+def named_later(tree: ast.Module) -> dict[str, str]:
+    """The names at the top of a file that stand for modules imported later, and those modules."""
+    return {
+        node.targets[0].id: node.value.args[0].value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "later"
+        and isinstance(node.value.args[0], ast.Constant)
+    }  # fmt: skip
+
+
+def test_what_is_imported_later_exists_and_runs_one_way() -> None:
+    wrong = []
+    for path, tree in parsed().items():
+        names = named_later(tree)
+        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "later"]
+        if len(calls) != len(names):
+            wrong.append(f"{path.relative_to(ROOT)}: `later` is for names at the top of a file")
+        for module in names.values():
+            if floor_of(module) > floor_of(module_of(path)):
+                wrong.append(f"{path.relative_to(ROOT)} names {module}, a floor above it")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names:
+                home = import_module(names[node.value.id])
+                if not hasattr(home, node.attr):
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: {home.__name__} has no {node.attr}")
     assert not wrong, "\n".join(wrong)
 
 

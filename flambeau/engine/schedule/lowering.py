@@ -12,33 +12,43 @@ raises `Unsupported`, and the call runs by its NumPy reference on the host.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from flambeau.engine.graph import Arg, Call
-from flambeau.engine.plan import Address, Kernel
+from flambeau.later import Deferred
+
+if TYPE_CHECKING:
+    from flambeau.engine.graph import Arg, Call
+    from flambeau.engine.plan import Address, Kernel
+
+Lower = Callable[["Site", "Call"], None]
 
 
 class Unsupported(Exception):
     """This lowering does not cover the case; the reference does."""
 
 
-@dataclass(frozen=True)
 class Composite:
     """`function(t, *operands, **params)` gives the result (or a tuple) as tensor expressions; `t` makes them."""
 
-    function: Callable[..., Any]
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
 
 
-@dataclass(frozen=True)
 class Kernels:
-    """`function(site, call)` launches kernels that write every result of `call`.
+    """`function(site, call)` launches kernels that write every result of `call`. It may be named for `later`, so that
+    an op record does not import the compiler.
 
     With `epilogue`, the last kernel stores its first result through `site.epilogue` if that is not None.
     """
 
-    function: Callable[[Site, Call], None]
-    epilogue: bool = False
+    def __init__(self, function: Lower | Deferred, epilogue: bool = False) -> None:
+        self._function, self.epilogue = function, epilogue
+
+    @property
+    def function(self) -> Lower:
+        if isinstance(self._function, Deferred):
+            self._function = self._function.now()
+        return self._function
 
 
 class Epilogue(Protocol):

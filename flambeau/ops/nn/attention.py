@@ -10,7 +10,8 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel.contract import attention
+from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops import dropouts
 from flambeau.ops.create import filled
 from flambeau.ops.join import cat
@@ -23,6 +24,8 @@ from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.shape import Ints, broadcast_shapes
 from flambeau.tensors import Tensor
+
+attention = later("flambeau.engine.kernel.contract.attention")
 
 # -- scaled dot products ---------------------------------------------------------------------------------------
 
@@ -138,12 +141,12 @@ def _samples(t: Any) -> Any:
 
 attention_op = op(
     "scaled_dot_product_attention", ref=_attend, meta=_meta, vjp=_vjp, multiple=True, samples=_samples, narrows=True,
-    lower=attention.attention, backward_name=lambda inputs, _: "ScaledDotProductFlashAttentionForCpuBackward0"
+    lower=Kernels(attention.attention), backward_name=lambda inputs, _: "ScaledDotProductFlashAttentionForCpuBackward0"
     if inputs[0].ndim == 4 and inputs[4] is None else "UnsafeViewBackward0",
 )  # fmt: skip
 attention_backward_op = op(
     "scaled_dot_product_attention_backward", ref=_backward, meta=_backward_meta, multiple=True,
-    lower=attention.attention_backward,
+    lower=Kernels(attention.attention_backward),
 )  # fmt: skip
 mask_gradient_op = op(
     "scaled_dot_product_attention_mask_gradient", ref=lambda *args, **params: _score_gradient(*args, **params)[0],

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel.conv import lower as lowerings
 from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.apply import c_name, type_name
 from flambeau.ops.elementwise import conj
 from flambeau.ops.nn import conv_kernels as kernels
@@ -25,6 +25,8 @@ from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.shape import Ints
 from flambeau.tensors import Tensor
+
+lowerings = later("flambeau.engine.kernel.conv.lower")
 
 # -- shape rules -----------------------------------------------------------------------------------------------
 

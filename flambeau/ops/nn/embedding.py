@@ -9,9 +9,9 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.autograd.mode import no_grad
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import gather_ops
 from flambeau.engine.schedule.lowering import Kernels
 from flambeau.errors import warn_once
+from flambeau.later import later
 from flambeau.ops import hazards
 from flambeau.ops.accumulate import add_rows
 from flambeau.ops.apply import type_name
@@ -20,6 +20,8 @@ from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.tensors import Tensor, from_array, write_array
+
+gather_ops = later("flambeau.engine.kernel.gather_ops")
 
 # -- embedding -------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel.contract import records
+from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.apply import c_name, type_name
 from flambeau.ops.elementwise import conj
 from flambeau.ops.nn.checks import tensor_shape
@@ -15,6 +16,8 @@ from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.tensors import Tensor
+
+records = later("flambeau.engine.kernel.contract.records")
 
 
 def _rows(x: Any) -> int:
@@ -97,7 +100,7 @@ def _node_name(inputs: Any, _params: Any) -> str:
 
 linear_op = op(
     "linear", ref=_linear, meta=_meta, vjp=(_input_gradient, _weight_gradient, _bias_gradient),
-    backward_name=_node_name, narrows=True, lower=records.linear,
+    backward_name=_node_name, narrows=True, lower=Kernels(records.linear, epilogue=True),
     samples=lambda t: [
         call(t(3, 4), t(2, 4), t(2)), call(t(4), t(2, 4), None), call(t(2, 3, 4), t(5, 4), t(5)),
         call(t(3, 4), t(4), None),
@@ -106,7 +109,7 @@ linear_op = op(
 
 
 weight_gradient_op = op(
-    "linear_weight_gradient", ref=_outer_sum, meta=_outer_meta, lower=records.weight_gradient,
+    "linear_weight_gradient", ref=_outer_sum, meta=_outer_meta, lower=Kernels(records.weight_gradient, epilogue=True),
     vjp=(
         lambda h, _y, _g, x, vector: linear_op(conj(x), h, None),
         lambda h, _y, g, _x, vector: _input_gradient(conj(g), None, None, h, None),

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import move_ops
 from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.nn.checks import as_ints, tensor_shape
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
@@ -17,6 +17,8 @@ from flambeau.ops.samples import call
 from flambeau.ops.shape_ops import constant_pad_op
 from flambeau.shape import Ints
 from flambeau.tensors import Tensor
+
+move_ops = later("flambeau.engine.kernel.move_ops")
 
 Amounts = tuple[tuple[int, int], ...]  # (before, after) of every dimension; negative amounts cut
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel.pool import adaptive, spread, windows
 from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.apply import type_name
 from flambeau.ops.nn import pool_kernels as kernels
 from flambeau.ops.nn.checks import as_ints, image_layout, tensor_shape
@@ -22,6 +22,10 @@ from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.shape import Ints
 from flambeau.tensors import Tensor
+
+adaptive = later("flambeau.engine.kernel.pool.adaptive")
+spread = later("flambeau.engine.kernel.pool.spread")
+windows = later("flambeau.engine.kernel.pool.windows")
 
 _POSITIONS = {"kernel_size": 2, "stride": 3, "padding": 4, "dilation": 5}
 _WORDS = {1: "one int", 2: "two ints", 3: "three ints"}

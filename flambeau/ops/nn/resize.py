@@ -15,9 +15,9 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import move_taps
 from flambeau.engine.schedule.lowering import Kernels
 from flambeau.errors import warn_once
+from flambeau.later import later
 from flambeau.ops.nn.checks import image_layout
 from flambeau.ops.nn.pool import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from flambeau.ops.nn.resize_bytes import resample_bytes
@@ -26,6 +26,8 @@ from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.shape import Ints
 from flambeau.tensors import Tensor
+
+move_taps = later("flambeau.engine.kernel.move_taps")
 
 
 class Resampling(NamedTuple):

@@ -14,8 +14,8 @@ import numpy as np
 from flambeau.autograd.mode import state
 from flambeau.dtypes import FLOAT, float32
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import recur, recur_back
 from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops import dropouts
 from flambeau.ops.apply import type_name
 from flambeau.ops.create import filled
@@ -27,6 +27,9 @@ from flambeau.ops.nn.rnn_kernels import BACKWARD, FORWARD, Sizes, Weights
 from flambeau.ops.op import op, public
 from flambeau.ops.samples import call
 from flambeau.tensors import Tensor, from_array
+
+recur = later("flambeau.engine.kernel.recur")
+recur_back = later("flambeau.engine.kernel.recur_back")
 
 # -- one layer, one direction ----------------------------------------------------------------------------------
 

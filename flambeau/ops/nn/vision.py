@@ -9,8 +9,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from flambeau.engine.execute import Meta
-from flambeau.engine.kernel import move_windows
 from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.nn import conv_kernels as kernels
 from flambeau.ops.nn.checks import as_int, as_ints, tensor_shape
 from flambeau.ops.nn.conv_kernels import Window
@@ -19,6 +19,8 @@ from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.shape import Ints
 from flambeau.tensors import Tensor
+
+move_windows = later("flambeau.engine.kernel.move_windows")
 
 # -- shuffles --------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from flambeau.engine.kernel.contract.product import Operand, broadcast_strides, 
 from flambeau.engine.kernel.contract.words import Words
 from flambeau.engine.kernel.target import vector_bytes, vector_registers
 from flambeau.engine.plan import Kernel
-from flambeau.engine.schedule.lowering import Kernels, Site, Unsupported
+from flambeau.engine.schedule.lowering import Site, Unsupported
 from flambeau.shape import Ints, is_contiguous
 
 VECTORS = 2  # of a tile: with as many rows as the registers then hold
@@ -104,7 +104,7 @@ class _Heads:
         self.site.launch(kernel, tuple(words.args), tasks, flops / 100, note, (flops, moved))
 
 
-def _forward(site: Site, call: Call) -> None:
+def attention(site: Site, call: Call) -> None:
     q, k, v, mask, noise = call.inputs
     out, sums = call.metas
     if tuple(out.shape[:-1]) != tuple(sums.shape):
@@ -120,7 +120,7 @@ def _forward(site: Site, call: Call) -> None:
     heads.launch(forward(form, words.bind()), words, heads.queries, form, 2)
 
 
-def _backward(site: Site, call: Call) -> None:
+def attention_backward(site: Site, call: Call) -> None:
     g, q, k, v, mask, noise, out, sums = call.inputs
     shape = (*sums.shape, k.shape[-2])
     if tuple(g.shape[:-1]) != tuple(sums.shape) or not all(is_contiguous(x.shape, x.strides) for x in (out, sums)):
@@ -148,7 +148,3 @@ def _backward(site: Site, call: Call) -> None:
         words.add(sums=site.source(sums), delta=delta, first_gradient=site.result(1 if turned else 0))
         words.add(second_gradient=site.result(2))
         heads.launch(backward(form, words.bind(), turned), words, count, form, 4 if turned else 3)
-
-
-attention = Kernels(_forward)
-attention_backward = Kernels(_backward)

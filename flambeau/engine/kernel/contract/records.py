@@ -1,4 +1,7 @@
-"""From the operands of op records to products: what `lower=` of the contractions names."""
+"""From the operands of op records to products: what `lower=Kernels(...)` of the contractions names.
+
+All of them take epilogues.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel.contract.lower import launch
 from flambeau.engine.kernel.contract.product import Addend, Operand, Product, broadcast_strides, one_run
-from flambeau.engine.schedule.lowering import Kernels, Site, Unsupported
+from flambeau.engine.schedule.lowering import Lower, Site, Unsupported
 from flambeau.shape import Ints
 
 
@@ -30,7 +33,7 @@ def _product(site: Site, call: Call, a: Arg, b: Arg) -> Product:
     return Product(batch, a.shape[-2], b.shape[-1], a.shape[-1], left, right, meta.dtype)
 
 
-def _matmul(site: Site, call: Call) -> None:
+def matmul(site: Site, call: Call) -> None:
     a, b = call.inputs
     launch(site, _product(site, call, a, b))
 
@@ -45,7 +48,7 @@ def _as_columns(site: Site, x: Arg) -> Operand:
     return Operand(site.source(x), x.dtype, x.strides[0], x.strides[1], ())
 
 
-def _mv(site: Site, call: Call) -> None:
+def mv(site: Site, call: Call) -> None:
     a, b = call.inputs
     launch(site, _mv_product(site, call, a, b))
 
@@ -54,7 +57,7 @@ def _mv_product(site: Site, call: Call, a: Arg, b: Arg) -> Product:
     return Product((), 1, a.shape[0], a.shape[1], _as_row(site, b), _as_columns(site, a), call.metas[0].dtype)
 
 
-def _dot(site: Site, call: Call) -> None:
+def dot(site: Site, call: Call) -> None:
     a, b = call.inputs
     product = Product((), 1, 1, a.shape[0], _as_row(site, a), _as_row(site, b), call.metas[0].dtype)
     launch(site, product)
@@ -72,7 +75,7 @@ def _summed_product(site: Site, call: Call, a: Arg, b: Arg) -> Product:
     return Product(a.shape[:1], a.shape[1], b.shape[2], a.shape[2], left, right, call.metas[0].dtype)
 
 
-def _plus(make: Callable[[Site, Call, Arg, Arg], Product], flat: bool = False, summed: bool = False) -> Kernels:
+def _plus(make: Callable[[Site, Call, Arg, Arg], Product], flat: bool = False, summed: bool = False) -> Lower:
     """`beta * input + alpha * product`; `flat`: the result is a vector, which the product has as its one row."""
 
     def lower(site: Site, call: Call) -> None:
@@ -87,10 +90,10 @@ def _plus(make: Callable[[Site, Call, Arg, Arg], Product], flat: bool = False, s
         product = make(site, call, a, b)
         launch(site, replace(product, alpha=float(alpha), addend=addend), summed)
 
-    return Kernels(lower, epilogue=True)
+    return lower
 
 
-def _linear(site: Site, call: Call) -> None:
+def linear(site: Site, call: Call) -> None:
     x, w, b = call.inputs
     *lead, inner = x.strides
     columns = w.shape[0] if len(w.shape) == 2 else 1
@@ -103,7 +106,7 @@ def _linear(site: Site, call: Call) -> None:
     launch(site, Product(x.shape[:-1], 1, columns, x.shape[-1], left, right, call.metas[0].dtype, addend=addend))
 
 
-def _weight_gradient(site: Site, call: Call) -> None:
+def weight_gradient(site: Site, call: Call) -> None:
     """The sum over all rows of g[row, i] x[row, j]."""
     g, x = call.inputs
     vector = call.params["vector"]
@@ -115,7 +118,7 @@ def _weight_gradient(site: Site, call: Call) -> None:
     launch(site, Product((), 1 if vector else g.shape[-1], x.shape[-1], depth, left, right, call.metas[0].dtype))
 
 
-def _pair(site: Site, call: Call) -> None:
+def pair(site: Site, call: Call) -> None:
     """Tensors with named dimensions: those in both and in the result are the batch, those not in the result summed."""
     a, b = call.inputs
     la, lb, lo = (call.params[name] for name in ("la", "lb", "lo"))
@@ -138,13 +141,7 @@ def _pair(site: Site, call: Call) -> None:
     launch(site, Product(sizes, size[last] if rows else 1, n, depth, left, right, call.metas[0].dtype))
 
 
-matmul = Kernels(_matmul, epilogue=True)
-mv = Kernels(_mv, epilogue=True)
-dot = Kernels(_dot, epilogue=True)
 addmm = baddbmm = _plus(_product)
 addmv = _plus(_mv_product, flat=True)
 addbmm = _plus(_summed_product, summed=True)
 addr = _plus(_outer_product)
-linear = Kernels(_linear, epilogue=True)
-weight_gradient = Kernels(_weight_gradient, epilogue=True)
-pair = Kernels(_pair, epilogue=True)
