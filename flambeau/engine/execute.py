@@ -253,11 +253,7 @@ def write(view: View, array: Any) -> None:
     """Overwrite the elements of a view from NumPy, now; cast to its dtype and broadcast to its shape."""
     _refuse_overlap(view)
     storage = view._storage
-    data = storage.bytes
-    if storage.value.shared:
-        storage.value = Value(data.copy())
-        data = storage.value.data
-    target = reference.window(data, view._shape, view._strides, view._offset, view.dtype)
+    target = reference.window(storage.bytes, view._shape, view._strides, view._offset, view.dtype)
     if not target.flags.writeable:
         raise RuntimeError("the memory of this tensor is read-only: clone() it before writing")
     reference.overwrite(target, array)
@@ -349,11 +345,9 @@ def _record_write(into: Recorder, target: View, source: View) -> None:
     if storage.value.segment is into and storage.value.number == IN_PARTS:
         into.settle()  # what parts were read of it must not be mistaken for other memory
     if storage.value.shared:  # others keep the old contents: write into a copy
-        if storage.value.segment is not None:
-            if storage.value.segment is not into:
-                raise Foreign(storage.value.segment)
-            into.settle()
-        storage.value = Value(storage.value.data.copy())  # type: ignore[union-attr]
+        if storage.value.segment not in (None, into):
+            raise Foreign(storage.value.segment)
+        _ = storage.bytes
     if storage.value.data is not None and not storage.value.data.flags.writeable:
         raise RuntimeError("the memory of this tensor is read-only: clone() it before writing")
     if storage.value.segment is None:

@@ -62,9 +62,11 @@ class Storage:
 
     @property
     def bytes(self) -> np.ndarray:
-        """The realized memory as a flat, writable uint8 array; nothing pending reads it any more."""
+        """The memory as a flat, writable uint8 array that is this storage's alone; nothing pending reads it any more."""
         if self.value.segment is not None:
             self.value.segment.settle()
+        if self.value.shared:
+            self.value = Value(self.value.data.copy())  # type: ignore[union-attr]
         return self.value.data  # type: ignore[return-value]
 
     @property
@@ -73,10 +75,8 @@ class Storage:
 
     @external.setter
     def external(self, visible: bool) -> None:
-        if visible and self.value.segment is not None:
-            self.value.segment.settle()  # pending readers must see what is there now
-        if visible and self.value.shared:
-            self.value = Value(self.value.data.copy())  # type: ignore[union-attr]  # other storages must not see writes
+        if visible:
+            _ = self.bytes  # pending readers must see what is there now, other storages no later writes
         self._external = visible
 
     @property
