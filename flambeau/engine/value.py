@@ -62,7 +62,7 @@ class Storage:
 
     @property
     def bytes(self) -> np.ndarray:
-        """The memory as a flat, writable uint8 array that is this storage's alone; nothing pending reads it any more."""
+        """The memory as a flat, writable uint8 array that is this storage's alone; nothing pending reads it now."""
         if self.value.segment is not None:
             self.value.segment.settle()
         if self.value.shared:
