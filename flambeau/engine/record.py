@@ -139,7 +139,13 @@ class Recorder:
         cursor = self.cursor
         entry = cursor.hot
         if entry is not None and entry.op is op and self._fits(entry, operands, params, needs):
-            self._advance(entry)
+            self.cursor = entry
+            values = self.values
+            for nbytes in entry.sizes:
+                value = Value.__new__(Value)
+                value.data, value.nbytes = None, nbytes
+                value.segment, value.number = self, len(values)
+                values.append(value)
             return entry
         for other in cursor.children:
             if other.op is op and other is not entry and self._fits(other, operands, params, needs):
@@ -153,7 +159,8 @@ class Recorder:
         if entry.needs != needs or len(operands) != len(entry.operands):
             return False
         if params or entry.params:
-            if not _equal(entry.params, params):
+            known = entry.params
+            if known is not params and not _equal(known, params):
                 return False
             for name, kind, text in entry.strict:
                 if type(params[name]) is not kind or (kind in _SIGNED and str(params[name]) != text):
