@@ -1,4 +1,4 @@
-"""The `flambeau` command: train, eval, predict, summary and run.
+"""The `flambeau` command: train, eval, predict, summary, run and explain.
 
 Each subcommand is a file here with `add_arguments(parser)` and `main(args)`.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from flambeau._version import __version__
-from flambeau.cli import evaluate, predict, run, summarize, train
+from flambeau.cli import evaluate, explain, predict, run, summarize, train
 from flambeau.cli.errors import Interrupted, UserError
 
 COMMANDS = {
@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": (predict, "classify image files"),
     "summary": (summarize, "show the layers of a network"),
     "run": (None, "run an unchanged PyTorch script"),
+    "explain": (explain, "run a script, and show what its ops became: kernels, loops, memory, time"),
 }
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 

@@ -109,10 +109,6 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-class Refused(Exception):
-    """A kernel met data that it cannot accept. Inputs are as they were: the references will say what is wrong."""
-
-
 def may_refuse(graph: Graph) -> bool:
     """Whether an op could refuse data that this graph computes; data from outside was looked over at the call."""
     return any(
@@ -171,8 +167,11 @@ class Program:
                 pieces.append(step)
         return pieces
 
-    def run(self, values: list[Value], numbers: list[Any]) -> None:
-        """Compute what is wanted of a segment's values."""
+    def run(self, values: list[Value], numbers: list[Any]) -> bool:
+        """Compute what is wanted of a segment's values; False if a kernel met data that it cannot accept.
+
+        Inputs are then as they were: the references will say what is wrong.
+        """
         outside = [values[n] for n in self.outside]
         blocks = [allocate(nbytes) for nbytes in self.made]
         self.slots.pack_into(
@@ -182,7 +181,7 @@ class Program:
         if numbers:
             self.kinds.pack_into(self.numbers, 0, *numbers)
         kept = [(outside[n], outside[n].data.copy()) for n in self.endangered]  # type: ignore[union-attr]
-        if watching.current is not None and watching.current.timed:
+        if watching.current is not None and watching.current.times(self):
             self._run_timed(watching.current, outside, blocks, numbers)
         else:
             for piece in self.pieces:
@@ -194,7 +193,7 @@ class Program:
             self.status[0] = 0
             for value, before in kept:
                 value.data[:] = before  # type: ignore[index]
-            raise Refused
+            return False
         for number, to in self.fresh:
             value = values[to]
             value.__class__ = Pooled
@@ -202,6 +201,7 @@ class Program:
             value.data, value.address = block
         for number, to in self.written:
             _succeed(outside[number], values[to])
+        return True
 
     def _run_timed(self, watcher: Watcher, outside: list[Value], blocks: list[Block], numbers: list[Any]) -> None:
         """Run launch by launch, for somebody who wants to know how long each takes."""

@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """Is told what ran; times are nanoseconds of `time.perf_counter_ns`. Called in the thread that ran it.
+    """Is told what ran; times are nanoseconds of `time.perf_counter_ns`. Called in the thread that ran it."""
 
-    Attributes:
-        timed: whether programs run launch by launch, so that the time of each is known.
-    """
-
-    timed = False
+    def times(self, program: Program) -> bool:
+        """Whether the program should run launch by launch, so that the time of each is known."""
+        return False
 
     def segment(self, end: Entry, program: Program | None, began: int, ended: int) -> None:
         """The segment that ends at `end` ran: by a program, or (None) by the references."""
