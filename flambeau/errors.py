@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from types import FrameType
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _said: set[str] = set()
@@ -18,13 +19,17 @@ class NotSupportedError(NotImplementedError, RuntimeError):
 
 def user_line() -> UserLine:
     """File and line of the nearest caller outside the package."""
-    frame = sys._getframe(1)
-    last = frame
-    while frame is not None:
-        if not frame.f_code.co_filename.startswith(_PACKAGE):
-            return frame.f_code.co_filename, frame.f_lineno
-        last, frame = frame, frame.f_back
-    return last.f_code.co_filename, last.f_lineno
+    frame, _ = outside_frame()
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def outside_frame() -> tuple[FrameType, FrameType | None]:
+    """The frame of the nearest caller outside the package, and of what it called in the package."""
+    called = None
+    frame: FrameType = sys._getframe(1)
+    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
+        called, frame = frame, frame.f_back
+    return frame, called
 
 
 def warn_once(message: str, category: type[Warning] = UserWarning, stacklevel: int = 3) -> None:

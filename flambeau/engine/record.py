@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flambeau.engine import log
 from flambeau.engine.graph import Arg, Meta, Number, Part
 from flambeau.engine.value import Value
 from flambeau.errors import UserLine, user_line
@@ -296,6 +297,8 @@ class Recorder:
         entry.first, entry.parent = first, self.cursor
         entry.outputs = tuple(range(len(self.values), len(self.values) + len(entry.sizes)))
         entry.line = user_line()
+        if log.TRACE:
+            log.recorded(entry, self.cursor)
         self._append(entry)
         return entry
 
@@ -343,6 +346,8 @@ class Recorder:
                     value.segment = None
                 self._begin()
                 return
+            if log.TRACE:
+                log.settled(end)
             values, numbers, overwritten = self.values, self.numbers, self.overwritten
             for value in self.split:
                 value.segment = None

@@ -13,6 +13,7 @@ import itertools
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from flambeau.engine.runtime.cores import get_num_threads
 from flambeau.errors import warn_once
 
 _table: dict[str, int] = {}  # kernel key -> address
+made: Counter[str] = Counter()  # for people: how many were "stored" on disk, how many are "new"
 _WORTH_HELP, _MOST_HELP = 4, 8  # kernels for each thread that compiles; such threads at most
 _library_numbers = itertools.count()
 
@@ -110,6 +112,7 @@ def _load(sources: dict[str, Callable[[], str]]) -> dict[str, int]:
         except RuntimeError as error:  # whole, but not what it should be
             warn_once(f"object code in the kernel cache {store.folder} does not load and is written anew: {error}")
     fresh = _compiled({name: source for name, source in sources.items() if name not in found})
+    made.update(stored=len(found), new=len(fresh))
     for name, code in fresh.items():
         store.write(stored[name], code)
     return found | _link(fresh.values(), list(fresh)) if fresh else found
