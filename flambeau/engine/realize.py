@@ -1,31 +1,36 @@
 """How a pending segment is run: by the references at first, then as a compiled program.
 
-The first `PATIENCE` times that a segment is seen it runs op by op through the NumPy references, while a background thread
-compiles it; from then on it runs as a program. The switch comes at a fixed sighting, not when the compiler happens to be
-ready, so that a run gives the same bits as the run before.
+The first `PATIENCE` times that a segment is seen it runs op by op through the NumPy references, while a background
+thread compiles it; from then on it runs as a program. The switch comes at a fixed sighting, not when the compiler
+happens to be ready, so that a run gives the same bits as the run before. A program that turns out slower than the
+references is replaced by one that is not fused, which gives the same bits as well.
 """
 
 from __future__ import annotations
 
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flambeau.engine import reference, watching
+from flambeau.engine import log, reference, watching
 from flambeau.engine.graph import Arg, Number
-from flambeau.engine.program import Program, Refused, compiled
 from flambeau.engine.record import WRITE, Entry, alive, results_of
 from flambeau.engine.value import Value
+from flambeau.later import later
+
+if TYPE_CHECKING:
+    from flambeau.engine.program import Program
+
+program = later("flambeau.engine.program")
+jit = later("flambeau.engine.runtime.jit")
 
 PATIENCE = int(os.environ.get("FLAMBEAU_PATIENCE", "2"))  # sightings by reference before a segment runs compiled
 WORTHWHILE = 12  # entries of a segment that is compiled at its first sighting already: a training step will come again
+TRIALS, TOLERANCE = 4, 1.25  # runs of a program, and how much slower than the references its best may be
 VARIANTS = 4  # programs of one segment, for different sets of results that are still wanted
-LOG = os.environ.get("FLAMBEAU_LOG", "")
 STRICT = bool(os.environ.get("FLAMBEAU_STRICT"))  # for tests: a compiler error is an error
 
 
@@ -34,32 +39,36 @@ class Ending:
 
     def __init__(self) -> None:
         self.sightings: dict[tuple[int, ...], int] = {}
-        self.programs: dict[tuple[int, ...], Future] = {}
+        self.programs: dict[tuple[int, ...], Compilation] = {}
+        self.trials: dict[tuple[int, ...], Trial] = {}  # of the programs that are still on trial
 
 
-def realize(end: Entry, values: list[Value], numbers: list[Any], fuse: bool = True, patience: int | None = None) -> None:
+class Trial:
+    """The least nanoseconds that a segment took by the references, and as a program in its first runs."""
+
+    def __init__(self) -> None:
+        self.by_reference = self.compiled = 1 << 62
+        self.runs = 0
+
+
+def realize(
+    end: Entry, values: list[Value], numbers: list[Any], fuse: bool = True, patience: int | None = None
+) -> None:
     """Give data to every value of a segment that is still wanted."""
     wanted = alive(values, results_of(end))
     if not wanted:
         return
-    program = _program(end, wanted, fuse, PATIENCE if patience is None else patience)
+    found = _program(end, wanted, fuse, PATIENCE if patience is None else patience)
     watcher = watching.current
-    began = time.perf_counter_ns() if watcher is not None else 0
-    if program is not None and not _ran(program, values, numbers):
-        program = None
-    if program is None:
+    began = time.perf_counter_ns()
+    if found is not None and not found.run(values, numbers):
+        found = None
+    if found is None:
         run_reference(end, values, numbers, wanted)
+    if end.ends is not None and wanted in end.ends.trials:
+        _judge(end, wanted, found is not None, time.perf_counter_ns() - began)
     if watcher is not None:
-        watcher.segment(end, program, began, time.perf_counter_ns())
-
-
-def _ran(program: Program, values: list[Value], numbers: list[Any]) -> bool:
-    """Run a program; whether it accepted the data."""
-    try:
-        program.run(values, numbers)
-    except Refused:
-        return False
-    return True
+        watcher.segment(end, found, began, time.perf_counter_ns())
 
 
 def _program(end: Entry, wanted: tuple[int, ...], fuse: bool, patience: int) -> Program | None:
@@ -72,14 +81,33 @@ def _program(end: Entry, wanted: tuple[int, ...], fuse: bool, patience: int) -> 
     key = wanted if fuse else (-1, *wanted)
     seen = ending.sightings.get(key, 0)
     ending.sightings[key] = seen + 1
-    future = ending.programs.get(key)
-    if future is None:
+    compilation = ending.programs.get(key)
+    if compilation is None:
         if len(ending.programs) >= VARIANTS or (seen == 0 and patience > 1 and end.depth < WORTHWHILE):
             return None
-        future = ending.programs[key] = compiler.submit(end, wanted, fuse, now=patience == 0)
+        compilation = ending.programs[key] = compiler.submit(end, wanted, fuse, now=patience == 0)
+        if fuse and patience > 0:
+            ending.trials[key] = Trial()
     if seen < patience:
         return None
-    return future.result()
+    return compilation.result()
+
+
+def _judge(end: Entry, wanted: tuple[int, ...], compiled: bool, took: int) -> None:
+    """Give a fused program up that is slower than the references, for one that runs op by op: that has the same bits."""
+    ending = end.ends
+    trial = ending.trials[wanted]
+    if not compiled:
+        trial.by_reference = min(trial.by_reference, took)
+        return
+    trial.compiled, trial.runs = min(trial.compiled, took), trial.runs + 1
+    if trial.runs < TRIALS:
+        return
+    del ending.trials[wanted]
+    if trial.compiled > TOLERANCE * trial.by_reference:
+        ending.programs[wanted] = compiler.submit(end, wanted, False, now=False)
+        if log.COMPILE:
+            log.undone(end, trial.compiled, trial.by_reference)
 
 
 # -- the references, op by op ------------------------------------------------------------------------------------
@@ -162,67 +190,82 @@ def _last_uses(path: list[Entry], wanted: set[int]) -> list[list[int]]:
 # -- compiling in the background -----------------------------------------------------------------------------------
 
 
+class Compilation:
+    """A segment on its way to a program; None if it stays with the references."""
+
+    def __init__(self, end: Entry, wanted: tuple[int, ...], fuse: bool) -> None:
+        self.end, self.wanted, self.fuse = end, wanted, fuse
+        self.program: Program | None = None
+        self.error: Exception | None = None
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        start = time.perf_counter()
+        try:
+            before = jit.made.now().copy() if log.COMPILE else None
+            self.program = made = program.compiled.now()(self.end, self.wanted, self.fuse)
+            if log.COMPILE:
+                again = any(other is not self for other in self.end.ends.programs.values())
+                took = time.perf_counter() - start
+                log.compiled(self.end, again, made.summary(), jit.made.now() - before, took)
+        except Exception as error:
+            if STRICT:
+                self.error = error
+            elif log.COMPILE:
+                log.refused(self.end, error)
+        self.done.set()
+
+    def result(self) -> Program | None:
+        """The program; who has to wait for it helps to compile."""
+        if not self.done.is_set():
+            jit.help.now()()
+            self.done.wait()
+        if self.error is not None:
+            raise self.error
+        return self.program
+
+    def abandon(self) -> None:
+        """Stay with the references: the thread that compiled this is not in this process."""
+        if not self.done.is_set():
+            self.done = threading.Event()  # its lock may be held by that thread
+            self.done.set()
+
+
 class Compiler:
     """A thread that turns segments into programs, one at a time, first come first served."""
 
     def __init__(self) -> None:
-        self.jobs: queue.SimpleQueue = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[Compilation] = queue.SimpleQueue()
         self.thread: threading.Thread | None = None
         self.lock = threading.Lock()
-        self.waiting: set[Future] = set()
+        self.waiting: set[Compilation] = set()
 
-    def submit(self, end: Entry, wanted: tuple[int, ...], fuse: bool, now: bool) -> Future:
-        future: Future = Future()
+    def submit(self, end: Entry, wanted: tuple[int, ...], fuse: bool, now: bool) -> Compilation:
+        job = Compilation(end, wanted, fuse)
         if now:
-            _compile(future, end, wanted, fuse)
-            return future
+            job.run()
+            return job
         with self.lock:
             if self.thread is None:
                 self.thread = threading.Thread(target=self._work, name="flambeau-compiler", daemon=True)
                 self.thread.start()
-            self.waiting.add(future)
-        self.jobs.put((future, end, wanted, fuse))
-        return future
+            self.waiting.add(job)
+        self.jobs.put(job)
+        return job
 
     def _work(self) -> None:
         while True:
-            future, end, wanted, fuse = self.jobs.get()
-            _compile(future, end, wanted, fuse)
+            job = self.jobs.get()
+            job.run()
             with self.lock:
-                self.waiting.discard(future)
+                self.waiting.discard(job)
 
     def forked(self) -> None:
-        """In a forked child there is no such thread: what it had not finished stays with the references."""
+        """In a forked child there is no such thread."""
         abandoned, lock = self.waiting, threading.Lock()
         self.jobs, self.thread, self.lock, self.waiting = queue.SimpleQueue(), None, lock, set()
-        for future in abandoned:
-            if not future.done():
-                future._condition = threading.Condition()  # its lock may be held by a thread that is not here
-                future.set_result(None)
-
-
-def _compile(future: Future, end: Entry, wanted: tuple[int, ...], fuse: bool) -> None:
-    start = time.perf_counter()
-    program = None
-    try:
-        program = compiled(end, wanted, fuse)
-    except Exception as error:
-        if STRICT:
-            future.set_exception(error)
-            return
-        if LOG:
-            print(f"flambeau: {_name(end)} stays with the references: {type(error).__name__}: {error}", file=sys.stderr)
-    if program is not None and "compile" in LOG:
-        took = time.perf_counter() - start
-        print(f"flambeau: compiled {_name(end)}: {program.summary()}, in {took * 1e3:.0f} ms", file=sys.stderr)
-    future.set_result(program)
-
-
-def _name(end: Entry) -> str:
-    path = end.path()
-    first = path[0].line
-    where = f" from {os.path.basename(first[0])}:{first[1]}" if first else ""
-    return f"a segment of {len(path)} ops{where}"
+        for job in abandoned:
+            job.abandon()
 
 
 compiler = Compiler()
