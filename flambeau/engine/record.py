@@ -27,6 +27,7 @@ from flambeau.errors import UserLine, user_line
 LONGEST = 4000  # entries of a segment: a loop that never looks at its results is realized now and then
 LARGEST = 1 << 34  # bytes of results of a segment
 MANY_CHILDREN = 24  # of an entry: programs that branch on every value must not fill the memory
+MANY_SEGMENTS = 512  # that begin differently
 MANY_ENTRIES = 200_000  # of a thread's tree: then it is planted anew
 IN_PARTS = -2  # the number of a value from outside whose parts are numbered instead
 WRITE = "write"  # the `op` of an entry that overwrites a window of a value
@@ -108,13 +109,18 @@ class Foreign(Exception):
         self.other = other
 
 
+everyone: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
 class Recorder:
     """A thread's pending segment, and the tree of those it has seen."""
 
     def __init__(self, run: Callable[[Entry, list[Value], list[Any]], None]) -> None:
         self.lock = threading.RLock()
+        everyone.add(self)
         self.run = run  # realizes a segment: (last entry, values, numbers)
         self.planted = 0
+        self.ended: Entry | None = None  # where the last segment ended, until the next one begins
         self._plant()
         self._begin()
 
@@ -140,17 +146,14 @@ class Recorder:
         cursor = self.cursor
         entry = cursor.hot
         if entry is not None and entry.op is op and self._fits(entry, operands, params, needs):
-            self.cursor = entry
-            values = self.values
-            for nbytes in entry.sizes:
-                value = Value.__new__(Value)
-                value.data, value.nbytes = None, nbytes
-                value.segment, value.number = self, len(values)
-                values.append(value)
+            self._advance(entry)
             return entry
         for other in cursor.children:
             if other.op is op and other is not entry and self._fits(other, operands, params, needs):
                 cursor.hot = other
+                if len(cursor.children) >= MANY_CHILDREN:  # the one that was wanted last goes last
+                    cursor.children.remove(other)
+                    cursor.children.append(other)
                 self._advance(other)
                 return other
         return None
@@ -261,13 +264,18 @@ class Recorder:
         return number
 
     def _advance(self, entry: Entry) -> None:
-        self.cursor = entry
         values = self.values
         for nbytes in entry.sizes:
             value = Value.__new__(Value)
             value.data, value.nbytes = None, nbytes
             value.segment, value.number = self, len(values)
             values.append(value)
+        ended = self.ended
+        if ended is not None:
+            self.ended = None
+            if entry.parent is self.root:
+                ended.following = entry
+        self.cursor = entry  # at last: Ctrl-C may come at any line, and a value too many does no harm
 
     def pending(self, number: int, nbytes: int) -> Value:
         """A new pending value at a number that is free."""
@@ -307,14 +315,14 @@ class Recorder:
         entry.depth = cursor.depth + 1
         entry.bytes = cursor.bytes + sum(entry.sizes)
         entry.slots = len(self.numbers)
-        if len(cursor.children) >= MANY_CHILDREN:
+        entry.count = len(self.values) + len(entry.sizes)
+        entry.full = entry.depth >= LONGEST or entry.bytes >= LARGEST
+        if len(cursor.children) >= (MANY_SEGMENTS if cursor is self.root else MANY_CHILDREN):
             cursor.children.pop(0)
         cursor.children.append(entry)
         cursor.hot = entry
         self.entries += 1
         self._advance(entry)
-        entry.count = len(self.values)
-        entry.full = entry.depth >= LONGEST or entry.bytes >= LARGEST
 
     def _operand(self, x: Any) -> Any:
         storage = getattr(x, "_storage", None)
@@ -349,29 +357,24 @@ class Recorder:
             if log.TRACE:
                 log.settled(end)
             values, numbers, overwritten = self.values, self.numbers, self.overwritten
-            for value in self.split:
-                value.segment = None
-            self._begin()
-            self.root.hot = end.following or self.root.hot
-            self._ended = end
-            if self.entries > MANY_ENTRIES:
-                self._plant()
-                self.cursor = self.root
             try:
+                for value in self.split:
+                    value.segment = None
+                self._begin()
+                self.root.hot = end.following or self.root.hot
+                self.ended = end
+                if self.entries > MANY_ENTRIES:
+                    self._plant()
+                    self.cursor = self.root
                 self.run(end, values, numbers)
+                for value in values:
+                    if value is not None:
+                        value.segment = None
             except BaseException as error:
+                if self.values is values:
+                    self._begin()
                 _fail(values, overwritten, error)
                 raise
-            for value in values:
-                if value is not None:
-                    value.segment = None
-
-    _ended: Entry | None = None
-
-    def begun(self, entry: Entry) -> None:
-        """Called with the first entry of a segment: what follows the segment before it."""
-        if self._ended is not None:
-            self._ended.following, self._ended = entry, None
 
 
 class _Failed:
