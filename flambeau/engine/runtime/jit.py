@@ -118,35 +118,63 @@ def _load(sources: dict[str, Callable[[], str]]) -> dict[str, int]:
     return found | _link(fresh.values(), list(fresh)) if fresh else found
 
 
-def _compiled(sources: dict[str, Callable[[], str]]) -> dict[str, bytes]:
-    """Object code for the LLVM IR that each source writes. While the program waits for it, all cores help."""
-    waiting = list(reversed(sources.items()))
-    done: dict[str, bytes] = {}
-    errors: list[BaseException] = []
+class _Batch:
+    """Sources of LLVM IR that become object code; any number of threads may work on them."""
 
-    def work() -> None:
-        while waiting and not errors:
+    def __init__(self, sources: dict[str, Callable[[], str]]) -> None:
+        self.waiting = list(reversed(sources.items()))
+        self.left = len(sources)
+        self.codes: dict[str, bytes] = {}
+        self.errors: list[BaseException] = []
+        self.lock, self.done = threading.Lock(), threading.Event()
+
+    def work(self) -> None:
+        """Compile until nothing is left to begin with."""
+        while not self.errors:
             try:
-                name, source = waiting.pop()
+                name, source = self.waiting.pop()
             except IndexError:
                 return
             try:
-                done[name] = codegen.object_code(source())
+                self.codes[name] = codegen.object_code(source())
             except BaseException as error:
-                errors.append(error)
+                self.errors.append(error)
+            with self.lock:
+                self.left -= 1
+            if not self.left or self.errors:
+                self.done.set()
 
+
+_batches: list[_Batch] = []  # being worked on
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_batches.clear)
+
+
+def help() -> None:
+    """Compile what other threads have begun with: for a thread that would have to wait for it."""
+    for batch in list(_batches):
+        batch.work()
+
+
+def _compiled(sources: dict[str, Callable[[], str]]) -> dict[str, bytes]:
+    """Object code for the LLVM IR that each source writes. One core is left to a program that goes on meanwhile."""
+    if not sources:
+        return {}
+    batch = _Batch(sources)
     helpers = min(get_num_threads(), len(sources) // _WORTH_HELP, _MOST_HELP) - 1
     if threading.current_thread() is not threading.main_thread():
-        helpers = 0
-    started = [threading.Thread(target=work, name=f"flambeau-compile-{nr}") for nr in range(helpers)]
-    for helper in started:
-        helper.start()
-    work()
-    for helper in started:
-        helper.join()
-    if errors:
-        raise errors[0]
-    return {name: done[name] for name in sources}
+        helpers = min(helpers, get_num_threads() - 2)
+    for nr in range(helpers):
+        threading.Thread(target=batch.work, name=f"flambeau-compile-{nr}", daemon=True).start()
+    _batches.append(batch)
+    try:
+        batch.work()
+        batch.done.wait()
+    finally:
+        _batches.remove(batch)
+    if batch.errors:
+        raise batch.errors[0]
+    return {name: batch.codes[name] for name in sources}
 
 
 @functools.cache
