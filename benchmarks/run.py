@@ -75,7 +75,7 @@ def first_loss(fleet: Fleet, side: str, name: str) -> float:
     """Seconds from the start of a process to the first loss it prints."""
     start = time.perf_counter()
     command = fleet.command(side, "benchmarks.train", name, "--first")
-    with subprocess.Popen(command, env=fleet.environment, cwd=ROOT, stdout=-1) as process:
+    with subprocess.Popen(command, env=fleet.environment_of(side), cwd=ROOT, stdout=-1) as process:
         assert process.stdout is not None
         float(process.stdout.readline())
         return time.perf_counter() - start
