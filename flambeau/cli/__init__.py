@@ -1,19 +1,20 @@
 """The `flambeau` command: train, eval, predict, summary, run and explain.
 
-Each subcommand is a file here with `add_arguments(parser)` and `main(args)`.
+Each subcommand is a file here with `add_arguments(parser)` and `main(args)`; those that run a script take what is given
+to them as it is.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from flambeau._version import __version__
-from flambeau.cli import evaluate, explain, predict, run, summarize, train
+from flambeau.cli import evaluate, predict, run, summarize, train
+from flambeau.cli.arguments import Parser
 from flambeau.cli.errors import Interrupted, UserError
+from flambeau.later import later
 
 COMMANDS = {
     "train": (train, "train a network on images and test it"),
@@ -21,20 +22,14 @@ COMMANDS = {
     "predict": (predict, "classify image files"),
     "summary": (summarize, "show the layers of a network"),
     "run": (None, "run an unchanged PyTorch script"),
-    "explain": (explain, "run a script, and show what its ops became: kernels, loops, memory, time"),
+    "explain": (None, "run a script, and show what its ops became: kernels, loops, memory, time"),
 }
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+explain = later("flambeau.cli.explain")  # it looks into the compiler
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports an error in one line, without the usage before it."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="flambeau", description="Deep learning with PyTorch's API in pure Python.")
+def build_parser() -> Parser:
+    parser = Parser(prog="flambeau", description="Deep learning with PyTorch's API in pure Python.")
     parser.add_argument("--version", action="version", version=f"flambeau {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, text) in COMMANDS.items():
@@ -55,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if command == "run":  # its arguments are the script's
             return run.main(argv[1:])
+        if command == "explain":
+            return explain.main.now()(argv[1:])
         args = build_parser().parse_args(argv)
         return args.main(args)
     except UserError as error:
@@ -64,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted; continue with --resume", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
-        if command == "run":
+        if command in ("run", "explain"):
             raise
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

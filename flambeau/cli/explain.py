@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 
 from flambeau.cli import run
+from flambeau.cli.arguments import Parser
 from flambeau.cli.errors import UserError
 from flambeau.cli.explain_text import overview, segment_lines
 from flambeau.cli.observing import Observer, Segment
@@ -18,21 +19,26 @@ from flambeau.engine.plan import Kernel, Launch
 from flambeau.engine.runtime import jit
 from flambeau.engine.watching import watched
 
+USAGE = "flambeau explain [OPTIONS] SCRIPT [ARGUMENTS ...]"
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "flambeau explain [OPTIONS] SCRIPT [ARGUMENTS ...]"
+
+def _parser() -> Parser:
+    parser = Parser(prog="flambeau explain", usage=USAGE, description=__doc__, allow_abbrev=False)
     parser.add_argument("--segment", type=int, metavar="N", help="the segment to show (default: what ran most often)")
     parser.add_argument("--all", action="store_true", help="show every segment that ran compiled")
     parser.add_argument("--ir", metavar="KERNEL", help="print the LLVM IR of a kernel, such as k3, and nothing else")
     parser.add_argument("--asm", metavar="KERNEL", help="print the assembly of a kernel, and nothing else")
     parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="a module and its arguments, not a script")
     parser.add_argument("script", nargs=argparse.REMAINDER, metavar="SCRIPT", help="the script and its arguments")
+    return parser
 
 
-def main(args: argparse.Namespace) -> int:
+def main(argv: list[str]) -> int:
+    """Run a script and report; returns the script's exit status."""
+    args = _parser().parse_args(argv)
     script = ["-m", *args.module] if args.module is not None else args.script
     if not script:
-        raise UserError("which script? flambeau explain [OPTIONS] SCRIPT [ARGUMENTS ...]")
+        raise UserError(f"which script? usage: {USAGE}")
     seen = Observer()
     with watched(seen):
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -178,7 +179,13 @@ def _kernels(program: Program) -> Iterator[str]:
         if first.kernel.nest is not None:
             yield from (f"    {line}" for line in nests.text(first.kernel.nest))
         else:
-            yield from textwrap.wrap(first.kernel.key, WIDTH, initial_indent="    ", subsequent_indent="      ")
+            key = _shortened(first.kernel.key)
+            yield from textwrap.wrap(key, WIDTH, initial_indent="    ", subsequent_indent="      ")
+
+
+def _shortened(key: str) -> str:
+    """A kernel's key without the middle of long lists."""
+    return re.sub(r"\((-?\d+), (-?\d+)(?:, -?\d+){6,}, (-?\d+)\)", r"(\1, \2, ... \3)", key)
 
 
 # -- words -----------------------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def _op(entry: Entry, shapes: Mapping[int, tuple]) -> tuple[str, str]:
         target, source = entry.operands
         return "", f"{_operand(target, shapes)} := {_operand(source, shapes)}  (from here on %{entry.outputs[0]})"
     result = ", ".join(f"%{n} {kind(m)}" for n, m in zip(entry.outputs, entry.metas))
-    operands = [_operand(x, shapes) for x in entry.operands]
+    operands = [_operand(x, shapes) for x in entry.operands if x is not None]
     operands += [f"{name}={_short(x)}" for name, x in entry.params.items() if x is not None]
     return result, f"{entry.op.name}({', '.join(operands)})"
 
@@ -76,7 +76,7 @@ def _operand(x: Any, shapes: Mapping[int, tuple]) -> str:
 
 
 def _short(x: Any) -> str:
-    text = str(x) if not isinstance(x, str) else repr(x)
+    text = repr(x if not isinstance(x, tuple) else tuple(x))
     return text if len(text) <= _LONGEST else type(x).__name__ if not isinstance(x, str) else text[:_LONGEST] + "..."
 
 
