@@ -23,7 +23,7 @@ from flambeau.dtypes import dtype, float32
 from flambeau.engine import reference
 from flambeau.engine.graph import Meta
 from flambeau.engine.realize import realize
-from flambeau.engine.record import IN_PARTS, WRITE, Entry, Foreign, Recorder
+from flambeau.engine.record import IN_PARTS, WRITE, Entry, Foreign, Recorder, everyone
 from flambeau.engine.value import Storage, Value
 from flambeau.shape import Ints, contiguous_strides
 
@@ -110,8 +110,7 @@ def settle() -> None:
 
 def _forked() -> None:
     """A forked child has one thread, and no lock that another one holds."""
-    found = _thread.recorder
-    if found is not None:
+    for found in list(everyone):
         found.lock = threading.RLock()
 
 

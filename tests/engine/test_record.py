@@ -171,6 +171,30 @@ def test_a_write_to_memory_that_is_read_in_parts() -> None:
     everywhere(program)
 
 
+def test_many_segments_in_turn() -> None:
+    """A program whose observations cut it into many pieces is matched all the same."""
+    x = torch.ones(3)
+
+    def step() -> list[float]:
+        return [(x + 1).narrow(0, 0, k % 3 + 1).mul(k).roll(k % 20).sum().item() for k in range(80)]
+
+    expected = [2.0 * k * (k % 3 + 1) for k in range(80)]
+    assert step() == step() == expected
+    with recording() as anew:
+        assert step() == expected
+    assert not anew
+
+
+def test_segments_that_begin_in_many_ways() -> None:
+    def step() -> list[float]:
+        return [torch.full((k + 1,), 2.0).add(1).sum().item() for k in range(80)]
+
+    step()
+    with recording() as anew:
+        assert step() == [3.0 * (k + 1) for k in range(80)]
+    assert not anew
+
+
 def test_a_program_that_never_repeats_keeps_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Branches on random values: the tree is bounded in width, and planted anew when it is large."""
     monkeypatch.setattr(record, "MANY_ENTRIES", 300)
