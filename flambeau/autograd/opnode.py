@@ -54,6 +54,7 @@ class Form:
             isinstance(x, Tensor) and x.dtype.category >= FLOAT and x.requires_grad for x in inputs
         ])  # fmt: skip
         if isinstance(op.vjp, tuple):
+            self.needs = self.needs[: len(op.vjp)]  # operands behind have no derivative: they are factors
             keeps = [k for k, needed in zip(op.keeps, self.needs) if needed and k is not None]
         else:
             keeps = op.keeps

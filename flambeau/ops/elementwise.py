@@ -18,7 +18,7 @@ from flambeau.engine.execute import Meta
 from flambeau.engine.schedule.lowering import Composite
 from flambeau.ops import hazards
 from flambeau.ops.op import Op, names, op, public
-from flambeau.ops.rules import Result, accepting, elementwise, promoted, require_operand, require_tensor
+from flambeau.ops.rules import Result, accepting, elementwise, of_first, promoted, require_operand, require_tensor
 from flambeau.ops.samples import Samples, anywhere, binary_on, call, positive, unary_on, unit
 from flambeau.tensors import Tensor
 
@@ -80,7 +80,7 @@ def _scaled(alpha: Any, b: Any) -> Any:
 add_op = op(
     "add",
     ref=lambda a, b, alpha=1: np.add(a, _scaled(alpha, b)),
-    meta=elementwise(SAME),
+    meta=of_first(2, elementwise(SAME)),
     vjp=(lambda g, _y, _a, _b, alpha=1: g, lambda g, _y, _a, _b, alpha=1: g if alpha == 1 else g * _conj_number(alpha)),
     samples=binary_on(),
     lower=lambda k, a, b, alpha=1: k.add(a, k.scaled(alpha, b)),
@@ -88,7 +88,7 @@ add_op = op(
 sub_op = op(
     "sub",
     ref=lambda a, b, alpha=1: np.subtract(a, _scaled(alpha, b)),
-    meta=elementwise(SAME),
+    meta=of_first(2, elementwise(SAME)),
     vjp=(lambda g, _y, _a, _b, alpha=1: g, lambda g, _y, _a, _b, alpha=1: g * -_conj_number(alpha)),
     samples=binary_on(),
     lower=lambda k, a, b, alpha=1: k.sub(a, k.scaled(alpha, b)),
@@ -96,7 +96,7 @@ sub_op = op(
 rsub_op = op(
     "rsub",
     ref=lambda a, b, alpha=1: np.subtract(b, _scaled(alpha, a)),
-    meta=elementwise(SAME),
+    meta=of_first(2, elementwise(SAME)),
     vjp=(lambda g, _y, _a, _b, alpha=1: g * -_conj_number(alpha), lambda g, _y, _a, _b, alpha=1: g),
     samples=binary_on(),
     backward_name=with_number("Rsub", 0, 1),
@@ -146,7 +146,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     if alpha == 1 and type(alpha) is int:
         return add_op(input, other)
     _check_alpha(alpha, input, other)
-    return add_op(input, other, alpha=alpha)
+    return add_op(input, other, alpha) if type(alpha) is float else add_op(input, other, alpha=alpha)
 
 
 @public("torch Tensor", aliases=("subtract",), inplace=True, out=True)
@@ -159,7 +159,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     if alpha == 1 and type(alpha) is int:
         return sub_op(input, other)
     _check_alpha(alpha, input, other)
-    return sub_op(input, other, alpha=alpha)
+    return sub_op(input, other, alpha) if type(alpha) is float else sub_op(input, other, alpha=alpha)
 
 
 def _refuse_bools(input: Any, other: Any) -> None:
@@ -189,7 +189,7 @@ def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     if alpha == 1 and type(alpha) is int:
         return rsub_op(input, other)
     _check_alpha(alpha, input, other)
-    return rsub_op(input, other, alpha=alpha)
+    return rsub_op(input, other, alpha) if type(alpha) is float else rsub_op(input, other, alpha=alpha)
 
 
 def _floor_divide(a: Any, b: Any) -> Any:

@@ -13,7 +13,7 @@ from flambeau.ops.apply import type_name
 from flambeau.ops.arguments import not_implemented
 from flambeau.ops.elementwise import conj
 from flambeau.ops.op import op, public
-from flambeau.ops.rules import Result, accepting, elementwise, promoted, require_tensor
+from flambeau.ops.rules import Result, accepting, elementwise, of_first, promoted, require_tensor
 from flambeau.ops.samples import Call, Maker, call
 from flambeau.tensors import Tensor
 
@@ -35,7 +35,7 @@ def _three(t: Maker) -> list[Call]:
 
 addcmul_op = op(
     "addcmul", ref=lambda x, a, b, value: x + _scaled(value, x) * a * b, samples=_three,
-    meta=accepting("addcmul_cpu_out", low=dtypes.INTEGER),
+    meta=of_first(3, accepting("addcmul_cpu_out", low=dtypes.INTEGER)),
     vjp=(
         lambda g, _y, _x, _a, _b, value: g,
         lambda g, _y, _x, _a, b, value: g * conj(b) * value,
@@ -43,7 +43,7 @@ addcmul_op = op(
     ),
     lower=lambda k, x, a, b, value: k.add(x, k.mul(k.scaled(value, a), b)),
 )  # fmt: skip
-def _addcdiv_meta(x: Tensor, a: Tensor, b: Tensor, value: Any) -> Meta:
+def _addcdiv_meta(x: Tensor, a: Tensor, b: Tensor, *_: Any, **__: Any) -> Meta:
     if promoted((a, b)).category < dtypes.FLOAT:
         raise RuntimeError(
             "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a "
@@ -71,6 +71,8 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     """`input + value * tensor1 * tensor2`."""
     for position, (name, x) in enumerate((("input", input), ("tensor1", tensor1), ("tensor2", tensor2))):
         require_tensor("addcmul", name, position + 1, x)
+    if type(value) is float:
+        return addcmul_op(input, tensor1, tensor2, value)
     return addcmul_op(input, tensor1, tensor2, value=value)
 
 
@@ -79,6 +81,8 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     """`input + value * tensor1 / tensor2`, of floating-point tensors."""
     for position, (name, x) in enumerate((("input", input), ("tensor1", tensor1), ("tensor2", tensor2))):
         require_tensor("addcdiv", name, position + 1, x)
+    if type(value) is float:
+        return addcdiv_op(input, tensor1, tensor2, value)
     return addcdiv_op(input, tensor1, tensor2, value=value)
 
 

@@ -77,6 +77,18 @@ def accepting(
     return meta
 
 
+def of_first(count: int, rule: Callable[..., Meta]) -> Callable[..., Meta]:
+    """`rule` of the first `count` operands: what follows is a factor, which does not count for shape and dtype.
+
+    A factor that may change from call to call (a learning rate) is an operand, so that another one is no other program.
+    """
+
+    def meta(*inputs: Any, **params: Any) -> Meta:
+        return rule(*inputs[:count], **params)
+
+    return meta
+
+
 def broadcast_layout(tensors: Sequence[Tensor], with_numbers: bool = False) -> tuple[Ints, Ints]:
     """Shape and strides of an elementwise result."""
     if not tensors:

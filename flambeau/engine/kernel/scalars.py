@@ -198,7 +198,9 @@ class Scalars:
         return self.k.div(a, b)
 
     def scaled(self, factor: Any, x: Val) -> Val:
-        """`factor * x`, the factor being a parameter."""
+        """`factor * x`, the factor being a parameter or an operand."""
+        if isinstance(factor, Val):
+            return self.mul(x, factor)
         return x if factor == 1 else self.mul(x, self.constant(factor, x))
 
     def fma(self, a: Any, b: Any, c: Val) -> Val:
