@@ -1,5 +1,8 @@
 """Derivatives: how ops record history, and how backward walks it. No formulas: those stand in `ops`."""
 
+import importlib as _importlib
+from typing import Any as _Any
+
 from flambeau.autograd import functional, graph
 from flambeau.autograd import mode as grad_mode
 from flambeau.autograd.anomaly import (
@@ -28,3 +31,9 @@ __all__ = [
     "is_anomaly_enabled", "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "once_differentiable",
     "set_detect_anomaly", "set_grad_enabled",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> _Any:
+    if name in ("profiler", "profiler_util"):  # imported when first asked for
+        return _importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
