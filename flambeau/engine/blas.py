@@ -38,5 +38,5 @@ def set_blas_threads(count: int) -> bool:
 
 @functools.cache
 def one_blas_thread() -> bool:
-    """Let matrix products of the references use one thread, once and for all: their sums depend on how many there are."""
+    """Let matrix products of the references use one thread from now on: their sums depend on how many there are."""
     return set_blas_threads(1)

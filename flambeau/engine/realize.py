@@ -94,7 +94,7 @@ def _program(end: Entry, wanted: tuple[int, ...], fuse: bool, patience: int) -> 
 
 
 def _judge(end: Entry, wanted: tuple[int, ...], compiled: bool, took: int) -> None:
-    """Give a fused program up that is slower than the references, for one that runs op by op: that has the same bits."""
+    """Give a fused program up that is slower than the references, for one that runs op by op, with the same bits."""
     ending = end.ends
     trial = ending.trials[wanted]
     if not compiled:

@@ -248,7 +248,8 @@ def _eigh_vjp(g: tuple, y: tuple, _A: Any, UPLO: str) -> tuple:
 
 
 eigh_op = op(
-    "linalg_eigh", eager=True, ref=lambda A, UPLO: tuple(np.linalg.eigh(A, UPLO)), multiple=True, vjp=_eigh_vjp, smooth=False,
+    "linalg_eigh", eager=True,
+    ref=lambda A, UPLO: tuple(np.linalg.eigh(A, UPLO)), multiple=True, vjp=_eigh_vjp, smooth=False,
     meta=lambda A, UPLO: (Meta(A._shape[:-1], A.dtype.to_real()), Meta(A._shape, A.dtype, in_columns(A._shape))),
     samples=lambda t: [call(_positive(t, 3, 3), UPLO="L"), call(_positive(t, 2, 3, 3), UPLO="U")],
 )  # fmt: skip

@@ -1,8 +1,8 @@
 """What a reference may refuse in its operands' data, known before it runs: an index out of range, a zero divisor.
 
-Ops are recorded and run later, but an error is to be raised at the call. So a record whose reference may refuse data has a
-`hazard`: if the operands it names are in memory already and do not look harmless, the op runs at its call, and its reference
-says what is wrong. Operands that are still pending are found out when they are computed.
+Ops are recorded and run later, but an error is to be raised at the call. So a record whose reference may refuse data
+has a `hazard`: if the operands it names are in memory already and do not look harmless, the op runs at its call, and
+its reference says what is wrong. Operands that are still pending are found out when they are computed.
 """
 
 from __future__ import annotations

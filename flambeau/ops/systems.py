@@ -269,7 +269,8 @@ def _cofactors(A: Tensor) -> Tensor:
 
 
 det_op = op(
-    "linalg_det", eager=True, ref=lambda A: np.asarray(np.linalg.det(A)), meta=lambda A: Meta(A._shape[:-2], A.dtype), vjp=_det_vjp,
+    "linalg_det", eager=True,
+    ref=lambda A: np.asarray(np.linalg.det(A)), meta=lambda A: Meta(A._shape[:-2], A.dtype), vjp=_det_vjp,
     samples=lambda t: [call(_safe(t, 3, 3)), call(_safe(t, 2, 2, 2))],
 )  # fmt: skip
 
@@ -287,7 +288,8 @@ def _slogdet_vjp(g: tuple, y: tuple, A: Tensor) -> tuple:
 
 
 slogdet_op = op(
-    "linalg_slogdet", eager=True, ref=lambda A: tuple(np.asarray(p) for p in np.linalg.slogdet(A)), multiple=True, vjp=_slogdet_vjp,
+    "linalg_slogdet", eager=True,
+    ref=lambda A: tuple(np.asarray(p) for p in np.linalg.slogdet(A)), multiple=True, vjp=_slogdet_vjp,
     meta=lambda A: (Meta(A._shape[:-2], A.dtype), Meta(A._shape[:-2], A.dtype.to_real())),
     samples=lambda t: [call(_safe(t, 3, 3)), call(_safe(t, 2, 2, 2))],
 )  # fmt: skip
