@@ -10,6 +10,7 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.autograd import walk
 from flambeau.autograd.mode import no_grad
+from flambeau.engine import execute
 from flambeau.errors import warn_once
 from flambeau.tensors import Tensor, detached, from_array, write_array
 
@@ -30,7 +31,8 @@ def gradcheck(
     """
     given = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     try:
-        _check(func, tuple(given), eps, atol, rtol, nondet_tol)
+        with execute.immediately():  # the same bits each time a function is called, compiled or not
+            _check(func, tuple(given), eps, atol, rtol, nondet_tol)
     except GradcheckError:
         if raise_exception:
             raise

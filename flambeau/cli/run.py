@@ -12,6 +12,7 @@ from typing import Any
 
 from flambeau import compat
 from flambeau.cli.errors import UserError
+from flambeau.engine import execute
 
 USAGE = "usage: flambeau run SCRIPT [ARGUMENTS ...]\n       flambeau run -m MODULE [ARGUMENTS ...]"
 
@@ -51,6 +52,7 @@ def _run_script(argv: list[str]) -> None:
     with open(path, "rb") as file:
         code = compile(file.read(), argv[0], "exec", dont_inherit=True)
     stand_in()
+    execute.repeatably()
     module = ModuleType("__main__")
     module.__dict__.update(__file__=path, __builtins__=__builtins__)
     sys.modules["__main__"] = module

@@ -15,6 +15,7 @@ from flambeau.cli.folder import LOG, append_metrics, log_to_terminal, log_traceb
 from flambeau.cli.models import build_model, choose_preprocessing
 from flambeau.cli.settings import TrainSettings, add_train_arguments, settings_from
 from flambeau.cli.trainer import Trainer, evaluate
+from flambeau.engine import execute
 from flambeau.nn import CrossEntropyLoss
 from flambeau.random import Generator
 from flambeau.utils.data import DataLoader, Dataset
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    execute.repeatably()
     source, settings = _settled(args)
     log_to_terminal()
     checkpoint = None if source is None else read_checkpoint(source)

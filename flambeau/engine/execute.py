@@ -50,7 +50,7 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
-_mode = os.environ.get("FLAMBEAU_EXECUTION", "compiled")
+_mode = os.environ.get("FLAMBEAU_EXECUTION", "immediate")
 if _mode not in MODES:
     raise ValueError(f"FLAMBEAU_EXECUTION={_mode!r}: one of {', '.join(MODES)} is wanted")
 _patience: int | None = None
@@ -73,6 +73,13 @@ def set_mode(mode: str, patience: int | None = None) -> None:
     settle()
     _mode, _patience = mode, patience
     _thread.recorder = None
+
+
+def repeatably() -> None:
+    """Run compiled from the first sighting on, where the mode is "compiled": a program that goes on in another process
+    then meets the same kernels."""
+    if _mode == "compiled" and _patience is None and "FLAMBEAU_PATIENCE" not in os.environ:
+        set_mode("compiled", 0)
 
 
 @contextmanager

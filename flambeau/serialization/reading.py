@@ -71,7 +71,7 @@ class _Storages:
             storage = Storage(self._archive.read(name))
         else:
             start = self._archive.offset(name)
-            shared = getattr(self._mapped, "mode", None) == "r+"  # what is written must reach the file
+            shared = get_default_mmap_options() == getattr(mappings, "MAP_SHARED", None)  # writes must reach the file
             storage = Storage(self._mapped[start : start + size], external=shared)
         handle = UntypedStorage._of(storage)
         if self._swap:
