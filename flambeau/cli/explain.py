@@ -15,6 +15,7 @@ from flambeau.cli.arguments import Parser
 from flambeau.cli.errors import UserError
 from flambeau.cli.explain_text import overview, segment_lines
 from flambeau.cli.observing import Observer, Segment
+from flambeau.engine import execute
 from flambeau.engine.plan import Kernel, Launch
 from flambeau.engine.runtime import jit
 from flambeau.engine.watching import watched
@@ -35,6 +36,8 @@ def _parser() -> Parser:
 
 def main(argv: list[str]) -> int:
     """Run a script and report; returns the script's exit status."""
+    if execute.mode() == "immediate":
+        execute.set_mode("compiled")  # there is nothing to explain otherwise
     args = _parser().parse_args(argv)
     script = ["-m", *args.module] if args.module is not None else args.script
     if not script:

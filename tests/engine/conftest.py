@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+
+import pytest
 
 from flambeau.engine import execute
 
-if "FLAMBEAU_EXECUTION" not in os.environ:
-    os.environ["FLAMBEAU_EXECUTION"] = "compiled"
 
-
-def pytest_runtest_setup(item: object) -> None:
-    if execute.mode() == "immediate":
+@pytest.fixture(autouse=True)
+def runs_compiled() -> Iterator[None]:
+    given, mode = os.environ.get("FLAMBEAU_EXECUTION"), execute.mode()
+    if given is None:
+        os.environ["FLAMBEAU_EXECUTION"] = "compiled"
         execute.set_mode("compiled")
-
-
-def pytest_runtest_teardown(item: object) -> None:
-    execute.set_mode("immediate")
+    yield
+    if given is None:
+        del os.environ["FLAMBEAU_EXECUTION"]
+        execute.set_mode(mode)
