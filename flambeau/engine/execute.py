@@ -21,6 +21,7 @@ import numpy as np
 
 from flambeau.dtypes import dtype, float32
 from flambeau.engine import reference
+from flambeau.engine.forking import at_fork
 from flambeau.engine.graph import Meta
 from flambeau.engine.realize import realize
 from flambeau.engine.record import IN_PARTS, WRITE, Entry, Foreign, Recorder, everyone
@@ -121,8 +122,7 @@ def _forked() -> None:
         found.lock = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=settle, after_in_child=_forked)
+at_fork(before=settle, in_child=_forked, settles=True)
 
 
 watching: list[Any] = []  # called with (op, inputs, params, metas) of every call: counters and profilers

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flambeau.engine import log, reference, watching
+from flambeau.engine.forking import at_fork
 from flambeau.engine.graph import Arg, Number
 from flambeau.engine.record import WRITE, Entry, alive, results_of
 from flambeau.engine.value import Value
@@ -269,6 +270,5 @@ class Compiler:
 
 
 compiler = Compiler()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=compiler.forked)
+at_fork(in_child=compiler.forked)
 

@@ -11,16 +11,15 @@ import sys
 import threading
 from pathlib import Path
 
+from flambeau.engine.forking import at_fork
+
 _L1, _L2 = 32 << 10, 512 << 10  # bytes, where the system does not say
 _CPU0 = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 # A fork in the middle of an import would leave the child with the lock of a module that no thread there imports.
 _importing = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release
-    )
+at_fork(_importing.acquire, _importing.release, _importing.release)
 
 
 @functools.cache

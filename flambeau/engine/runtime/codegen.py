@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import threading
 from typing import Any
+
+from flambeau.engine.forking import at_fork
 
 _AT_ONCE = 8
 
@@ -57,8 +58,7 @@ class _Turns:
 
 _turns = _Turns()
 _binding: Any = None
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_turns.stop, after_in_parent=_turns.resume, after_in_child=_turns.resume_in_child)
+at_fork(_turns.stop, _turns.resume, _turns.resume_in_child)
 
 
 def llvm() -> Any:

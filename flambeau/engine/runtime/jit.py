@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from flambeau.engine.forking import at_fork
 from flambeau.engine.kernel.emit import Emitter
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Kernel
@@ -146,8 +147,7 @@ class _Batch:
 
 
 _batches: list[_Batch] = []  # being worked on
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_batches.clear)
+at_fork(in_child=_batches.clear)
 
 
 def help() -> None:

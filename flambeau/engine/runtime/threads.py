@@ -11,7 +11,6 @@ import atexit
 import ctypes
 import functools
 import math
-import os
 import platform
 import sys
 import threading
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau.engine.forking import at_fork
 from flambeau.engine.runtime import native
 from flambeau.engine.runtime.cores import choose, get_num_threads
 
@@ -148,5 +148,4 @@ def _end() -> None:
 
 
 atexit.register(_end)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=stop_workers, after_in_child=_begin_child)
+at_fork(before=stop_workers, in_child=_begin_child)
