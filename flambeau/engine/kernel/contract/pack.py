@@ -22,8 +22,9 @@ from flambeau.engine.schedule.lowering import Site
 from flambeau.shape import Ints
 
 CHUNK = 512  # steps of the sum by panels that a task packs
-LINES = 8  # vectors across that a task packs
-TURN = 64  # steps of one panel before it is the next one's turn
+LINES = 16  # vectors across that a task packs
+TURN = 64  # steps of one panel before it is the next one's turn, where memory runs along the sum
+SHORT_TURN = 16  # and where it does not: more rows of memory at a time crowd one another out of the first cache
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,14 @@ class Pack:
         return max(LINES * self.width // self.size, 1)
 
     @property
+    def turn(self) -> int:
+        """Steps of one panel before it is the next one's turn."""
+        return TURN if self.layout == ALONG else SHORT_TURN
+
+    @property
     def steps(self) -> int:
         """Steps of the sum that a task packs."""
-        return CHUNK // self.group // TURN * TURN or TURN
+        return CHUNK // self.group // self.turn * self.turn or self.turn
 
     def tasks(self, count: int, depth: int) -> tuple[int, int]:
         """Groups of panels, and chunks of the sum."""
@@ -79,10 +85,10 @@ class Pack:
             first = k.mul(group, self.group)
             last = k.minimum(k.add(first, self.group), panels)
             # a few steps of all panels, so that lines of memory that panels share are read once
-            with k.loop(stop, start=low, step=TURN) as start, k.loop(last, start=first) as panel:
+            with k.loop(stop, start=low, step=self.turn) as start, k.loop(last, start=first) as panel:
                 place = k.mul(k.mul(k.add(k.mul(batch, panels), panel), padded), self.size)
                 target = k.at(w.pointer(k, "target"), place, type)
-                end = k.minimum(k.add(start, TURN), stop)
+                end = k.minimum(k.add(start, self.turn), stop)
                 copy = self._transposed if self.layout == ALONG else self._straight
                 copy(k, w, source, target, k.mul(panel, self.size), count, start, end)
 
