@@ -51,6 +51,11 @@ class Form:
         return Tile(self.rows, self.vectors, self.dtype, self.dtype, self.dtype, ALONG, PANEL, False)
 
     @property
+    def narrow(self) -> Tile:
+        """The same tile, one vector wide."""
+        return Tile(self.rows, 1, self.dtype, self.dtype, self.dtype, ALONG, ACROSS, False)
+
+    @property
     def result(self) -> Tile:
         """The tile of scores by rows where they lie."""
         return Tile(self.rows, self.vectors, self.dtype, self.dtype, self.dtype, ALONG, ACROSS, True)
@@ -105,15 +110,24 @@ class Blocks:
 
     def products(self, into: Val, rows: Val, row_step: Val, panels: Val, depth: Val, start: Val, count: Val) -> None:
         """The products of rows from `read` on with the `count` packed rows from `start` on, into scratch memory."""
-        k, tile = self.k, self.tile
+        k, columns = self.k, self.tile.columns
         padded = k.mul(k.add(depth, self.width - 1) // self.width, self.width)
-        left = k.at(rows, k.mul(self.read, row_step), tile.type)
-        with k.loop(count, step=tile.columns) as c:
+        left = k.at(rows, k.mul(self.read, row_step), self.tile.type)
+
+        def products_from(c: Val, tile: Tile) -> None:
             panel = k.at(panels, k.mul(k.add(start, c), padded), tile.type)
-            sums = tile.sums(k, left, panel, depth, (row_step, 1), 0, [None] * tile.vectors)
+            sums = tile.sums(k, left, panel, depth, (row_step, 1), columns, [None] * tile.vectors)
             for r, vectors in enumerate(sums):
                 for v, x in enumerate(vectors):
                     k.store(x, into, k.add(c, r * self.span + v * self.width))
+
+        rest = k.rem(count, columns)  # a few at the end need no whole tile
+        few = k.bits("and", k.compare("gt", rest, 0), k.compare("le", rest, self.width))
+        stop = k.sub(count, k.select(few, rest, 0))
+        with k.loop(stop, step=columns) as c:
+            products_from(c, self.tile)
+        with k.when(few):
+            products_from(stop, self.form.narrow)
 
     def add_products(
         self, total: Val, scores: Val, rows: Val, row_step: Val, start: Val, count: Val, size: Val, factors: Val | None
@@ -143,6 +157,17 @@ class Blocks:
         k = self.k
         few = k.cast(k.minimum(k.maximum(count, 0), self.width), "i32")
         return k.compare("lt", k.ramp(vector("i32", self.width)), k.splat(few, self.width))
+
+    def stretches(self, row: Val, start: Index, count: Val) -> list[tuple[Index, Index, bool]]:
+        """A row's lanes in whole vectors: from where to where, and whether some of them are not there or not seen."""
+        k, width = self.k, self.width
+        seen = k.minimum(count, k.sub(k.add(row, 1), start)) if self.form.causal and not self.turned else count
+        whole = k.maximum(k.sub(seen, k.rem(seen, width)), 0)
+        if not (self.form.causal and self.turned):
+            return [(0, whole, False), (whole, count, True)]
+        ahead = k.add(k.maximum(k.sub(row, start), 0), width - 1)
+        first = k.minimum(k.sub(ahead, k.rem(ahead, width)), whole)
+        return [(0, first, True), (first, whole, False), (whole, count, True)]
 
     def score(self, raw: Val, pointers: dict[str, Val], row: Val, lane: Val, there: Val | None) -> Val:
         """Scores as they go into the softmax: scaled, masked, and -inf for lanes that are not there.
@@ -218,6 +243,8 @@ class _Forward(Blocks):
                 count = k.minimum(k.sub(high, start), self.span)
                 self.products(self.scores, at["q"], self.word("q_rows"), at["k"], self.word("depth"), start, count)
                 with k.loop(form.rows) as r:
+                    self._largest(at, r, start, count)
+                with k.loop(form.rows) as r:
                     self._exponentials(at, r, start, count)
                 self._each_row(self._update)
                 step, size = self.word("v_rows"), self.word("size")
@@ -231,22 +258,26 @@ class _Forward(Blocks):
         for r in range(0, self.form.rows, self.width):
             body(r)
 
-    def _exponentials(self, at: dict[str, Val], r: Val, start: Val, count: Val) -> None:
-        """Turn a row of scores into exponentials of what they are above the largest so far."""
+    def _largest(self, at: dict[str, Val], r: Val, start: Val, count: Val) -> None:
+        """Bring a row's scores into the form that the softmax takes, and find the largest so far."""
         k, width = self.k, self.width
         line = k.at(self.scores, k.mul(r, self.span), self.tile.type)
         larger = lambda a, b: k.select(k.compare("gt", a, b), a, b)
         row, top = k.add(self.read, r), k.splat(k.load(self.top, r, self.tile.type), width)
-        seen = k.minimum(count, k.sub(k.add(row, 1), start)) if self.form.causal else count
-        whole = k.maximum(k.sub(seen, k.rem(seen, width)), 0)
-        for first, stop, masked in ((0, whole, False), (whole, count, True)):
+        for first, stop, masked in self.stretches(row, start, count):
             with k.loop(stop, start=first, step=width, carried=[top]) as loop:
                 there = self.first_lanes(k.sub(count, loop.i)) if masked else None
                 x = self.score(k.load(line, loop.i, self.type), at, row, k.add(start, loop.i), there)
                 k.store(x, line, loop.i)
                 loop.carry(larger(x, loop.carried[0]))
             top = loop.results[0]
-        top = k.fold(top, larger)
+        k.store(k.fold(top, larger), self.next_top, r)
+
+    def _exponentials(self, at: dict[str, Val], r: Val, start: Val, count: Val) -> None:
+        """Turn a row of scores into exponentials of what they are above the largest so far."""
+        k, width = self.k, self.width
+        line = k.at(self.scores, k.mul(r, self.span), self.tile.type)
+        row, top = k.add(self.read, r), k.splat(k.load(self.next_top, r, self.tile.type), width)
         shift = k.select(top.equals(-math.inf), 0.0, top)
         with k.loop(count, step=width, carried=[k.const(self.type, 0)]) as loop:
             e = weight(k, k.sub(k.load(line, loop.i, self.type), shift))
@@ -255,7 +286,6 @@ class _Forward(Blocks):
                 there = self.first_lanes(k.sub(count, loop.i))
                 e = k.mul(e, self.along(at["noise"], "noise", row, k.add(start, loop.i), self.tile.type, there))
             k.store(e, line, loop.i)
-        k.store(top, self.next_top, r)
         k.store(k.fold(loop.results[0], k.add), self.next_sum, r)
 
     def _update(self, r: int) -> None:

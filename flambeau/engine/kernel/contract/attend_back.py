@@ -17,6 +17,8 @@ from flambeau.engine.kernel.contract.words import Bound
 from flambeau.engine.kernel.emit import Emitter, Val
 from flambeau.engine.plan import Kernel
 
+OF_QUERY = ("sums", "delta")  # what was kept for each query
+
 
 def deltas(form: Form, words: Bound) -> Kernel:
     """The kernel of delta; a task is a row."""
@@ -67,8 +69,8 @@ class _Backward(Blocks):
                 count = k.minimum(k.sub(high, start), self.span)
                 for into, name, steps in ((self.scores, "first", depth), (self.d, "second", size)):
                     self.products(into, at[name], self.word(f"{name}_rows"), at[f"{name}_panels"], steps, start, count)
-                with k.loop(form.rows) as r, k.loop(count, step=self.width) as c:
-                    self._gradients(at, r, c, start, count)
+                with k.loop(form.rows) as r:
+                    self._row(at, r, start, count)
                 right, step = at["first_right"], self.word("first_right_rows")
                 self.add_products(self.first, self.scores, right, step, start, count, depth, None)
                 if self.turned:
@@ -78,30 +80,41 @@ class _Backward(Blocks):
             if self.turned:
                 self._store(self.second, "second_gradient", size)
 
-    def _gradients(self, at: dict[str, Val], r: Val, c: Val, start: Val, count: Val) -> None:
-        """Scores become s and d becomes p * noise, which the values' gradient wants."""
+    def _row(self, at: dict[str, Val], r: Val, start: Val, count: Val) -> None:
+        """Scores of a row become s and its d becomes p * noise, which the values' gradient wants."""
+        k, row = self.k, self.k.add(self.read, r)
+        kept = None
+        if not self.turned:
+            place = k.add(k.mul(self.batch, self.all_rows), row)
+            kept = [k.splat(k.load(self.w.pointer(k, n), place, self.tile.type), self.width) for n in OF_QUERY]
+        for first, stop, masked in self.stretches(row, start, count):
+            with k.loop(stop, start=first, step=self.width) as c:
+                there = self.first_lanes(k.sub(count, c)) if masked else None
+                lane = k.add(start, c)
+                sums, delta = kept or [self._of_query(name, lane, there) for name in OF_QUERY]
+                self._gradients(at, k.add(k.mul(r, self.span), c), row, lane, there, sums, delta)
+
+    def _gradients(
+        self, at: dict[str, Val], place: Val, row: Val, lane: Val, there: Val | None, sums: Val, delta: Val
+    ) -> None:
         k = self.k
-        place, there = k.add(k.mul(r, self.span), c), self.first_lanes(k.sub(count, c))
-        row, lane = k.add(self.read, r), k.add(start, c)
         x = self.score(k.load(self.scores, place, self.type), at, row, lane, there)
-        p = weight(k, k.sub(x, self._of_query("sums", row, lane, there)))
+        p = weight(k, k.sub(x, sums))
         d = k.load(self.d, place, self.type)
         kept = p
         if self.form.noise:
             noise = self.along(at["noise"], "noise", row, lane, self.tile.type, there)
             kept, d = k.mul(p, noise), k.mul(d, noise)
         scale = self.w.number(k, "scale", self.tile.type)
-        s = k.mul(k.mul(p, k.sub(d, self._of_query("delta", row, lane, there))), scale)
-        k.store(s, self.scores, place)
+        k.store(k.mul(k.mul(p, k.sub(d, delta)), scale), self.scores, place)
         if self.turned:
             k.store(kept, self.d, place)
 
-    def _of_query(self, name: str, row: Val, lane: Val, there: Val) -> Val:
-        """What was kept for each query."""
-        k, base = self.k, self.w.pointer(self.k, name)
-        if self.turned:
-            return k.masked_load(base, k.add(k.mul(self.batch, self.all_lanes), lane), self.type, there)
-        return k.splat(k.load(base, k.add(k.mul(self.batch, self.all_rows), row), self.tile.type), self.width)
+    def _of_query(self, name: str, lane: Val, there: Val | None) -> Val:
+        """What was kept for queries that are lanes."""
+        k, place = self.k, self.k.add(self.k.mul(self.batch, self.all_lanes), lane)
+        base = self.w.pointer(k, name)
+        return k.load(base, place, self.type) if there is None else k.masked_load(base, place, self.type, there)
 
     def _store(self, total: Val, name: str, size: Val) -> None:
         k = self.k
