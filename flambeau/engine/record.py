@@ -47,7 +47,8 @@ class Entry:
         node: what the autograd floor keeps with the entry.
         full: whether the segment has grown to where it should be realized, observed or not.
         following: the entry that began the next segment when this one ended a segment.
-        ends: what is known of segments that ended here (`engine.execute`).
+        ends: what is known of segments that ended here (`realize.Ending`).
+        events: what began here and may be replayed as a whole (`stretch.Stretch`, `autograd.replay.Replay`).
     """
 
     __slots__ = (

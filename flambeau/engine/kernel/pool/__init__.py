@@ -1,1 +1,3 @@
-"""Pooling as kernels: windows of fixed and of adaptive sizes, and what their gradients need."""
+"""Pooling as kernels: windows of fixed sizes (`windows.py`) and of adaptive ones (`adaptive.py`), what their gradients
+need (`spread.py`), and the planes that all of them go over (`planes.py`).
+"""
