@@ -23,7 +23,7 @@ from flambeau.dtypes import dtype, float32
 from flambeau.engine import reference
 from flambeau.engine.forking import at_fork
 from flambeau.engine.graph import Meta
-from flambeau.engine.realize import realize
+from flambeau.engine.realize import foreseen, realize
 from flambeau.engine.record import IN_PARTS, WRITE, Entry, Foreign, Recorder, everyone
 from flambeau.engine.value import Storage, Value
 from flambeau.shape import Ints, contiguous_strides
@@ -182,11 +182,12 @@ class Hazard(NamedTuple):
         return operands[self.first :] if self.positions is None else [operands[i] for i in self.positions]
 
     def threatens(self, inputs: Sequence[Any], params: dict[str, Any]) -> bool:
-        """Whether the op had better run at its call; what is still pending is not waited for."""
+        """Whether the op had better run at its call; what is pending is not waited for, but may be foreseen."""
         arrays = []
         for x in self.looked_at(inputs):
             if hasattr(x, "_storage"):
-                data = x._storage.value.data
+                value = x._storage.value
+                data = foreseen(value) if value.data is None else value.data
                 if data is None:
                     return False
                 arrays.append(reference.window(data, x._shape, x._strides, x._offset, x.dtype))

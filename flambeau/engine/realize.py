@@ -15,10 +15,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from flambeau.engine import log, reference, watching
 from flambeau.engine.forking import at_fork
 from flambeau.engine.graph import Arg, Number
-from flambeau.engine.record import WRITE, Entry, alive, results_of
+from flambeau.engine.record import WRITE, Entry, Recorder, alive, results_of
 from flambeau.engine.value import Value
 from flambeau.later import later
 
@@ -31,6 +33,7 @@ jit = later("flambeau.engine.runtime.jit")
 PATIENCE = int(os.environ.get("FLAMBEAU_PATIENCE", "2"))  # sightings by reference before a segment runs compiled
 WORTHWHILE = 12  # entries of a segment that is compiled at its first sighting already: a training step will come again
 TRIALS, TOLERANCE = 4, 1.25  # runs of a program, and how much slower than the references its best may be
+LITTLE, NEAR = 1 << 16, 4  # bytes that are looked at before their time, and how many ops back
 VARIANTS = 4  # programs of one segment, for different sets of results that are still wanted
 STRICT = bool(os.environ.get("FLAMBEAU_STRICT"))  # for tests: a compiler error is an error
 
@@ -159,6 +162,31 @@ def operand(x: Any, values: list[Value], numbers: list[Any]) -> Any:
     if isinstance(x, Arg):
         return reference.window(values[x.value].data, *x[1:])  # type: ignore[arg-type]
     return numbers[x.slot] if x.__class__ is Number else x
+
+
+def foreseen(value: Value) -> np.ndarray | None:
+    """What a pending value will be, where one of the last ops makes it from a little memory; None elsewhere."""
+    into = value.segment
+    if not isinstance(into, Recorder) or value.nbytes > LITTLE:
+        return None
+    entry = into.cursor
+    for _ in range(NEAR):
+        if entry.parent is None or value.number in entry.outputs:
+            break
+        entry = entry.parent
+    if value.number not in entry.outputs or entry.op is WRITE:
+        return None
+    for x in entry.operands:
+        if isinstance(x, Arg):
+            read = into.values[x.value]
+            if read is None or read.data is None or read.nbytes > LITTLE:
+                return None
+    operands = [operand(x, into.values, into.numbers) for x in entry.operands]
+    try:
+        results = reference.run(entry.op, operands, entry.params, entry.metas)
+    except Exception:  # it will be raised where the value is computed
+        return None
+    return results[entry.outputs.index(value.number)]
 
 
 def needed(path: Sequence[Entry], wanted: Sequence[int]) -> list[Entry]:

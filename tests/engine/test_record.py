@@ -382,7 +382,7 @@ def test_storages_of_one_value_part_when_written_through_untyped_memory() -> Non
 
 def test_a_late_error_names_the_line_and_spoils_nothing_else() -> None:
     for _ in range(4):
-        table, index = torch.arange(5.0) * 2, torch.arange(3) + 4
+        table, index = torch.arange(5.0) * 2, (torch.arange(3) + 2) * 2
         x = torch.ones(3)
         before = table + 1
         x.mul_(3)
@@ -529,3 +529,14 @@ def test_leaves_that_change_between_walks() -> None:
                 yield h.grad.tolist()
 
     everywhere(program)
+
+
+def test_an_index_that_is_not_computed_yet_is_refused_at_the_call() -> None:
+    table, logits = torch.ones(5, 2), torch.ones(3, 4)
+    for _ in range(4):
+        x = (logits * 2).exp()  # pending, and no concern of what follows
+        with pytest.raises(IndexError):
+            F.embedding(torch.arange(3) + 5, table)
+        with pytest.raises(IndexError, match="Target 9 is out of bounds"):
+            F.cross_entropy(x, torch.arange(3) + 9)
+        assert F.embedding(torch.arange(3) + 1, table).sum().item() == 6
