@@ -415,6 +415,12 @@ class Emitter:
         align = align or BITS[element(x.type)] // 8
         self.lines.append(f"  store {x.type} {x.name}, ptr {where.name}, align {align}")
 
+    def prefetch(self, base: Val, index: Val, scalar: str) -> None:
+        """Have the line of element `index` brought near, wherever it is: also beyond the memory that is ours."""
+        where = self.emit("ptr", f"getelementptr {_memory(scalar)}, ptr {base.name}, i64 {index.name}")
+        self.declared["llvm.prefetch.p0"] = "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"
+        self.lines.append(f"  call void @llvm.prefetch.p0(ptr {where.name}, i32 0, i32 2, i32 1)")
+
     def mask(self, count: Index, width: int) -> Val:
         """The first `count` of `width` lanes."""
         ramp = self.ramp(vector("i64", width))

@@ -380,7 +380,10 @@ class Writer:
             return load(k, base, at, d, 1)
         mask = self.masks[copy]
         if step == 1:
-            return load(k, base, k.add(at, self.first_lane[copy]), d, nest.width, mask)
+            place = k.add(at, self.first_lane[copy])
+            if nest.ahead >= 0 and self.number == nest.passes - 1 and strides[nest.ahead]:
+                k.prefetch(base, k.add(place, strides[nest.ahead]), memory_type(d))
+            return load(k, base, place, d, nest.width, mask)
         return widened(k, k.gather(base, self.spread(at, step, copy), memory_type(d), mask), d)
 
     def spread(self, at: Index, step: int, copy: int) -> Val:

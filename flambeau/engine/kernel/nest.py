@@ -15,6 +15,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from flambeau.dtypes import dtype
+from flambeau.engine.kernel.target import cache_sizes
 from flambeau.shape import Ints
 
 TASK = 16384  # elements that a task goes through
@@ -221,6 +222,19 @@ class Nest:
     def row_bytes(self) -> int:
         """Bytes of a row (or of a strip of columns), about."""
         return prod(self.axes[nr].extent for nr in self.reduced) * (1 if self.sweep else self.strips * self.width) * 8
+
+    @cached_property
+    def ahead(self) -> int:
+        """The kept axis along which the last pass over a row has the next row brought near (-1: none).
+
+        The passes in between read what is near, and the machine, looking ahead of their loads, sees no further.
+        """
+        reads = sum(
+            a.dtype.itemsize * prod(axis.extent for axis, step in zip(self.axes, a.strides) if step)
+            for a in self.accesses
+        )
+        far = self.passes > 1 and self.sweep and not self.chunk and self.outer and reads > cache_sizes()[1]
+        return self.outer[-1] if far and self.row_bytes <= cache_sizes()[1] // 2 else -1
 
     def roots(self, number: int) -> list[int]:
         """What pass `number` has to compute at every point."""
