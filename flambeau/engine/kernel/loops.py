@@ -315,10 +315,12 @@ class Writer:
     def value(self, nr: int, copy: int) -> Val:
         k, nest, step = self.k, self.nest, self.nest.steps[nr]
         across = nest.across[nr]
+        if step.kind == "load" and self.number == nest.passes - 1:
+            self.look_ahead(step.detail, copy)
         if nest.kept.get(nr, self.number) < self.number:
             return k.load(self.buffer(nr), self.row_place(copy), vector(compute_type(step.dtype), nest.width))
         if step.kind == "load":
-            return self.load(step.detail, copy)
+            return self.keep(nr, copy, self.load(step.detail, copy))
         if step.kind == "constant":
             return k.const(compute_type(step.dtype), step.detail)
         if step.kind == "number":
@@ -332,9 +334,15 @@ class Writer:
         result = step.detail.apply(scalars, *operands)
         type = vector(compute_type(step.dtype), nest.width if across else 1)
         result = k.val(scalars.cast(result), type) if isinstance(result, Val) else k.const(type, result)
+        return self.keep(nr, copy, result)
+
+    def keep(self, nr: int, copy: int, x: Val) -> Val:
+        """Let later passes find a step's value, if they are to."""
+        k, nest = self.k, self.nest
         if nest.kept.get(nr) == self.number:
-            k.store(k.val(result, vector(compute_type(step.dtype), nest.width)), self.buffer(nr), self.row_place(copy))
-        return result
+            type = vector(compute_type(nest.steps[nr].dtype), nest.width)
+            k.store(k.val(x, type), self.buffer(nr), self.row_place(copy))
+        return x
 
     def buffer(self, nr: int) -> Val:
         """Memory that keeps a step for a row: every point has its place, with room for whole vectors at the end."""
@@ -380,11 +388,16 @@ class Writer:
             return load(k, base, at, d, 1)
         mask = self.masks[copy]
         if step == 1:
-            place = k.add(at, self.first_lane[copy])
-            if nest.ahead >= 0 and self.number == nest.passes - 1 and strides[nest.ahead]:
-                k.prefetch(base, k.add(place, strides[nest.ahead]), memory_type(d))
-            return load(k, base, place, d, nest.width, mask)
+            return load(k, base, k.add(at, self.first_lane[copy]), d, nest.width, mask)
         return widened(k, k.gather(base, self.spread(at, step, copy), memory_type(d), mask), d)
+
+    def look_ahead(self, access: int, copy: int) -> None:
+        """Have the elements of the next row brought near that are these ones' successors."""
+        k, nest = self.k, self.nest
+        strides, d, _ = nest.accesses[access]
+        if nest.ahead >= 0 and strides[nest.ahead] and strides[nest.lane] == 1:
+            at = k.add(k.add(self.index(strides), self.first_lane[copy]), strides[nest.ahead])
+            k.prefetch(self.pointers[access], at, memory_type(d))
 
     def spread(self, at: Index, step: int, copy: int) -> Val:
         """The index of each lane."""

@@ -21,6 +21,7 @@ from flambeau.shape import Ints
 TASK = 16384  # elements that a task goes through
 HEAVY = 8  # instructions from which a step is kept for later passes rather than made again
 KEPT = 1 << 16  # bytes of a row that are kept
+SHORT = 256  # elements of a short run
 
 
 class Axis(NamedTuple):
@@ -205,18 +206,30 @@ class Nest:
 
     @cached_property
     def kept(self) -> dict[int, int]:
-        """Heavy steps that several passes need: the pass that makes and keeps them for the rest of the row."""
+        """Steps that several passes need: the pass that makes and keeps them for the rest of the row.
+
+        Worth it for heavy ones, and for elements that come in short runs: lines of memory that lie far apart crowd one
+        another out of the first cache.
+        """
         found: dict[int, int] = {}
         if self.passes < 2:
             return found
         for nr in range(len(self.steps) - 1, -1, -1):
             step = self.steps[nr]
-            if step.kind != "map" or step.cost < HEAVY or self.level[nr] < self.run or step.dtype.itemsize < 4:
+            heavy = step.kind == "map" and step.cost >= HEAVY
+            if self.level[nr] < self.run or step.dtype.itemsize < 4 or not (heavy or self.scattered(step)):
                 continue
             users = [p for p in range(self.passes) if nr in self.needed(self.roots(p), found, p)]
             if len(users) > 1 and self.row_bytes * (len(found) + 1) <= KEPT:
                 found[nr] = users[0]
         return found
+
+    def scattered(self, step: Step) -> bool:
+        """Whether a step loads a row as short runs of elements that lie far apart."""
+        if step.kind != "load" or not self.sweep or len(self.reduced) < 2:
+            return False
+        run, apart = self.axes[self.lane].extent, self.accesses[step.detail].strides[self.reduced[-2]]
+        return run <= SHORT and apart >= 4 * run
 
     @cached_property
     def row_bytes(self) -> int:
