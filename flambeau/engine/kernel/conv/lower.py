@@ -273,8 +273,13 @@ def _input_gradient(site: Site, call: Call) -> None:
     if all(isinstance(tile, channels.Tile) and tile.inner for tile in tiles):
         low, frame = NONE, image.size
     image = _framed(site, image, shape.batch, low, frame, 1, any(isinstance(tile, pixels.Tile) for tile in tiles))
-    for product, tile in zip(geometry.input_gradient(shape, residues, size, image.layout, low, result), tiles):
-        _launch(site, product, tile, image, given, None)
+    products = geometry.input_gradient(shape, residues, size, image.layout, low, result)
+    unmet = b is None and not all(product.taps for product in products)
+    if unmet:  # pixels that a convolution with gaps steps over
+        move.fill(site, meta.shape, move.result(site, call), 0, "unmet pixels")
+    for product, tile in zip(products, tiles):
+        if product.taps or not unmet:
+            _launch(site, product, tile, image, given, None)
 
 
 def input_gradient(site: Site, call: Call) -> None:
