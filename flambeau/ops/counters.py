@@ -12,12 +12,10 @@ from flambeau.tensors import Tensor
 
 def memory_of(counter: Tensor) -> np.ndarray:
     """The memory of a counter as a writable array; whoever writes there counts the version up."""
-    array = counter._array()
-    if not array.flags.writeable:
+    if not counter._array().flags.writeable:
         counter.data = counter.clone()
-        array = counter._array()
-    counter._storage.external = True
-    return array
+    counter._storage.external = True  # first: memory that another storage holds as well is given up for a copy
+    return counter._array()
 
 
 def add(counter: Tensor, more: int | float) -> None:

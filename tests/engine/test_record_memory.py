@@ -160,3 +160,10 @@ def test_overwritten_values_are_not_computed() -> None:
         assert wanted == [1]
     finally:
         realize.alive = original
+
+
+def test_counters_whose_memory_was_shared_count_from_the_first_time_on() -> None:
+    norm, saved = torch.nn.BatchNorm1d(2), torch.tensor(7)
+    norm.load_state_dict(norm.state_dict() | {"num_batches_tracked": saved + 1})
+    norm(torch.ones(4, 2))
+    assert norm.num_batches_tracked.item() == 9 and saved.item() == 7
