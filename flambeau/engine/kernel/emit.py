@@ -108,8 +108,8 @@ class Val:
 class Loop:
     """A loop being emitted: the induction variable, the carried values inside, and after it their results."""
 
-    def __init__(self, i: Val, carried: list[Val]) -> None:
-        self.i = i
+    def __init__(self, i: Val, carried: list[Val], once: bool = False) -> None:
+        self.i, self.once = i, once
         self.carried = carried
         self.results = carried
         self.following: Sequence[Val] | None = None
@@ -118,6 +118,8 @@ class Loop:
         """Say what the carried values are in the next iteration; once, at the end of the body."""
         assert len(values) == len(self.carried), "a loop carries as many values as it began with"
         self.following = values
+        if self.once:
+            self.results = list(values)
 
 
 class Emitter:
@@ -502,8 +504,12 @@ class Emitter:
     ) -> Iterator[Any]:
         """for (i = start; i < stop; i += step). Yields `i`, or with `carried` the Loop that carries them.
 
-        A Python loop with bounds known now and one iteration is emitted without a branch.
+        A loop that is known to have one iteration is emitted without a branch.
         """
+        if isinstance(start, int) and isinstance(stop, int) and 0 < stop - start <= step:
+            once = Loop(self.const("i64", start), list(carried), once=True)
+            yield once if carried else once.i
+            return
         head, body, exit = self.fresh("head"), self.fresh("body"), self.fresh("exit")
         before = self.block
         self.lines.append(f"  br label {head}")

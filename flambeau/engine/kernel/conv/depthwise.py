@@ -22,6 +22,8 @@ from flambeau.engine.kernel.scalars import compute_type, load
 SOURCE, WEIGHTS, RESULT, BIAS, EPILOGUE = range(5)  # words; the weights' gradient reads the output's as WEIGHTS
 HELD = 8  # vectors of a plane that is held in registers
 
+_SPELT_OUT = 2  # vectors of a row that are not worth a loop
+
 
 @dataclass(frozen=True)
 class Planes:
@@ -186,7 +188,10 @@ class DepthwiseGradient(Planes):
         whole = w.out[2] - w.out[2] % self.lanes
         with k.loop(w.out[1], step=self.rows, carried=sums) as loop:
             added: list[Val] = loop.carried
-            if whole:
+            if whole <= _SPELT_OUT * self.lanes:  # at known columns it is known which taps lie outside
+                for column in range(0, whole, self.lanes):
+                    added = self._tile(k, source, gradient, loop.i, column, self.lanes, added)
+            else:
                 with k.loop(whole, step=self.lanes, carried=added) as across:
                     across.carry(*self._tile(k, source, gradient, loop.i, across.i, self.lanes, across.carried))
                 added = across.results
