@@ -13,6 +13,7 @@ from flambeau.engine.kernel.target import vector_registers
 LATENCY = 4  # cycles of a fused multiplication
 TILE_COST = 24  # cycles to begin and end a tile
 SHORT = 32  # steps of a short sum
+STREAM_VECTORS = 4  # lines of each long run that are read at a time
 TASKS = 16  # a large product is cut into at least so many tasks
 TASK_COST = 20_000  # but not into tasks of fewer cycles
 PACK_COST = 4  # cycles to pack a vector
@@ -32,6 +33,12 @@ SMALL, CLEARLY_SMALL = 40_000, 1.3  # the same for products of so few cycles, wh
 def tile_cycles(rows: int, vectors: int) -> float:
     """Cycles of one step of the sum."""
     return max(rows * vectors / 2, (rows + vectors) / 2, LATENCY)
+
+
+def stream_tile(rows: int) -> tuple[int, int]:
+    """The tile for few rows by a matrix that is read in long runs: some lines of each, and rows shared out evenly."""
+    most = (vector_registers() - 1 - STREAM_VECTORS) // STREAM_VECTORS
+    return -(-rows // -(-rows // most)), STREAM_VECTORS
 
 
 @cache
@@ -64,7 +71,7 @@ def blocks(
     while batch * -(-down // r) * -(-across // c) < TASKS and r * c * step_cycles > 2 * TASK_COST:
         if c > wide and (c * tile[1] >= r * tile[0] or r == 1):
             c = max(-(-c // 2), wide)
-        elif r == 1:
+        elif r == 1 or wide > 1:  # rows share the long runs that they read
             break
         else:
             r = -(-r // 2)

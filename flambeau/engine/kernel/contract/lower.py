@@ -20,6 +20,8 @@ from flambeau.engine.schedule.lowering import Site, Unsupported
 
 BLOCK = 512  # steps of the sum before sums go to memory
 STREAM = 16  # the same where a matrix is read once, in long runs: as many runs at a time as the machine follows
+STREAMED = 16  # rows of the other matrix at most
+STREAM_BYTES = 32  # of such a matrix that arrive in a cycle, at best
 PAGE = 4096  # bytes apart, lines of memory take one another's places in the first cache
 RUN = 2048  # elements of such a run
 NANOSECONDS = 0.25  # of a cycle
@@ -96,23 +98,31 @@ class _Job:
     def _outer(self, a_layout: str, b_layout: str) -> None:
         """By outer products in register tiles."""
         p, compute = self.product, self.compute
-        shape = choose.best_tile(p.rows, p.columns, p.depth, self.width, a_layout != PANEL)
+        l1, l2 = cache_sizes()
+        b_size = p.depth * p.columns * compute.itemsize
+        far = b_size > 8 * l2  # from where several rows that read it by themselves do not find it again
+        streamed = b_layout == ACROSS and (p.rows <= 4 and b_size > l2 // 2 or p.rows <= STREAMED and far)
+        if streamed and far and p.rows >= 4:
+            shape = choose.stream_tile(p.rows)
+        else:
+            shape = choose.best_tile(p.rows, p.columns, p.depth, self.width, a_layout != PANEL)
         a, b = p.a, p.b
         if a_layout == PANEL:
             a = packed(self.site, p.sizes, p.depth, a, p.rows, shape[0], compute)
         if b_layout == PANEL:
             b = packed(self.site, p.sizes, p.depth, b, p.columns, shape[1] * self.width, compute)
         masked = p.columns % (shape[1] * self.width) != 0
-        l1, l2 = cache_sizes()
-        streamed = b_layout == ACROSS and p.rows <= 4 and p.depth * p.columns * compute.itemsize > l2 // 2
         tile = Tile(*shape, a.dtype, b.dtype, compute, a_layout, b_layout, masked)
         high = l2 // 2 // (min(p.depth, BLOCK) * compute.itemsize + 1)
         tiles = -(-p.rows // tile.rows) * -(-p.columns // tile.columns)
         cycles = tiles * (p.depth * choose.tile_cycles(*shape) + choose.TILE_COST)
+        if streamed:
+            cycles = max(cycles, b_size / STREAM_BYTES)
         block = STREAM if streamed else BLOCK
         self._divide(tile.rows, tile.columns, high, cycles, block, RUN // tile.columns if streamed else 1)
         block = block if self.chunk > block else 0
-        rows_first = p.depth < choose.SHORT and p.depth * p.columns * compute.itemsize <= l1
+        # a run is brought near by the first rows, for the others
+        rows_first = streamed or p.depth < choose.SHORT and p.depth * p.columns * compute.itemsize <= l1
         gemm = Gemm(tile, self._own(), len(p.sizes), block, self.chunks > 1, rows_first)
         self._describe(a, b)
         if block:
