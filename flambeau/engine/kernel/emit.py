@@ -403,19 +403,28 @@ class Emitter:
 
     def load(self, base: Val, index: Index, type: str, align: int | None = None) -> Val:
         """Element `index` (lanes: and those after it). `i1` is kept in memory as a byte."""
-        scalar = element(type)
+        scalar, memory = element(type), like(_memory(element(type)), type)
         where = self.at(base, index, scalar)
-        if scalar == "i1":
-            byte = self.emit(like("i8", type), f"load {like('i8', type)}, ptr {where.name}, align 1")
-            return self.compare("ne", byte, 0)
-        return self.emit(type, f"load {type}, ptr {where.name}, align {align or BITS[scalar] // 8}")
+        loaded = self.emit(memory, f"load {memory}, ptr {where.name}, align {align or BITS[element(memory)] // 8}")
+        return self._from_memory(loaded, scalar)
 
     def store(self, x: Val, base: Val, index: Index, align: int | None = None) -> None:
-        if element(x.type) == "i1":
-            x = self.emit(like("i8", x.type), f"zext {x.type} {x.name} to {like('i8', x.type)}")
         where = self.at(base, index, element(x.type))
+        x = self._to_memory(x)
         align = align or BITS[element(x.type)] // 8
         self.lines.append(f"  store {x.type} {x.name}, ptr {where.name}, align {align}")
+
+    def _from_memory(self, x: Val, scalar: str) -> Val:
+        if scalar == "i1":
+            return self.compare("ne", x, 0)
+        return self.bitcast(x, scalar) if scalar == "bfloat" else x
+
+    def _to_memory(self, x: Val) -> Val:
+        """What memory holds: of bools bytes; of bfloat16 the bits, as machines that have no registers for it would
+        take lanes that are loaded under a mask through float, by calls."""
+        if element(x.type) == "i1":
+            return self.emit(like("i8", x.type), f"zext {x.type} {x.name} to {like('i8', x.type)}")
+        return self.bitcast(x, "i16") if element(x.type) == "bfloat" else x
 
     def prefetch(self, base: Val, index: Val, scalar: str) -> None:
         """Have the line of element `index` brought near, wherever it is: also beyond the memory that is ours."""
@@ -430,9 +439,8 @@ class Emitter:
 
     def masked_load(self, base: Val, index: Index, type: str, mask: Val, other: Any = 0) -> Val:
         """Lanes of memory where the mask holds, `other` elsewhere; nothing else is touched."""
-        scalar = element(type)
-        memory = like("i8", type) if scalar == "i1" else type
-        where, rest = self.at(base, index, scalar), self.val(other, memory)
+        scalar, memory = element(type), like(_memory(element(type)), type)
+        where, rest = self.at(base, index, scalar), self._to_memory(self.val(other, type))
         full = f"llvm.masked.load.{mangled(memory)}.p0"
         align = BITS[element(memory)] // 8
         self.declared[full] = f"declare {memory} @{full}(ptr, {mask.type}, {memory})"
@@ -440,13 +448,12 @@ class Emitter:
             memory,
             f"call {memory} @{full}(ptr align {align} {where.name}, {mask.type} {mask.name}, {memory} {rest.name})",
         )
-        return self.compare("ne", loaded, 0) if scalar == "i1" else loaded
+        return self._from_memory(loaded, scalar)
 
     def masked_store(self, x: Val, base: Val, index: Index, mask: Val) -> None:
         """Write the lanes where the mask holds."""
-        if element(x.type) == "i1":
-            x = self.emit(like("i8", x.type), f"zext {x.type} {x.name} to {like('i8', x.type)}")
         where = self.at(base, index, element(x.type))
+        x = self._to_memory(x)
         full = f"llvm.masked.store.{mangled(x.type)}.p0"
         align = BITS[element(x.type)] // 8
         self.declared[full] = f"declare void @{full}({x.type}, ptr, {mask.type})"
@@ -456,29 +463,27 @@ class Emitter:
 
     def gather(self, base: Val, indices: Val, scalar: str, mask: Val | None = None) -> Val:
         """One element a lane, each at its own index."""
-        if lanes(indices.type) == 1:
+        width, memory = lanes(indices.type), _memory(scalar)
+        if width == 1:
             return self.load(base, indices, scalar)
-        if scalar == "i1":
-            return self.compare("ne", self.gather(base, indices, "i8", mask), 0)
-        width = lanes(indices.type)
-        type, pointers = vector(scalar, width), vector("ptr", width)
+        type, pointers = vector(memory, width), vector("ptr", width)
         where = self.emit(
-            pointers, f"getelementptr inbounds {scalar}, ptr {base.name}, {indices.type} {indices.name}"
+            pointers, f"getelementptr inbounds {memory}, ptr {base.name}, {indices.type} {indices.name}"
         )
         mask = mask or self.const(vector("i1", width), 1)
         rest = self.const(type, 0)
         full = f"llvm.masked.gather.{mangled(type)}.{mangled(pointers)}"
-        align = BITS[scalar] // 8
+        align = BITS[memory] // 8
         self.declared[full] = f"declare {type} @{full}({pointers}, {mask.type}, {type})"
-        return self.emit(
+        found = self.emit(
             type,
             f"call {type} @{full}({pointers} align {align} {where.name}, {mask.type} {mask.name}, {type} {rest.name})",
         )
+        return self._from_memory(found, scalar)
 
     def scatter(self, x: Val, base: Val, indices: Val, mask: Val | None = None) -> None:
         """Store each lane at its own index."""
-        if element(x.type) == "i1":
-            x = self.emit(like("i8", x.type), f"zext {x.type} {x.name} to {like('i8', x.type)}")
+        x = self._to_memory(x)
         scalar, width = element(x.type), lanes(x.type)
         pointers = vector("ptr", width)
         where = self.emit(
@@ -562,4 +567,5 @@ def _zero(x: Any) -> bool:
 
 
 def _memory(scalar: str) -> str:
-    return "i8" if scalar == "i1" else scalar
+    """The type that memory holds."""
+    return {"i1": "i8", "bfloat": "i16"}.get(scalar, scalar)
