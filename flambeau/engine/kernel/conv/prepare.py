@@ -194,7 +194,7 @@ class Panels:
         if elements:
             site.launch(
                 Kernel(f"conv panels {width_of(self.dtype)} {self}", self._emit), (source, memory), tasks,
-                cost=elements * 0.08, note=note, work=(0.0, 2.0 * elements * kind.itemsize),
+                cost=elements * 0.5, note=note, work=(0.0, 2.0 * elements * kind.itemsize),
             )  # fmt: skip
         return memory
 
