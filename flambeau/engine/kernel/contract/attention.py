@@ -132,7 +132,9 @@ def attention_backward(site: Site, call: Call) -> None:
     form = heads.form(max(rows, 1))
     words = heads.words(form, rows, lanes, {"g": own["g"]})
     words.add(out=site.source(out), delta=delta)
-    site.launch(deltas(form, words.bind()), tuple(words.args), heads.batch * rows, 5.0 * heads.batch * rows, "delta")
+    tasks = heads.batch * rows
+    work = 2.0 * tasks * g.shape[-1], 2.0 * tasks * g.shape[-1] * heads.dtype.itemsize
+    site.launch(deltas(form, words.bind()), tuple(words.args), tasks, 5.0 * tasks, "delta", work)
     panels = {name: heads.panels(name) for name in "qkvg"}
     for turned in (False, True):
         count = lanes if turned else rows
