@@ -20,7 +20,9 @@ from tests.ops.test_registry import RANDOM, samples_of
 
 REFERENCE = inspect.getsourcelines(reference._run)
 CALLS_REF = REFERENCE[1] + next(nr for nr, line in enumerate(REFERENCE[0]) if "op.ref(" in line)
-COMPUTED = sorted(name for name, op in ops.items() if op.layout is None and op.samples is not None and name not in RANDOM)
+COMPUTED = sorted(
+    name for name, op in ops.items() if op.layout is None and op.samples is not None and name not in RANDOM
+)
 
 
 @pytest.fixture(autouse=True)
