@@ -21,7 +21,7 @@ from flambeau.shape import Ints
 TASK = 16384  # elements that a task goes through
 HEAVY = 8  # instructions from which a step is kept for later passes rather than made again
 KEPT = 1 << 16  # bytes of a row that are kept
-SHORT = 256  # elements of a short run
+SHORT = 64  # elements of a short run
 
 
 class Axis(NamedTuple):
@@ -240,14 +240,20 @@ class Nest:
     def ahead(self) -> int:
         """The kept axis along which the last pass over a row has the next row brought near (-1: none).
 
-        The passes in between read what is near, and the machine, looking ahead of their loads, sees no further.
+        The passes in between read what is near, and the machine, looking ahead of their loads, sees no further. Where
+        more is written than read, it is busy enough with fetching what is to be overwritten.
         """
-        reads = sum(
-            a.dtype.itemsize * prod(axis.extent for axis, step in zip(self.axes, a.strides) if step)
-            for a in self.accesses
-        )
-        far = self.passes > 1 and self.sweep and not self.chunk and self.outer and reads > cache_sizes()[1]
-        return self.outer[-1] if far and self.row_bytes <= cache_sizes()[1] // 2 else -1
+        stored = {s.access for s in self.stores}
+        written = sum(self.volume(nr) for nr in stored)
+        read = sum(self.volume(nr) for nr in range(len(self.accesses)) if nr not in stored)
+        near = cache_sizes()[1]
+        far = self.passes > 1 and self.sweep and not self.chunk and self.outer and read > max(written, near)
+        return self.outer[-1] if far and self.row_bytes <= near // 2 else -1
+
+    def volume(self, access: int) -> int:
+        """Bytes of memory that an access goes through."""
+        strides, d, _ = self.accesses[access]
+        return d.itemsize * prod(axis.extent for axis, step in zip(self.axes, strides) if step)
 
     def roots(self, number: int) -> list[int]:
         """What pass `number` has to compute at every point."""
