@@ -40,7 +40,7 @@ class Progress:
     loss_sum: float = 0.0  # over the images seen in the current epoch
     correct: int = 0
     seen: int = 0
-    best: float = -math.inf  # the best accuracy so far, the loss that came with it, and when it was reached
+    best: float = -math.inf  # the best accuracy so far; loss and epoch of the network that is kept (see `as_good_as`)
     best_loss: float = math.inf
     best_epoch: int = 0
 
@@ -195,10 +195,11 @@ class Trainer:
         if not isinstance(self.schedule, lr_scheduler.OneCycleLR):
             self.schedule.step()
         accuracy, loss = metrics[f"{part}_accuracy"], metrics[f"{part}_loss"]
-        # Few validation images give equal accuracies often; the loss then decides.
-        improved = (accuracy, -loss) > (progress.best, -progress.best_loss)
+        images = len((self.val_loader or self.train_loader).dataset)
+        improved = as_good_as(accuracy, progress.best, images)
         if improved:
-            progress.best, progress.best_loss, progress.best_epoch = accuracy, loss, progress.epoch + 1
+            progress.best, progress.best_loss = max(accuracy, progress.best), loss
+            progress.best_epoch = progress.epoch + 1
         best = {"best": progress.best, "best_loss": progress.best_loss, "best_epoch": progress.best_epoch}
         self.progress = Progress(progress.epoch + 1, **best)
         metrics["seconds"] = round(time.perf_counter() - started, 3)
@@ -302,3 +303,12 @@ def describe(metrics: dict[str, Any], epochs: int, improved: bool) -> str:
     if "val_loss" in metrics:
         text += f"  val loss {metrics['val_loss']:.4f}  val accuracy {metrics['val_accuracy']:.2%}"
     return f"{text}  {metrics['seconds']:.1f} s" + ("  (best)" if improved else "")
+
+
+def as_good_as(accuracy: float, best: float, images: int) -> bool:
+    """Whether an accuracy on so many images cannot be told from the best one: at most its standard error below.
+
+    Of networks that are equally good the one that was trained longer is kept (the one-standard-error rule of Breiman et
+    al., 1984): with a hundred validation images the highest accuracy is mostly luck.
+    """
+    return accuracy >= best - math.sqrt(max(best * (1 - best), 0.0) / images) if math.isfinite(best) else True

@@ -51,7 +51,7 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
-_mode = os.environ.get("FLAMBEAU_EXECUTION", "immediate")
+_mode = os.environ.get("FLAMBEAU_EXECUTION", "compiled")
 if _mode not in MODES:
     raise ValueError(f"FLAMBEAU_EXECUTION={_mode!r}: one of {', '.join(MODES)} is wanted")
 _patience: int | None = None

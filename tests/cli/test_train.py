@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import time
@@ -10,6 +11,7 @@ import time
 import pytest
 
 import flambeau
+from flambeau.cli.trainer import as_good_as
 from flambeau.vision.datasets import Digits
 from tests.cli.conftest import QUICK, command, environment, metrics, write_images
 
@@ -187,3 +189,11 @@ def test_matplotlib_is_optional(run, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0 and "matplotlib is not installed" in done.stderr
     assert not (tmp_path / "run/curves.png").exists() and (tmp_path / "run/test.json").exists()
+
+
+def test_the_later_of_networks_that_are_equally_good_is_kept():
+    assert as_good_as(0.5, -math.inf, 100)
+    assert as_good_as(0.99, 0.98, 100)
+    assert as_good_as(0.90 - 0.029, 0.90, 100)  # the standard error is 0.03
+    assert not as_good_as(0.90 - 0.031, 0.90, 100)
+    assert as_good_as(1.0, 1.0, 100) and not as_good_as(0.99, 1.0, 100)
