@@ -115,6 +115,21 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     return reshape(gather_op(_with_dims(input), cast(_with_dims(index), dtypes.int64), dim=dim), index._shape)
 
 
+def _wrap_index(index: np.ndarray, size: int, dim: int) -> np.ndarray:
+    wrapped = np.where(index < 0, index + size, index)
+    _within(wrapped, size, dim)
+    return wrapped
+
+
+# What native code leaves out of range here, the gather that reads it refuses.
+wrap_index_op = op(
+    "wrap_index", ref=_wrap_index, meta=lambda index, size, dim: Meta(index._shape, index.dtype),
+    hazard=hazards.index(0, lambda *_, size, **__: size, from_end=True),
+    lower=lambda k, index, size, dim: k.where(index < 0, index + size, index),
+    samples=lambda t: [call(t(3, 2, dtype=dtypes.int64, low=-4, high=4), size=4, dim=0)],
+)  # fmt: skip
+
+
 @public("torch Tensor", out=True)
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """`gather` whose operands broadcast apart from `dim`; flat without `dim`."""
@@ -130,10 +145,10 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
         )
     dim = wrap_dim(dim, input.ndim)
     rest = broadcast_shapes(_swap(input._shape, dim, 1), _swap(indices._shape, dim, 1))
-    spread = expand(indices, _swap(rest, dim, indices._shape[dim]))
     n = input._shape[dim]
-    wrapped = spread + (spread < 0) * n  # type: ignore[operator]
-    return gather(expand(input, _swap(rest, dim, n)), dim, wrapped)
+    wrapped = wrap_index_op(indices, size=n, dim=dim)
+    spread = expand(wrapped, _swap(rest, dim, indices._shape[dim]))
+    return gather(expand(input, _swap(rest, dim, n)), dim, spread)
 
 
 def _swap(shape: Ints, dim: int, n: int) -> Ints:

@@ -15,10 +15,10 @@ import numpy as np
 from flambeau.engine.execute import Hazard
 
 
-def index(position: int, size: Callable[..., int], ignored: str = "") -> Hazard:
+def index(position: int, size: Callable[..., int], ignored: str = "", from_end: bool = False) -> Hazard:
     """Entries of the operand at `position` outside 0 ... size(*operands, **params) - 1.
 
-    `ignored` names a parameter: entries equal to it are no indices.
+    `ignored` names a parameter: entries equal to it are no indices. Counted `from_end`, -size is an index as well.
     """
 
     def suspicious(arrays: Sequence[np.ndarray], operands: Sequence[Any], params: dict[str, Any]) -> bool:
@@ -27,6 +27,8 @@ def index(position: int, size: Callable[..., int], ignored: str = "") -> Hazard:
             return False
         low, high = found.min(), found.max()
         limit = size(*operands, **params)
+        if from_end:
+            return bool(low < -limit or high >= limit)
         if ignored and (low < 0 or high >= limit):
             kept = found[found != params[ignored]]
             return bool(kept.size) and not (0 <= kept.min() and kept.max() < limit)

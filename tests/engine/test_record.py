@@ -539,4 +539,7 @@ def test_an_index_that_is_not_computed_yet_is_refused_at_the_call() -> None:
             F.embedding(torch.arange(3) + 5, table)
         with pytest.raises(IndexError, match="Target 9 is out of bounds"):
             F.cross_entropy(x, torch.arange(3) + 9)
+        with pytest.raises(RuntimeError, match="index 4 is out of bounds for dimension 1 with size 4"):
+            torch.take_along_dim(x, torch.tensor([[0], [-1], [4]]), 1)
+        assert torch.take_along_dim(logits, torch.tensor([[0], [-4], [3]]), 1).sum().item() == 3
         assert F.embedding(torch.arange(3) + 1, table).sum().item() == 6
