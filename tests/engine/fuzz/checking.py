@@ -99,11 +99,11 @@ def faults(program: Program, tally: Tally | None = None) -> list[str]:
 
 
 def exact_still(x: Any) -> bool:
-    """Whether the numbers of an exact program stayed so small that every order of a sum gives the same."""
+    """Whether the numbers of an exact program stayed so short that every order of a sum of products gives the same."""
     if isinstance(x, Seen):
         x = x.values
     if isinstance(x, np.ndarray):
-        return x.dtype.kind != "f" or bool((np.abs(x) < 2**20).all())
+        return x.dtype.kind != "f" or bool(np.all(np.frexp(x)[0] * 2**12 % 1 == 0) and np.all(np.abs(x) < 2**20))
     if isinstance(x, dict):
         return all(map(exact_still, x.values()))
     return all(map(exact_still, x)) if isinstance(x, (list, tuple)) else True
