@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from typing import NamedTuple
 
-from flambeau.engine.kernel.target import vector_registers
+from flambeau.engine.kernel.contract.product import ACROSS, ALONG, ANY, PANEL
+from flambeau.engine.kernel.target import cache_sizes, vector_registers
 
 LATENCY = 4  # cycles of a fused multiplication
 TILE_COST = 24  # cycles to begin and end a tile
@@ -18,6 +20,7 @@ TASKS = 16  # a large product is cut into at least so many tasks
 TASK_COST = 20_000  # but not into tasks of fewer cycles
 PACK_COST = 4  # cycles to pack a vector
 LAUNCH_COST = 2_000  # cycles of one more kernel
+STREAMED = 16  # rows of a product whose other matrix is read once, in long runs
 
 
 # Rows and vectors of tiles, the preferred ones first: another is taken only where it is clearly faster, so that a
@@ -41,21 +44,27 @@ def stream_tile(rows: int) -> tuple[int, int]:
     return -(-rows // -(-rows // most)), STREAM_VECTORS
 
 
+def outer_cycles(rows: int, columns: int, depth: int, width: int, tile: tuple[int, int]) -> float:
+    """Cycles of all tiles of a matrix."""
+    r, v = tile
+    count = -(-rows // r) * -(-columns // (v * width))
+    # few steps: storing is what costs, and long runs of a row are stored best
+    short = SHORT * r / v if depth < SHORT else 0
+    return count * (depth * tile_cycles(r, v) + TILE_COST + r * v + short)
+
+
+def fitting_tiles(rows: int, whole: bool) -> list[tuple[int, int]]:
+    """The tiles that fit into the registers; `whole`: of no more rows than that."""
+    return [(r, v) for r, v in TILES if r * v + v + 1 <= vector_registers() and (not whole or r <= rows)]
+
+
 @cache
 def best_tile(rows: int, columns: int, depth: int, width: int, whole: bool) -> tuple[int, int]:
-    """The tile (rows, vectors) that covers a matrix in about the fewest cycles; `whole`: no more rows than that."""
-
-    def cost(tile: tuple[int, int]) -> float:
-        r, v = tile
-        count = -(-rows // r) * -(-columns // (v * width))
-        # few steps: storing is what costs, and long runs of a row are stored best
-        short = SHORT * r / v if depth < SHORT else 0
-        return count * (depth * tile_cycles(r, v) + TILE_COST + r * v + short)
-
-    fitting = [(r, v) for r, v in TILES if r * v + v + 1 <= vector_registers() and (not whole or r <= rows)]
-    least = min(map(cost, fitting))
+    """The tile (rows, vectors) that covers a matrix in about the fewest cycles."""
+    costs = {tile: outer_cycles(rows, columns, depth, width, tile) for tile in fitting_tiles(rows, whole)}
+    least = min(costs.values())
     enough = least * (CLEARLY if least > SMALL else CLEARLY_SMALL)
-    return next(tile for tile in fitting if cost(tile) <= enough)
+    return next(tile for tile, cost in costs.items() if cost <= enough)
 
 
 def blocks(
@@ -93,19 +102,21 @@ def dots_tiles(registers: int, width: int) -> tuple[tuple[int, int, int], ...]:
     return tuple(fitting())
 
 
+def dots_cycles(rows: int, columns: int, depth: int, width: int, tile: tuple[int, int, int]) -> float:
+    """Cycles of a product of rows by rows."""
+    r, c, deep = tile
+    count = -(-rows // r) * -(-columns // c)
+    steps = -(-depth // width)
+    step = max(r * c / 2, (r + c) * 0.6, LATENCY / deep)
+    return count * (steps * step + 1.5 * r * c + 4 * r + TILE_COST + 4 * deep)
+
+
 @cache
 def best_dots(rows: int, columns: int, depth: int, width: int) -> tuple[tuple[int, int, int], float]:
     """The tile for rows by rows, and its cost in cycles."""
-
-    def cost(tile: tuple[int, int, int]) -> float:
-        r, c, deep = tile
-        count = -(-rows // r) * -(-columns // c)
-        steps = -(-depth // width)
-        step = max(r * c / 2, (r + c) * 0.6, LATENCY / deep)
-        return count * (steps * step + 1.5 * r * c + 4 * r + TILE_COST + 4 * deep)
-
-    best = min(dots_tiles(vector_registers(), width), key=cost)
-    return best, cost(best)
+    costs = {tile: dots_cycles(rows, columns, depth, width, tile) for tile in dots_tiles(vector_registers(), width)}
+    best = min(costs, key=costs.__getitem__)
+    return best, costs[best]
 
 
 def outer_cost(rows: int, columns: int, depth: int, width: int, packed: int) -> float:
@@ -123,3 +134,56 @@ def chunks(tasks: int, depth: int, cycles: float, unit: int) -> tuple[int, int]:
         return depth, 1
     chunk = -(-depth // (wanted * unit)) * unit
     return chunk, -(-depth // chunk)
+
+
+# -- plans -------------------------------------------------------------------------------------------------------
+
+
+class Shape(NamedTuple):
+    """What the choice depends on."""
+
+    rows: int
+    columns: int
+    depth: int
+    width: int  # lanes
+    itemsize: int  # of sums
+    a_layout: str  # how the operands lie
+    b_layout: str
+    narrow: bool  # operands are widened to the dtype of sums
+    crowded: bool  # lines of the right operand take one another's places in the first cache
+    along: bool  # both operands lie along the sum
+
+
+class Plan(NamedTuple):
+    """A kernel: outer products in register tiles, or rows by rows."""
+
+    rows: int  # of a tile
+    across: int  # vectors of a tile; columns, if rows by rows
+    a_layout: str  # how the kernel reads its operands
+    b_layout: str
+    streamed: bool = False  # the right operand is read once, in long runs
+    deep: int = 0  # rows by rows: vectors of partial sums an element
+
+
+def best(s: Shape) -> Plan:
+    """The plan that is estimated to be fastest."""
+    if s.along:
+        shape, cost = best_dots(s.rows, s.columns, s.depth, s.width)
+        if cost <= outer_cost(s.rows, s.columns, s.depth, s.width, s.columns * s.depth):
+            return Plan(shape[0], shape[1], ALONG, ALONG, deep=shape[2])
+    _, l2 = cache_sizes()
+    a_layout, b_layout = s.a_layout, s.b_layout
+    a_size, b_size = (n * s.depth * s.itemsize for n in (s.rows, s.columns))
+    if s.columns >= 64 and s.rows >= 64:  # copies that pay
+        if s.narrow or a_layout == ANY or (a_layout == ACROSS and a_size > 4 * l2):
+            a_layout = PANEL
+        if s.narrow or s.crowded or b_size > l2 // 2:
+            b_layout = PANEL
+    b_layout = b_layout if b_layout == ACROSS else PANEL
+    far = b_size > 8 * l2  # from where several rows that read it by themselves do not find it again
+    streamed = b_layout == ACROSS and (s.rows <= 4 and b_size > l2 // 2 or s.rows <= STREAMED and far)
+    if streamed and far and s.rows >= 4:
+        tile = stream_tile(s.rows)
+    else:
+        tile = best_tile(s.rows, s.columns, s.depth, s.width, a_layout != PANEL)
+    return Plan(*tile, a_layout, b_layout, streamed)

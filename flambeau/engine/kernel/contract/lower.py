@@ -11,7 +11,7 @@ from flambeau.engine.kernel.contract.finish import Finish
 from flambeau.engine.kernel.contract.gemm import Gemm
 from flambeau.engine.kernel.contract.pack import packed
 from flambeau.engine.kernel.contract.partials import Partials
-from flambeau.engine.kernel.contract.product import ACROSS, ANY, PANEL, Operand, Product, joined, layout_of
+from flambeau.engine.kernel.contract.product import ACROSS, PANEL, Operand, Product, joined, layout_of
 from flambeau.engine.kernel.contract.tile import Tile
 from flambeau.engine.kernel.contract.words import Words
 from flambeau.engine.kernel.target import cache_sizes, vector_bytes
@@ -20,7 +20,6 @@ from flambeau.engine.schedule.lowering import Site, Unsupported
 
 BLOCK = 512  # steps of the sum before sums go to memory
 STREAM = 16  # the same where a matrix is read once, in long runs: as many runs at a time as the machine follows
-STREAMED = 16  # rows of the other matrix at most
 STREAM_BYTES = 32  # of such a matrix that arrive in a cycle, at best
 PAGE = 4096  # bytes apart, lines of memory take one another's places in the first cache
 RUN = 2048  # elements of such a run
@@ -72,40 +71,39 @@ class _Job:
         self.words = Words()
 
     def run(self) -> None:
+        self.by(choose.best(self._shape()))
+
+    def _shape(self) -> choose.Shape:
         p = self.product
         a_layout, b_layout = layout_of(p.a, p.rows, p.depth), layout_of(p.b, p.columns, p.depth)
-        if p.a.inner == 1 and p.b.inner == 1 and not (p.columns > 1 and b_layout == ACROSS):
-            shape, cost = choose.best_dots(p.rows, p.columns, p.depth, self.width)
-            if cost <= choose.outer_cost(p.rows, p.columns, p.depth, self.width, p.columns * p.depth):
-                return self._dots(shape, cost)
-        narrow, (_, l2) = p.a.dtype is not self.compute, cache_sizes()
-        if p.columns >= 64 and p.rows >= 64:  # copies that pay
-            a_size, b_size = (n * p.depth * self.compute.itemsize for n in (p.rows, p.columns))
-            if narrow or a_layout == ANY or (a_layout == ACROSS and a_size > 4 * l2):
-                a_layout = PANEL
-            crowded = p.depth > 8 and p.b.inner * p.b.dtype.itemsize % PAGE == 0
-            if narrow or crowded or b_size > l2 // 2:
-                b_layout = PANEL
-        return self._outer(a_layout, b_layout if b_layout == ACROSS else PANEL)
+        along = p.a.inner == 1 and p.b.inner == 1 and not (p.columns > 1 and b_layout == ACROSS)
+        crowded = p.depth > 8 and p.b.inner * p.b.dtype.itemsize % PAGE == 0
+        return choose.Shape(
+            p.rows, p.columns, p.depth, self.width, self.compute.itemsize, a_layout, b_layout,
+            p.a.dtype is not self.compute, crowded, along,
+        )  # fmt: skip
 
-    def _dots(self, shape: tuple[int, int, int], cycles: float) -> None:
-        p = self.product
-        self._divide(shape[0], shape[1], p.rows, cycles, 512)
-        kernel = Dots(*shape, p.a.dtype, p.b.dtype, self._own(), len(p.sizes), self.chunks > 1)
+    def by(self, plan: choose.Plan) -> None:
+        """Launch what computes the product by a plan."""
+        if plan.deep:
+            self._dots(plan)
+        else:
+            self._outer(plan)
+
+    def _dots(self, plan: choose.Plan) -> None:
+        p, tile = self.product, (plan.rows, plan.across, plan.deep)
+        cycles = choose.dots_cycles(p.rows, p.columns, p.depth, self.width, tile)
+        self._divide(plan.rows, plan.across, p.rows, cycles, 512)
+        kernel = Dots(*tile, p.a.dtype, p.b.dtype, self._own(), len(p.sizes), self.chunks > 1)
         self._describe(p.a, p.b)
         self._launch(kernel.kernel(self.words.bind()), cycles, "dots")
 
-    def _outer(self, a_layout: str, b_layout: str) -> None:
+    def _outer(self, plan: choose.Plan) -> None:
         """By outer products in register tiles."""
         p, compute = self.product, self.compute
         l1, l2 = cache_sizes()
         b_size = p.depth * p.columns * compute.itemsize
-        far = b_size > 8 * l2  # from where several rows that read it by themselves do not find it again
-        streamed = b_layout == ACROSS and (p.rows <= 4 and b_size > l2 // 2 or p.rows <= STREAMED and far)
-        if streamed and far and p.rows >= 4:
-            shape = choose.stream_tile(p.rows)
-        else:
-            shape = choose.best_tile(p.rows, p.columns, p.depth, self.width, a_layout != PANEL)
+        shape, a_layout, b_layout, streamed = plan[:2], plan.a_layout, plan.b_layout, plan.streamed
         a, b = p.a, p.b
         if a_layout == PANEL:
             a = packed(self.site, p.sizes, p.depth, a, p.rows, shape[0], compute)
