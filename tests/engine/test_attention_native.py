@@ -28,7 +28,9 @@ def same(op: Any, *inputs: Any, **params: Any) -> list[torch.Tensor]:
     return [torch.from_numpy(z) for z in expected]
 
 
-def check(q: Any, k: Any, v: Any, mask: Any = None, noise: Any = None, causal: bool = False, scale: float = 0.3) -> None:
+def check(
+    q: Any, k: Any, v: Any, mask: Any = None, noise: Any = None, causal: bool = False, scale: float = 0.3
+) -> None:
     out, sums = same(attention_op, q, k, v, mask, noise, scale=scale, causal=causal)
     g = make(*out.shape, dtype=out.dtype, seed=9)
     same(attention_backward_op, g, q, k, v, mask, noise, out, sums, scale=scale, causal=causal)
@@ -40,20 +42,52 @@ def test_lengths(rows: int, lanes: int, causal: bool) -> None:
     check(make(2, rows, 32), make(2, lanes, 32, seed=1), make(2, lanes, 32, seed=2), causal=causal)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    "rows, lanes, depth, size", [(1, 1, 4, 4), (5, 3, 1, 7), (65, 65, 64, 64), (128, 128, 32, 32), (40, 300, 33, 17)]
+)
+def test_many_heads(rows: int, lanes: int, depth: int, size: int, causal: bool) -> None:
+    check(make(4, 5, rows, depth), make(4, 5, lanes, depth, seed=1), make(4, 5, lanes, size, seed=2), causal=causal)
+
+
+def test_many_heads_masked() -> None:
+    q, k, v = make(20, 30, 16), make(20, 70, 16, seed=1), make(20, 70, 16, seed=2)
+    noise = (make(20, 30, 70) > 0).to(torch.float32) * 2
+    check(q, k, v, make(30, 70), noise)
+    check(q, k, v, make(20, 1, 70) > 0)
+    check(q, k, v, torch.zeros(30, 70, dtype=torch.bool))
+    check(q, make(70, 16), make(70, 16, seed=2), causal=True)
+    check(make(16, 0, 4), make(16, 3, 4), make(16, 3, 5))
+    check(make(16, 3, 4), make(16, 0, 4), make(16, 0, 5))
+
+
 @pytest.mark.parametrize("depth, size", [(1, 1), (8, 3), (64, 64), (80, 17), (33, 130)])
 def test_sizes_of_heads(depth: int, size: int) -> None:
     check(make(2, 20, depth), make(2, 30, depth, seed=1), make(2, 30, size, seed=2), causal=True)
 
 
 def test_doubles() -> None:
-    q, k, v = (make(2, 70, 16, dtype=torch.float64, seed=seed) for seed in range(3))
-    check(q, k, v)
-    check(q, k, v, causal=True)
+    for heads in (2, 16):
+        q, k, v = (make(heads, 70, 16, dtype=torch.float64, seed=seed) for seed in range(3))
+        check(q, k, v)
+        check(q, k, v, causal=True)
 
 
 def test_heads_inside_one_projection() -> None:
     q, k, v = (x.transpose(1, 2) for x in make(3, 2, 40, 4, 16).unbind(0))
     check(q, k, v, causal=True)
+
+
+def test_gradient_of_a_sum() -> None:
+    q, k, v = make(2, 3, 20, 16), make(2, 3, 25, 16, seed=1), make(2, 3, 25, 8, seed=2)
+    out, sums = same(attention_op, q, k, v, None, None, scale=0.3, causal=True)
+    g = torch.ones(1).expand(out.shape)
+    same(attention_backward_op, g, q, k, v, None, None, out, sums, scale=0.3, causal=True)
+
+
+def test_rows_that_lie_across() -> None:
+    q, k, v = (make(2, 3, 16, 30, seed=seed).transpose(2, 3) for seed in range(3))
+    check(q, k, v)
 
 
 def test_heads_that_are_shared() -> None:

@@ -87,14 +87,22 @@ class Blocks:
         return self.k.stack(self.tile.type, self.form.rows * count)
 
     def begin(self, task: Val, names: tuple[str, ...]) -> dict[str, Val]:
-        """Find a task's rows, `row` to `stop`, and where each operand's matrix begins."""
-        k, rows = self.k, self.form.rows
+        """Find a task's rows, and where each operand's matrix begins."""
         blocks = self.word("blocks")
-        block, self.batch = k.rem(task, blocks), k.div(task, blocks)
-        self.row = k.mul(block, rows)
-        self.read = k.minimum(self.row, k.sub(self.all_rows, rows))
-        self.stop = k.minimum(k.add(self.row, rows), self.all_rows)
-        _, offsets = batch_offsets(k, self.w, self.batch, self.form.batches, names)
+        self.rows_from(self.k.mul(self.k.rem(task, blocks), self.form.rows))
+        return self.head(self.k.div(task, blocks), names)
+
+    def rows_from(self, row: Val) -> None:
+        """The rows of a tile, `row` to `stop`; the last one of all begins early, at `read`, to be whole."""
+        k, rows = self.k, self.form.rows
+        self.row = row
+        self.read = k.minimum(row, k.sub(self.all_rows, rows))
+        self.stop = k.minimum(k.add(row, rows), self.all_rows)
+
+    def head(self, batch: Val, names: tuple[str, ...]) -> dict[str, Val]:
+        """Where each operand's matrix begins."""
+        k, self.batch = self.k, batch
+        _, offsets = batch_offsets(k, self.w, batch, self.form.batches, names)
         types = {name: "i1" if name == "mask" and self.form.mask == "keep" else self.tile.type for name in names}
         return {name: k.at(self.w.pointer(k, name), at, types[name]) for name, at in zip(names, offsets)}
 

@@ -4,8 +4,9 @@
     s = p * (d - delta) * scale    delta = the sum over a row of g * out
 
 One kernel has queries as its rows and gives the queries' gradient s k; the other, turned, has keys as its rows and
-gives the gradients of keys, s^T q, and of values, (p * noise)^T g. Each element is written by one task, so the order of
-every sum is that of the lanes.
+gives the gradients of keys, s^T q, and of values, (p * noise)^T g. Where there are many heads, a task is a whole head,
+and the turned kernel gives all three: what a tile of keys adds to the queries' gradient goes straight to memory, tile
+after tile, so that scores are computed once. Each element is written by one task, in an order that the shape fixes.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from __future__ import annotations
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.contract.attend import Blocks, Form, weight
 from flambeau.engine.kernel.contract.frame import batch_offsets
+from flambeau.engine.kernel.contract.product import ACROSS
+from flambeau.engine.kernel.contract.tile import Tile
 from flambeau.engine.kernel.contract.words import Bound
 from flambeau.engine.kernel.emit import Emitter, Val
 from flambeau.engine.plan import Kernel
 
 OF_QUERY = ("sums", "delta")  # what was kept for each query
+LANES = 8  # of a tile of lanes by elements of a head
 
 
 def deltas(form: Form, words: Bound) -> Kernel:
@@ -46,6 +50,11 @@ def backward(form: Form, words: Bound, turned: bool) -> Kernel:
     return Kernel(f"attention gradient of {name} {form.text}", lambda k: _Backward(k, form, words, turned).emit())
 
 
+def backward_whole(form: Form, words: Bound) -> Kernel:
+    """The kernel of all three gradients; a task is a head."""
+    return Kernel(f"attention gradients {form.text}", lambda k: _Whole(k, form, words, True).emit())
+
+
 class _Backward(Blocks):
     """`first` is the pair of operands whose product is the scores, `second` the one whose product is d."""
 
@@ -53,32 +62,40 @@ class _Backward(Blocks):
         super().__init__(k, form, words, turned)
         self.scores, self.d = self.scratch(self.span), self.scratch(self.span)
         self.first, self.second = self.scratch(form.wide), self.scratch(form.wide)
-
-    def emit(self) -> None:
-        k, form = self.k, self.form
         names = ["first", "first_panels", "first_right", "second", "second_panels"]
         names += ["second_right"] * self.turned + ["mask"] * bool(form.mask) + ["noise"] * form.noise
-        with k.tasks() as task:
-            at = self.begin(task, tuple(names))
-            self.clear(self.first)
+        self.names = tuple(names)
+
+    def emit(self) -> None:
+        with self.k.tasks() as task:
+            self._rows(self.begin(task, self.names))
+
+    def _rows(self, at: dict[str, Val]) -> None:
+        """The gradients of the rows of a tile."""
+        k, form = self.k, self.form
+        self.clear(self.first)
+        if self.turned:
+            self.clear(self.second)
+        low, high = self.limits()
+        depth, size = self.word("depth"), self.word("size")
+        with k.loop(high, start=low, step=self.span) as start:
+            count = k.minimum(k.sub(high, start), self.span)
+            for into, name, steps in ((self.scores, "first", depth), (self.d, "second", size)):
+                self.products(into, at[name], self.word(f"{name}_rows"), at[f"{name}_panels"], steps, start, count)
+            with k.loop(form.rows) as r:
+                self._row(at, r, start, count)
+            right, step = at["first_right"], self.word("first_right_rows")
+            self.add_products(self.first, self.scores, right, step, start, count, depth, None)
             if self.turned:
-                self.clear(self.second)
-            low, high = self.limits()
-            depth, size = self.word("depth"), self.word("size")
-            with k.loop(high, start=low, step=self.span) as start:
-                count = k.minimum(k.sub(high, start), self.span)
-                for into, name, steps in ((self.scores, "first", depth), (self.d, "second", size)):
-                    self.products(into, at[name], self.word(f"{name}_rows"), at[f"{name}_panels"], steps, start, count)
-                with k.loop(form.rows) as r:
-                    self._row(at, r, start, count)
-                right, step = at["first_right"], self.word("first_right_rows")
-                self.add_products(self.first, self.scores, right, step, start, count, depth, None)
-                if self.turned:
-                    right, step = at["second_right"], self.word("second_right_rows")
-                    self.add_products(self.second, self.d, right, step, start, count, size, None)
-            self._store(self.first, "first_gradient", depth)
-            if self.turned:
-                self._store(self.second, "second_gradient", size)
+                right, step = at["second_right"], self.word("second_right_rows")
+                self.add_products(self.second, self.d, right, step, start, count, size, None)
+            self._block_done(at, start, count)
+        self._store(self.first, "first_gradient", depth)
+        if self.turned:
+            self._store(self.second, "second_gradient", size)
+
+    def _block_done(self, at: dict[str, Val], start: Val, count: Val) -> None:
+        """What else is to be done with a block of lanes."""
 
     def _row(self, at: dict[str, Val], r: Val, start: Val, count: Val) -> None:
         """Scores of a row become s and its d becomes p * noise, which the values' gradient wants."""
@@ -124,3 +141,39 @@ class _Backward(Blocks):
                 x = k.load(total, k.add(k.mul(r, self.form.wide), c), self.type)
                 mask = k.mask(k.sub(size, c), self.width)
                 scalars.store(k, x, self.w.pointer(k, name), k.add(k.mul(row, size), c), self.form.dtype, mask)
+
+
+class _Whole(_Backward):
+    """The turned kernel, with the queries' gradient."""
+
+    def emit(self) -> None:
+        k, depth = self.k, self.word("depth")
+        with k.tasks() as task:
+            at = self.head(task, self.names)
+            first = k.mul(k.mul(self.batch, self.all_lanes), depth)
+            self.lanes_gradient = k.at(self.w.pointer(k, "lanes_gradient"), first, self.tile.type)
+            with k.loop(k.mul(self.all_lanes, depth), step=self.width) as i:
+                mask = k.mask(k.sub(k.mul(self.all_lanes, depth), i), self.width)
+                k.masked_store(k.const(self.type, 0), self.lanes_gradient, i, mask)
+            with k.loop(self.all_rows, step=self.form.rows) as row:
+                self.rows_from(row)
+                self._rows(at)
+
+    def _block_done(self, at: dict[str, Val], start: Val, count: Val) -> None:
+        """Add s^T k, over the rows that are not another tile's, to the gradients of the lanes."""
+        k, form, d = self.k, self.form, self.form.dtype
+        tile = Tile(LANES, form.vectors, d, d, d, ACROSS, ACROSS, True)
+        depth, row_step, skip = self.word("depth"), self.word("first_rows"), k.sub(self.row, self.read)
+        rows = k.at(at["first"], k.mul(self.row, row_step), tile.type)
+        scores = k.at(self.scores, k.mul(skip, self.span), tile.type)
+        with k.loop(count, step=LANES) as lane, k.loop(depth, step=tile.columns) as column:
+            masks = [k.mask(k.sub(depth, k.add(column, v * self.width)), self.width) for v in range(tile.vectors)]
+            left, right = k.at(scores, lane, tile.type), k.at(rows, column, tile.type)
+            sums = tile.sums(k, left, right, k.sub(self.stop, self.row), (1, self.span), row_step, masks)
+            for r, vectors in enumerate(sums):
+                with k.when(k.add(lane, r) < count):
+                    first = k.add(k.mul(k.add(k.add(start, lane), r), depth), column)
+                    for v, (x, mask) in enumerate(zip(vectors, masks)):
+                        place = k.add(first, v * self.width)
+                        before = k.masked_load(self.lanes_gradient, place, self.type, mask)
+                        k.masked_store(k.add(before, x), self.lanes_gradient, place, mask)

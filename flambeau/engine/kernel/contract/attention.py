@@ -7,16 +7,18 @@ from typing import Any
 
 from flambeau import dtypes
 from flambeau.engine.graph import Arg, Call
+from flambeau.engine.kernel.contract import choose
 from flambeau.engine.kernel.contract.attend import Form, forward
-from flambeau.engine.kernel.contract.attend_back import backward, deltas
+from flambeau.engine.kernel.contract.attend_back import backward, backward_whole, deltas
 from flambeau.engine.kernel.contract.finish import number_bits
 from flambeau.engine.kernel.contract.pack import packed
 from flambeau.engine.kernel.contract.product import Operand, broadcast_strides, joined
 from flambeau.engine.kernel.contract.words import Words
+from flambeau.engine.kernel.move import Window, copy, window
 from flambeau.engine.kernel.target import vector_bytes, vector_registers
-from flambeau.engine.plan import Kernel
+from flambeau.engine.plan import Address, Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
-from flambeau.shape import Ints, is_contiguous
+from flambeau.shape import Ints, contiguous_strides, is_contiguous
 
 VECTORS = 2  # of a tile: with as many rows as the registers then hold
 
@@ -31,11 +33,15 @@ class _Heads:
         if self.dtype not in (dtypes.float32, dtypes.float64):
             raise Unsupported(f"attention of {self.dtype}")
         *batch, self.queries, self.keys = shape
-        present = {name: x for name, x in operands.items() if x is not None}
+        places: dict[str, Address] = {}
+        present: dict[str, Arg] = {}
+        for name, x in operands.items():
+            if x is not None:
+                places[name], present[name] = self._near(name, x)
         spread = {name: self._spread(name, x, tuple(batch), shape) for name, x in present.items()}
         self.sizes, steps = joined(batch, [s[:-2] for s in spread.values()])
         self.operands = {
-            name: Operand(site.source(present[name]), present[name].dtype, spread[name][-2], spread[name][-1], own)
+            name: Operand(places[name], present[name].dtype, spread[name][-2], spread[name][-1], own)
             for name, own in zip(spread, steps)
         }
         self.depth, self.size = operands["q"].shape[-1], operands["v"].shape[-1]
@@ -46,14 +52,20 @@ class _Heads:
             if self.mask == "add" and operands["mask"].dtype is not self.dtype:
                 raise Unsupported("a mask of another dtype")
 
+    def _near(self, name: str, x: Arg) -> tuple[Address, Arg]:
+        """An operand where the elements of a head's row are neighbours: itself or a copy."""
+        if name in ("mask", "noise") or x.shape[-1] == 1 or x.strides[-1] == 1 or 0 in x.shape:
+            return self.site.source(x), x
+        held = x._replace(strides=contiguous_strides(x.shape))
+        place = self.site.temp(math.prod(x.shape) * x.dtype.itemsize)
+        copy(self.site, x.shape, Window(place, held.strides, x.dtype), window(self.site, x), "attention")
+        return place, held
+
     @staticmethod
     def _spread(name: str, x: Arg, batch: Ints, shape: Ints) -> Ints:
         if len(x.shape) - 2 > len(batch) or any(n != 1 and n != m for n, m in zip(x.shape[-3::-1], batch[::-1])):
             raise Unsupported("values of more heads than there are weights")
-        strides = broadcast_strides(x, shape if name in ("mask", "noise") else (*batch, *x.shape[-2:]))
-        if name not in ("mask", "noise") and x.shape[-1] != 1 and x.strides[-1] != 1:
-            raise Unsupported("heads whose elements are not neighbours")
-        return strides
+        return broadcast_strides(x, shape if name in ("mask", "noise") else (*batch, *x.shape[-2:]))
 
     def form(self, rows: int, turned: bool = False) -> Form:
         fit = (vector_registers() - 1 - VECTORS) // VECTORS
@@ -94,13 +106,15 @@ class _Heads:
         words.add(**{f"size{d}": n for d, n in enumerate(self.sizes)})
         return words
 
-    def launch(self, kernel: Kernel, words: Words, rows: int, form: Form, products: int) -> None:
+    def launch(
+        self, kernel: Kernel, words: Words, rows: int, form: Form, products: int, whole: bool = False
+    ) -> None:  # fmt: skip
         flops = 2.0 * self.batch * self.queries * self.keys * (self.depth + self.size) / 2 * products
         if form.causal:
             flops /= 2
         moved = 4.0 * self.batch * (self.queries + self.keys) * (self.depth + self.size) * self.dtype.itemsize
         note = f"attention {self.batch}x{self.queries}x{self.keys}x{self.depth}"
-        tasks = self.batch * -(-rows // form.rows)
+        tasks = self.batch * (1 if whole else -(-rows // form.rows))
         self.site.launch(kernel, tuple(words.args), tasks, flops / 100, note, (flops, moved))
 
 
@@ -135,8 +149,9 @@ def attention_backward(site: Site, call: Call) -> None:
     tasks = heads.batch * rows
     work = 2.0 * tasks * g.shape[-1], 2.0 * tasks * g.shape[-1] * heads.dtype.itemsize
     site.launch(deltas(form, words.bind()), tuple(words.args), tasks, 5.0 * tasks, "delta", work)
-    panels = {name: heads.panels(name) for name in "qkvg"}
-    for turned in (False, True):
+    whole = heads.batch >= choose.TASKS and rows > 0
+    panels = {name: heads.panels(name) for name in ("qg" if whole else "qkvg")}
+    for turned in (True,) if whole else (False, True):
         count = lanes if turned else rows
         if not count:
             continue
@@ -148,5 +163,6 @@ def attention_backward(site: Site, call: Call) -> None:
         }  # fmt: skip
         words = heads.words(form, count, rows if turned else lanes, operands, turned)
         words.add(sums=site.source(sums), delta=delta, first_gradient=site.result(1 if turned else 0))
-        words.add(second_gradient=site.result(2))
-        heads.launch(backward(form, words.bind(), turned), words, count, form, 4 if turned else 3)
+        words.add(second_gradient=site.result(2), lanes_gradient=site.result(0))
+        kernel = backward_whole(form, words.bind()) if whole else backward(form, words.bind(), turned)
+        heads.launch(kernel, words, count, form, (5 if whole else 4) if turned else 3, whole)

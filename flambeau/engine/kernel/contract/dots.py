@@ -118,9 +118,7 @@ def lane_sums(k: Emitter, vectors: list[Val]) -> Val:
         half = block // 2
         low = [s + i for s in starts for i in range(half)]
         high = [s + half + i for s in starts for i in range(half)]
-        vectors = [
-            k.add(k.shuffle(a, b, low), k.shuffle(a, b, high)) for a, b in zip(vectors[::2], vectors[1::2])
-        ]
+        vectors = [k.add(k.shuffle(a, b, low), k.shuffle(a, b, high)) for a, b in zip(vectors[::2], vectors[1::2])]
         block = half
     (x,) = vectors
     if lanes(x.type) == block:

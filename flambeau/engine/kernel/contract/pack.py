@@ -119,9 +119,7 @@ class Pack:
         width, outer = self.width, w.integer(k, "outer")
         with k.loop(self.size, step=width) as group:
             write = None if self.size % width == 0 else k.mask(k.sub(self.size, group), width)
-            nearest = [
-                k.minimum(k.add(k.add(first, group), r), k.sub(count, 1)) for r in range(min(width, self.size))
-            ]
+            nearest = [k.minimum(k.add(k.add(first, group), r), k.sub(count, 1)) for r in range(min(width, self.size))]
             rows = [k.at(source, k.mul(r, outer), scalars.memory_type(self.source)) for r in nearest]
             with k.loop(stop, start=start, step=width) as step:
                 self._square(k, rows, target, step, group, k.mask(k.sub(stop, step), width), write)
