@@ -37,6 +37,13 @@ def refused(end: Entry, error: Exception) -> None:
     say(f"{segment(end)} stays with the references: {type(error).__name__}: {error}")
 
 
+def searched(key: str, least: dict[str, float], estimated: str, best: str, seconds: float) -> None:
+    """Kernels for a shape were timed; the least nanoseconds of each, what the estimates say, and what is taken."""
+    times = f"{estimated}: {least[estimated] / 1e3:.1f} us"
+    won = "is best" if best == estimated else f"is beaten by {best}: {least[best] / 1e3:.1f} us"
+    say(f"{key}: of {len(least)} kernels, the estimated best, {times}, {won}; searched for {seconds * 1e3:.0f} ms")
+
+
 def undone(end: Entry, fused: int, by_reference: int) -> None:
     """A program was given up for one that runs op by op; nanoseconds."""
     times = f"{fused / 1e3:.0f} us, by the references {by_reference / 1e3:.0f} us"

@@ -194,12 +194,12 @@ def test_processes_share_the_cache(tmp_path: Path) -> None:
 
 
 def test_source_and_machine_are_part_of_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = jit._stored_name("kernel")
+    before = jit.stored_name("kernel")
     for owner, what in ((codegen, "build"), (jit, "source_stamp"), (jit, "vector_bytes")):
         with monkeypatch.context() as patch:
             patch.setattr(owner, what, lambda: "another")
-            assert jit._stored_name("kernel") != before
-    assert jit._stored_name("kernel") == before
+            assert jit.stored_name("kernel") != before
+    assert jit.stored_name("kernel") == before
 
 
 def test_a_generator_that_fails_leaves_nothing_behind(fresh: ObjectCache) -> None:

@@ -55,7 +55,7 @@ def load(ir: str, name: str) -> int:
 
 def functions(ir: str, names: Sequence[str]) -> dict[str, int]:
     """Compile a module of LLVM IR and give the addresses of some of its functions."""
-    stored = _stored_name("ir:" + ir)
+    stored = stored_name("ir:" + ir)
     code = cache().read(stored)
     if code is None:
         code = codegen.object_code(ir)
@@ -94,7 +94,7 @@ def cache() -> ObjectCache:
     return ObjectCache(default_folder())
 
 
-def _stored_name(key: str) -> str:
+def stored_name(key: str) -> str:
     """The name in the cache: it changes with the key, the machine, the compiler and the source of the generators."""
     depends = f"{codegen.build()}\n{vector_bytes()}\n{source_stamp()}\n{key}"
     return hashlib.sha256(depends.encode()).hexdigest()
@@ -103,7 +103,7 @@ def _stored_name(key: str) -> str:
 def _load(sources: dict[str, Callable[[], str]]) -> dict[str, int]:
     """Addresses of functions, each from its stored object code or else from the LLVM IR that its source writes."""
     store = cache()
-    stored = {name: _stored_name(name) for name in sources}
+    stored = {name: stored_name(name) for name in sources}
     codes = {name: store.read(file) for name, file in stored.items()}
     kept = {name: code for name, code in codes.items() if code is not None}
     found: dict[str, int] = {}

@@ -187,3 +187,26 @@ def best(s: Shape) -> Plan:
     else:
         tile = best_tile(s.rows, s.columns, s.depth, s.width, a_layout != PANEL)
     return Plan(*tile, a_layout, b_layout, streamed)
+
+
+def plans(s: Shape) -> list[list[Plan]]:
+    """All plans, a list for each kind, the more promising ones first."""
+    found = []
+    for a_layout in dict.fromkeys((s.a_layout, PANEL)):
+        for b_layout in dict.fromkeys((s.b_layout if s.b_layout == ACROSS else PANEL, PANEL)):
+            costs = {
+                tile: outer_cycles(s.rows, s.columns, s.depth, s.width, tile)
+                for tile in fitting_tiles(s.rows, a_layout != PANEL)
+            }
+            tiles = sorted(costs, key=costs.__getitem__)
+            found.append([Plan(*tile, a_layout, b_layout) for tile in tiles])
+            if b_layout == ACROSS and s.rows <= STREAMED:
+                long = stream_tile(s.rows)
+                found.append([Plan(*tile, a_layout, b_layout, True) for tile in dict.fromkeys((long, *tiles))])
+    if s.along:
+        dots = {
+            tile: dots_cycles(s.rows, s.columns, s.depth, s.width, tile)
+            for tile in dots_tiles(vector_registers(), s.width)
+        }
+        found.append([Plan(r, c, ALONG, ALONG, deep=deep) for r, c, deep in sorted(dots, key=dots.__getitem__)])
+    return found

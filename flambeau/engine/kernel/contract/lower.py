@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flambeau import dtypes
+from flambeau.engine.kernel import search
 from flambeau.engine.kernel.contract import choose
 from flambeau.engine.kernel.contract.dots import Dots
 from flambeau.engine.kernel.contract.finish import Finish
@@ -33,7 +34,28 @@ def launch(site: Site, product: Product, summed: bool = False) -> None:
             raise Unsupported(f"a product of {d}")
     if not product.rows * product.columns or not (product.batch or summed):
         return
-    _Job(site, product if summed else _simplified(product), summed).run()
+    product = product if summed else _simplified(product)
+
+    def lower(where: Site, choices: search.Choices) -> None:
+        own = _elsewhere(where, product) if isinstance(where, search.Scratch) else product
+        _Job(where, own, summed).run(choices)
+
+    room = (1 if summed else product.batch) * product.rows * product.columns * product.dtype.itemsize
+    search.lowered(site, _key(product, summed), lower, lambda: search.Scratch(room))
+
+
+def _key(p: Product, summed: bool) -> str:
+    """What the choice of a kernel depends on: not where operands lie, nor what becomes of the sums."""
+    operands = [f"{x.dtype.name}{[*x.batch, x.outer, x.inner]}" for x in (p.a, p.b)]
+    size = "x".join(map(str, (*p.sizes, p.rows, p.columns, p.depth)))
+    return f"{'summed ' if summed else ''}product {size} {' '.join(operands)} {p.dtype.name}"
+
+
+def _elsewhere(scratch: search.Scratch, p: Product) -> Product:
+    """The same product of memory of its own, with nothing added."""
+    a = scratch.window(p.a.dtype, (*p.sizes, p.rows, p.depth), (*p.a.batch, p.a.outer, p.a.inner))
+    b = scratch.window(p.b.dtype, (*p.sizes, p.columns, p.depth), (*p.b.batch, p.b.outer, p.b.inner))
+    return replace(p, a=p.a._replace(at=a), b=p.b._replace(at=b), alpha=1.0, addend=None)
 
 
 def _simplified(product: Product) -> Product:
@@ -70,8 +92,13 @@ class _Job:
         self.width = vector_bytes() // self.compute.itemsize
         self.words = Words()
 
-    def run(self) -> None:
-        self.by(choose.best(self._shape()))
+    def run(self, choices: search.Choices) -> None:
+        shape = self._shape()
+        plan = choices.pick(choose.best(shape), lambda: choose.plans(shape))
+        if plan.deep:
+            self._dots(plan)
+        else:
+            self._outer(plan)
 
     def _shape(self) -> choose.Shape:
         p = self.product
@@ -82,13 +109,6 @@ class _Job:
             p.rows, p.columns, p.depth, self.width, self.compute.itemsize, a_layout, b_layout,
             p.a.dtype is not self.compute, crowded, along,
         )  # fmt: skip
-
-    def by(self, plan: choose.Plan) -> None:
-        """Launch what computes the product by a plan."""
-        if plan.deep:
-            self._dots(plan)
-        else:
-            self._outer(plan)
 
     def _dots(self, plan: choose.Plan) -> None:
         p, tile = self.product, (plan.rows, plan.across, plan.deep)

@@ -1,0 +1,287 @@
+"""The measured search: what it finds is remembered and used, and changes nothing but the kernel. Times are made up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+from flambeau import errors
+from flambeau.engine.kernel import search
+from flambeau.engine.kernel.search import Choices, Scratch
+from flambeau.engine.runtime import jit
+from flambeau.engine.runtime.cache import ObjectCache
+from flambeau.engine.schedule.lowering import Site
+from flambeau.ops.contract import mm_op
+from flambeau.ops.op import ops
+from tests.engine.harness import native, reference
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "a product for a test"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A process that has met no shape yet, with a cache of its own."""
+    monkeypatch.setattr(search, "_known", {})
+    monkeypatch.setattr(search, "asked", "")
+    store = ObjectCache(tmp_path / "kernels")
+    monkeypatch.setattr(jit, "cache", lambda: store)
+    monkeypatch.setattr(errors, "_said", set())
+    yield tmp_path / "kernels"
+
+
+def raced(*fastest_first: str) -> Callable[..., dict[str, float]]:
+    """Times by which these win in this order, and all others come after."""
+
+    def race(tables: dict[str, Any], slots: np.ndarray) -> dict[str, float]:
+        places = {choice: nr for nr, choice in enumerate(fastest_first)}
+        return {choice: 100.0 * (1 + places.get(choice, len(places))) for choice in tables}
+
+    return race
+
+
+def lower(site: Site, choices: Choices) -> None:
+    """A lowering with two choices and no launches: what it takes is what it notes on the site."""
+    taken = choices.pick(1, lambda: [[2, 4], [3]]), choices.pick("a", lambda: [["b"]])
+    site.taken = taken  # type: ignore[attr-defined]
+
+
+def taken() -> tuple[int, str]:
+    """What the lowering takes in this process."""
+    site = Scratch()
+    search.lowered(site, KEY, lower, Scratch)
+    return site.taken  # type: ignore[attr-defined]
+
+
+def another_process(monkeypatch: pytest.MonkeyPatch, asked: str = "") -> None:
+    """Forget what this process knows, and fail if anything is measured."""
+    monkeypatch.setattr(search, "_known", {})
+    monkeypatch.setattr(search, "asked", asked)
+    monkeypatch.setattr(search, "_race", pytest.fail)
+    monkeypatch.setattr(search, "_nanoseconds", pytest.fail)
+
+
+def choice_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("choice-*"))
+
+
+# -- remembering -------------------------------------------------------------------------------------------------
+
+
+def test_what_is_found_is_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "asked", "1")
+    monkeypatch.setattr(search, "_race", raced("3", "'b'"))
+    assert taken() == (3, "b")
+    assert len(choice_files(folder)) == 1
+    for asked in ("", "1"):
+        another_process(monkeypatch, asked)
+        assert taken() == (3, "b")
+
+
+def test_nothing_is_measured_without_the_request(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for asked in ("", "0"):
+        another_process(monkeypatch, asked)
+        assert taken() == (1, "a")
+        assert not choice_files(folder)
+
+
+def test_the_estimates_hold_where_search_is_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "asked", "1")
+    monkeypatch.setattr(search, "_race", raced("3"))
+    assert taken() == (3, "a")
+    another_process(monkeypatch, "0")
+    assert taken() == (1, "a")
+
+
+def test_deleted_files_are_forgotten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "asked", "1")
+    monkeypatch.setattr(search, "_race", raced("3"))
+    taken()
+    for path in choice_files(folder):
+        path.unlink()
+    another_process(monkeypatch)
+    assert taken() == (1, "a")
+
+
+def test_a_process_does_not_change_its_mind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert taken() == (1, "a")
+    jit.cache().write(search._file(KEY), "\n".join([KEY, "2", "'b'"]).encode())  # by another process
+    assert taken() == (1, "a")
+    another_process(monkeypatch)
+    assert taken() == (2, "b")
+
+
+def test_who_found_something_first_is_right(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that searches at the same time: both go on with the same choice, and so do later ones."""
+
+    def race(tables: dict[str, Any], slots: np.ndarray) -> dict[str, float]:
+        jit.cache().write(search._file(KEY), "\n".join([KEY, "2", "'b'"]).encode())
+        return raced("3")(tables, slots)
+
+    monkeypatch.setattr(search, "asked", "1")
+    monkeypatch.setattr(search, "_race", race)
+    assert taken() == (2, "b")
+    another_process(monkeypatch)
+    assert taken() == (2, "b")
+
+
+def test_the_estimate_holds_unless_it_is_clearly_beaten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def race(tables: dict[str, Any], slots: np.ndarray) -> dict[str, float]:
+        return {choice: 100.0 - nr for nr, choice in enumerate(tables)}
+
+    monkeypatch.setattr(search, "asked", "1")
+    monkeypatch.setattr(search, "_race", race)
+    assert taken() == (1, "a")
+
+
+@pytest.mark.parametrize("damage", ["cut", "bits", "empty"])
+def test_a_damaged_file_is_ignored_with_one_warning(folder: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    monkeypatch.setattr(search, "asked", "1")
+    monkeypatch.setattr(search, "_race", raced("3"))
+    taken()
+    (path,) = choice_files(folder)
+    content = path.read_bytes()
+    path.write_bytes({"cut": content[:-1], "bits": content[:-1] + b"!", "empty": b""}[damage])
+    another_process(monkeypatch)
+    with pytest.warns(UserWarning, match="damaged") as warned:
+        assert taken() == (1, "a")
+        monkeypatch.setattr(search, "_known", {})
+        assert taken() == (1, "a")
+    assert len(warned) == 1
+
+
+def test_a_choice_that_is_none_is_ignored_with_one_warning(folder: Path) -> None:
+    jit.cache().write(search._file(KEY), "\n".join([KEY, "17", "'b'"]).encode())
+    with pytest.warns(UserWarning, match="does not exist") as warned:
+        assert taken() == (1, "b")
+        assert taken() == (1, "b")
+    assert len(warned) == 1
+
+
+def test_a_folder_that_cannot_be_written_costs_one_warning(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    store = ObjectCache(tmp_path / "file" / "kernels")
+    monkeypatch.setattr(jit, "cache", lambda: store)
+    monkeypatch.setattr(search, "asked", "1")
+    monkeypatch.setattr(search, "_race", raced("3"))
+    with pytest.warns(UserWarning, match="kernel cache") as warned:
+        assert taken() == (3, "a")
+        assert taken() == (3, "a")
+    assert len(warned) == 1
+
+
+def test_an_interrupted_search_leaves_nothing_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def race(tables: dict[str, Any], slots: np.ndarray) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "asked", "1")
+    monkeypatch.setattr(search, "_race", race)
+    with pytest.raises(KeyboardInterrupt):
+        taken()
+    monkeypatch.setattr(search, "_race", raced("3"))
+    assert taken() == (3, "a")
+
+
+# -- kernels -----------------------------------------------------------------------------------------------------
+
+
+def every_way(monkeypatch: pytest.MonkeyPatch, name: str, *inputs: Any, **params: Any) -> int:
+    """Compare all kernels that a search would measure with the reference; how many there were."""
+    op = ops[name]
+    wanted = reference(op, *inputs, **params)
+    done: set[tuple[str, ...]] = set()
+    waiting: list[tuple[str, ...]] = [()]
+
+    def lowered(site: Site, key: str, lower: search.Lowering, scratch: Callable[[], Scratch]) -> None:
+        listed = Choices(made, listing=True)
+        lower(scratch(), listed)
+        if len(made) < len(listed.options):
+            waiting.extend((*made, option) for option in listed.options[len(made)])
+        lower(site, Choices(made))
+
+    monkeypatch.setattr(search, "lowered", lowered)
+    while waiting:
+        made = waiting.pop()
+        done.add(made)
+        for found, shared, expected in zip(
+            native(op, *inputs, **params), native(op, *inputs, threads=2, **params), wanted
+        ):
+            assert found.tobytes() == shared.tobytes(), made
+            scale = np.abs(expected).max(initial=1.0)
+            np.testing.assert_allclose(found, expected, 1e-4, 1e-5 * scale, err_msg=str(made))
+    return len(done)
+
+
+@pytest.mark.parametrize("rows, columns, depth", [(5, 70, 40), (37, 65, 530), (130, 128, 64)], ids=lambda n: str(n))
+def test_every_kernel_of_a_product(monkeypatch: pytest.MonkeyPatch, rows: int, columns: int, depth: int) -> None:
+    a, b = torch.randn(rows, depth), torch.randn(depth, columns)
+    assert every_way(monkeypatch, "mm", a, b) > 10
+    assert every_way(monkeypatch, "mm", a, torch.randn(columns, depth).t()) > 10
+
+
+def test_a_search_measures_what_it_chooses_from(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The search as it is, on a small product."""
+    monkeypatch.setattr(search, "asked", "1")
+    monkeypatch.setattr(search, "MOST", 3)
+    monkeypatch.setattr(search, "RUNNING", 0.0)
+    monkeypatch.setattr(search.log, "COMPILE", True)
+    a, b = torch.randn(24, 48), torch.randn(48, 40)
+    (found,) = native(mm_op, a, b)
+    np.testing.assert_allclose(found, a.numpy() @ b.numpy(), 1e-4, 1e-5)
+    said = capsys.readouterr().err
+    assert "product 24x40x48 float32" in said and "the estimated best" in said and "of 3 kernels" in said
+    assert len(choice_files(folder)) == 1
+
+
+PROGRAM = """
+import os, sys
+import flambeau as torch
+from flambeau.engine.kernel import search
+from flambeau.engine.runtime import jit
+
+search.MOST = 2
+search._race = lambda tables, slots: {choice: 100.0 - 50 * nr for nr, choice in enumerate(tables)}  # the last one wins
+search._nanoseconds = None
+torch.manual_seed(0)
+x, y = torch.randn(64, 64), torch.randn(64, 64)
+for step in range(4):
+    z = (x @ y).relu() + 1
+    total = z.sum().item()
+used = [key for key in jit._table if key.startswith("gemm")]
+print(len(used), used[-1], total)
+"""
+
+
+def run(folder: Path, program: str, **settings: str) -> str:
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "FLAMBEAU_CACHE_DIR": str(folder),
+        "FLAMBEAU_PATIENCE": "0",
+        **settings,
+    }
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return done.stdout
+
+
+def test_a_later_process_takes_the_kernel_that_was_found(tmp_path: Path) -> None:
+    estimated = run(tmp_path, PROGRAM).split()
+    searched = run(tmp_path, PROGRAM, FLAMBEAU_SEARCH="1").split()
+    later = run(tmp_path, PROGRAM).split()
+    off = run(tmp_path, PROGRAM, FLAMBEAU_SEARCH="0").split()
+    assert estimated[0] == later[0] == "1" and searched[0] == "2"
+    assert later[1:] == searched[1:] != estimated[1:] == off[1:]
+    assert float(later[-1]) == pytest.approx(float(estimated[-1]), rel=1e-5)
