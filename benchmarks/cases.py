@@ -150,39 +150,55 @@ def elementwise() -> Iterator[Case]:
         yield of(f"tanh, {word}", [(n,)], lambda t, x: t.tanh(x), 3 * n, gradients=True)
     yield of("rows + row", [(4096, 4096), (4096,)], lambda t, x, y: x + y, 2 * BIG)
     yield of("rows * column", [(4096, 4096), (4096, 1)], lambda t, x, y: x * y, 2 * BIG)
+    yield of("row + column", [(4096,), (4096, 1)], lambda t, x, y: x + y, BIG)
+    yield of("maps * scale + shift", [(64, 64, 64, 64), (64, 1, 1), (64, 1, 1)], lambda t, x, y, z: x * y + z, 2 * BIG)
+    yield of("bias and relu", [(4096, 4096), (4096,)], lambda t, x, y: t.relu(x + y), 4 * BIG, gradients=True)
     yield of("where", [(BIG,)] * 2, lambda t, x, y: t.where(x > 0, x, y), 3 * BIG)
+    yield of("comparison", [(BIG,)] * 2, lambda t, x, y: x > y, 2.25 * BIG)
 
 
 def reductions() -> Iterator[Case]:
-    cube, n = (256, 256, 256), 1 << 24
-    for dims in (None, 0, 1, 2, (0, 2), (1, 2)):
+    cube, maps, n = (256, 256, 256), (64, 64, 64, 64), 1 << 24
+    for dims in (None, 0, 1, 2, (0, 1), (0, 2), (1, 2)):
         yield of(f"sum over {dims if dims is not None else 'all'}", [cube], lambda t, x, d=dims: x.sum(d), n)
     for dim in (0, 1, 2):
         yield of(f"max over {dim}", [cube], lambda t, x, d=dim: x.max(d).values, n)
-    yield of("argmax over 2", [cube], lambda t, x: x.argmax(2), n)
+        yield of(f"argmax over {dim}", [cube], lambda t, x, d=dim: x.argmax(d), n)
+    yield of("sum of maps over (0, 2, 3)", [maps], lambda t, x: x.sum((0, 2, 3)), n)
+    yield of("mean of maps over (2, 3)", [maps], lambda t, x: x.mean((2, 3)), n)
+    yield of("sum of 4096 x 4096 over 0", [(4096, 4096)], lambda t, x: x.sum(0), n)
+    yield of("sum of 4096 x 4096 over 1", [(4096, 4096)], lambda t, x: x.sum(1), n)
+    yield of("sum of 1048576 x 16 over 0", [(1 << 20, 16)], lambda t, x: x.sum(0), n)
+    yield of("sum of 1048576 x 16 over 1", [(1 << 20, 16)], lambda t, x: x.sum(1), n)
     yield of("var over all", [cube], lambda t, x: x.var(), n)
+    yield of("norm over all", [cube], lambda t, x: x.norm(), n)
+    yield of("dot", [(n,)] * 2, lambda t, x, y: (x * y).sum(), 2 * n)
     yield of("mean over 1, small", [(64, 128)], lambda t, x: x.mean(1), 64 * 129)
-    yield of("cumsum over 2", [cube], lambda t, x: x.cumsum(2), 2 * n)
-    yield of("cumsum over 0", [cube], lambda t, x: x.cumsum(0), 2 * n)
+    for dim in (0, 1, 2):
+        yield of(f"cumsum over {dim}", [cube], lambda t, x, d=dim: x.cumsum(d), 2 * n)
+        yield of(f"cummax over {dim}", [cube], lambda t, x, d=dim: x.cummax(d), 4 * n)  # and eight bytes of places
 
 
 def normalizations() -> Iterator[Case]:
-    rows, maps = (8192, 768), (32, 64, 32, 32)
+    rows, maps = (8192, 768), (32, 64, 64, 64)
     n, m = math.prod(rows), math.prod(maps)
+    layer = lambda t, x, w, b: t.nn.functional.layer_norm(x, (768,), w, b)
+    narrow = lambda t, x, w, b: t.nn.functional.layer_norm(x, (64,), w, b)
+    batch = lambda t, x, w, b: t.nn.functional.batch_norm(x, None, None, w, b, training=True)
+    group = lambda t, x, w, b: t.nn.functional.group_norm(x, 8, w, b)
     for gradients in (False, True):
-        times = 2 if gradients else 1  # backward reads the gradient and x or y, and writes
-        layer = lambda t, x, w, b: t.nn.functional.layer_norm(x, (768,), w, b)
-        batch = lambda t, x, w, b: t.nn.functional.batch_norm(x, None, None, w, b, training=True)
-        group = lambda t, x, w, b: t.nn.functional.group_norm(x, 8, w, b)
-        yield of("softmax 4096 x 1000", [(4096, 1000)], lambda t, x: t.softmax(x, -1), times * 2 * 4096e3, gradients)
-        yield of("log_softmax 4096 x 1000", [(4096, 1000)], lambda t, x: t.log_softmax(x, 1), times * 2 * 4096e3,
+        times = 4 if gradients else 2  # backward reads the gradient and x or y, and writes
+        yield of("softmax 16384 x 1000", [(16384, 1000)], lambda t, x: t.softmax(x, -1), times * 16384e3, gradients)
+        yield of("log_softmax 16384 x 1000", [(16384, 1000)], lambda t, x: t.log_softmax(x, 1), times * 16384e3,
                  gradients)  # fmt: skip
-        yield of("softmax over the middle", [(64, 1000, 64)], lambda t, x: t.softmax(x, 1), times * 2 * 4096e3,
-                 gradients)  # fmt: skip
-        yield of("layer_norm 8192 x 768", [rows, (768,), (768,)], layer, times * 2 * n, gradients)
-        yield of("batch_norm 32 x 64 x 32 x 32", [maps, (64,), (64,)], batch, times * 2 * m, gradients)
-        yield of("group_norm 32 x 64 x 32 x 32", [maps, (64,), (64,)], group, times * 2 * m, gradients)
-        yield of("max_pool2d 2", [maps], lambda t, x: t.nn.functional.max_pool2d(x, 2), times * 1.25 * m, gradients)
+        yield of("softmax over the middle", [(256, 1000, 64)], lambda t, x: t.softmax(x, 1), times * 16384e3, gradients)
+        yield of("softmax 131072 x 64", [(131072, 64)], lambda t, x: t.softmax(x, 1), times * (1 << 23), gradients)
+        yield of("layer_norm 8192 x 768", [rows, (768,), (768,)], layer, times * n, gradients)
+        yield of("layer_norm 98304 x 64", [(98304, 64), (64,), (64,)], narrow, times * n, gradients)
+        yield of("batch_norm 32 x 64 x 64 x 64", [maps, (64,), (64,)], batch, times * m, gradients)
+        yield of("group_norm 32 x 64 x 64 x 64", [maps, (64,), (64,)], group, times * m, gradients)
+        yield of("max_pool2d 2", [maps], lambda t, x: t.nn.functional.max_pool2d(x, 2), 0.625 * times * m, gradients)
+        yield of("avg_pool2d 2", [maps], lambda t, x: t.nn.functional.avg_pool2d(x, 2), 0.625 * times * m, gradients)
     for heads, length in ((64, 128), (8, 1024)):
         for gradients in (False, True):
             yield attention(heads, length, gradients)
@@ -197,27 +213,49 @@ def attention(heads: int, length: int, gradients: bool) -> Case:
 
 
 def movements() -> Iterator[Case]:
-    """Copies, transposes, gathers."""
+    """Copies, joins, transposes, gathers."""
+    square, maps = (4096, 4096), (64, 64, 64, 64)
     yield of("clone, 64 MB", [(BIG,)], lambda t, x: x.clone(), 2 * BIG)
     yield of("copy_, 64 MB", [(BIG,)] * 2, lambda t, x, y: y.copy_(x), 2 * BIG)
-    yield of("zeros, 64 MB", [], lambda t: t.zeros(BIG), BIG)
+    yield of("ones, 64 MB", [], lambda t: t.ones(BIG), BIG)
+    yield of("zero_, 64 MB", [(BIG,)], lambda t, x: x.zero_(), BIG)
     yield of("add_, 64 MB", [(BIG,)] * 2, lambda t, x, y: y.add_(x, alpha=1e-9), 3 * BIG)
+    yield of("to bfloat16, 64 MB", [(BIG,)], lambda t, x: x.to(t.bfloat16), 1.5 * BIG)
+    yield of("to float64, 64 MB", [(BIG,)], lambda t, x: x.to(t.float64), 3 * BIG)
     yield of("cat of 4, 64 MB", [(BIG // 4,)] * 4, lambda t, *x: t.cat(x), 2 * BIG)
-    yield of("transpose 4096 x 4096", [(4096, 4096)], lambda t, x: x.t().contiguous(), 2 * BIG)
-    yield of("NCHW to NHWC", [(64, 64, 64, 64)], lambda t, x: x.permute(0, 2, 3, 1).contiguous(), 2 * BIG)
-    yield of("half of 64 MB", [(BIG,)], lambda t, x: x.to(t.bfloat16), 1.5 * BIG)
+    yield of("cat of 4 along 1", [(4096, 1024)] * 4, lambda t, *x: t.cat(x, 1), 2 * BIG)
+    yield of("stack of 4 along 0", [(4096, 1024)] * 4, lambda t, *x: t.stack(x), 2 * BIG)
+    yield of("stack of 4, innermost", [(4096, 1024)] * 4, lambda t, *x: t.stack(x, -1), 2 * BIG)
+    yield of("transpose 4096 x 4096", [square], lambda t, x: x.t().contiguous(), 2 * BIG)
+    yield of("transposes, 4096 of 64 x 64", [(4096, 64, 64)], lambda t, x: x.mT.contiguous(), 2 * BIG)
+    yield of("heads, 32 x 512 x (16 x 64)", [(32, 512, 16, 64)], lambda t, x: x.transpose(1, 2).contiguous(), 2 * BIG)
+    yield of("NCHW to NHWC", [maps], lambda t, x: x.permute(0, 2, 3, 1).contiguous(), 2 * BIG)
+    yield of("NHWC to NCHW", [maps], lambda t, x: x.permute(0, 3, 1, 2).contiguous(), 2 * BIG)
+    yield of("permute (2, 1, 0)", [(256, 256, 256)], lambda t, x: x.permute(2, 1, 0).contiguous(), 2 * BIG)
+    yield of("transposed + other", [square] * 2, lambda t, x, y: x.t() + y, 3 * BIG)
+    yield of("every second column", [(4096, 8192)], lambda t, x: x[:, ::2].contiguous(), 3 * BIG)  # in whole lines
+    yield of("flip", [square], lambda t, x: x.flip(1), 2 * BIG)
+    yield of("roll", [square], lambda t, x: x.roll(7, 1), 2 * BIG)
+    for mode in ("constant", "reflect"):
+        pad = lambda t, x, mode=mode: t.nn.functional.pad(x, (1, 1, 1, 1), mode)
+        yield of(f"pad by 1, {mode}", [maps], pad, BIG * (1 + (66 / 64) ** 2))
     for gradients in (False, True):
-        name = "embedding, 8192 of 50000 x 128" + (", gradients" if gradients else "")
-        traffic = 2 * 8192 * 128 + (2 * 8192 * 128 + 50_000 * 128 if gradients else 0)
+        name = "embedding, 131072 of 50000 x 128" + (", gradients" if gradients else "")
+        traffic = 2 * INDICES * 128 + (2 * INDICES * 128 + 50_000 * 128 if gradients else 0)
         yield Case(name, embedding(gradients), bytes=4.0 * traffic)
-    yield Case("rows by index, 8192 of 50000 x 128", rows_by_index, bytes=4.0 * 2 * 8192 * 128)
+    yield Case("rows by index, 131072 of 50000 x 128", rows_by_index, bytes=4.0 * 2 * INDICES * 128)
+    yield Case("gather along 1", gather(1), bytes=16.0 * BIG)
+    yield Case("gather along 0", gather(0), bytes=16.0 * BIG)
+
+
+INDICES = 1 << 17
 
 
 def embedding(gradients: bool) -> Callable[[Any], Run]:
     def make(torch: Any) -> Run:
-        indices, table = torch.randint(0, 50_000, (8192,)), torch.randn(50_000, 128, requires_grad=gradients)
+        indices, table = torch.randint(0, 50_000, (INDICES,)), torch.randn(50_000, 128, requires_grad=gradients)
         function = torch.nn.functional.embedding
-        g = torch.randn(8192, 128)
+        g = torch.randn(INDICES, 128)
         if not gradients:
             return lambda: function(indices, table)
         return lambda: torch.autograd.grad(function(indices, table), table, g)
@@ -226,8 +264,18 @@ def embedding(gradients: bool) -> Callable[[Any], Run]:
 
 
 def rows_by_index(torch: Any) -> Run:
-    indices, table = torch.randint(0, 50_000, (8192,)), torch.randn(50_000, 128)
+    indices, table = torch.randint(0, 50_000, (INDICES,)), torch.randn(50_000, 128)
     return lambda: table[indices]
+
+
+def gather(dim: int) -> Callable[[Any], Run]:
+    """Each element from somewhere in its row or column."""
+
+    def make(torch: Any) -> Run:
+        x, indices = torch.randn(4096, 4096), torch.randint(0, 4096, (4096, 4096))
+        return lambda: x.gather(dim, indices)
+
+    return make
 
 
 FAMILIES = {

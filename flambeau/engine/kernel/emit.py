@@ -26,6 +26,7 @@ from flambeau.engine.kernel.types import BITS, FLOATS, element, is_float, lanes,
 Index = Union[int, "Val"]
 WORD = 8  # bytes of a word of the argument block
 
+
 class Val:
     """A typed value of the kernel being emitted."""
 
@@ -135,13 +136,13 @@ class Emitter:
         self.begin = Val(self, "i64", "%begin")
         self.end = Val(self, "i64", "%end")
         self._words: dict[tuple[str, int], Val] = {}
+        self._streams = False
 
     def text(self) -> str:
         """The LLVM IR of the module."""
-        self.lines.append("  ret void")
-        body = "\n".join([*self.entry, *self.lines])
-        self.lines.pop()
-        declarations = "\n".join(self.declared.values())
+        fence = ["  fence seq_cst"] if self._streams else []  # other threads may read it next
+        body = "\n".join([*self.entry, *self.lines, *fence, "  ret void"])
+        declarations = "\n".join([*self.declared.values(), "!0 = !{i32 1}"])
         return (
             f"define void @{self.name}(ptr noalias nocapture readonly %args, i64 %begin, i64 %end) #0 {{\nentry:\n"
             f"{body}\n}}\n{declarations}\nattributes #0 = {{ nounwind }}\n"
@@ -272,9 +273,7 @@ class Emitter:
         a, b = self._pair(a, b)
         if lanes(condition.type) < lanes(a.type):
             condition = self.splat(condition, lanes(a.type))
-        return self.emit(
-            a.type, f"select {condition.type} {condition.name}, {a.type} {a.name}, {b.type} {b.name}"
-        )
+        return self.emit(a.type, f"select {condition.type} {condition.name}, {a.type} {a.name}, {b.type} {b.name}")
 
     def minimum(self, a: Index, b: Index) -> Any:
         """The smaller of two indices."""
@@ -408,11 +407,15 @@ class Emitter:
         loaded = self.emit(memory, f"load {memory}, ptr {where.name}, align {align or BITS[element(memory)] // 8}")
         return self._from_memory(loaded, scalar)
 
-    def store(self, x: Val, base: Val, index: Index, align: int | None = None) -> None:
+    def store(self, x: Val, base: Val, index: Index, align: int | None = None, stream: bool = False) -> None:
+        """Write lanes. `stream`: past the caches, to an address that is a multiple of the lanes' bytes."""
         where = self.at(base, index, element(x.type))
         x = self._to_memory(x)
         align = align or BITS[element(x.type)] // 8
-        self.lines.append(f"  store {x.type} {x.name}, ptr {where.name}, align {align}")
+        if stream:
+            align, self._streams = align * lanes(x.type), True
+        hint = ", !nontemporal !0" if stream else ""
+        self.lines.append(f"  store {x.type} {x.name}, ptr {where.name}, align {align}{hint}")
 
     def _from_memory(self, x: Val, scalar: str) -> Val:
         if scalar == "i1":
@@ -467,9 +470,7 @@ class Emitter:
         if width == 1:
             return self.load(base, indices, scalar)
         type, pointers = vector(memory, width), vector("ptr", width)
-        where = self.emit(
-            pointers, f"getelementptr inbounds {memory}, ptr {base.name}, {indices.type} {indices.name}"
-        )
+        where = self.emit(pointers, f"getelementptr inbounds {memory}, ptr {base.name}, {indices.type} {indices.name}")
         mask = mask or self.const(vector("i1", width), 1)
         rest = self.const(type, 0)
         full = f"llvm.masked.gather.{mangled(type)}.{mangled(pointers)}"
@@ -486,9 +487,7 @@ class Emitter:
         x = self._to_memory(x)
         scalar, width = element(x.type), lanes(x.type)
         pointers = vector("ptr", width)
-        where = self.emit(
-            pointers, f"getelementptr inbounds {scalar}, ptr {base.name}, {indices.type} {indices.name}"
-        )
+        where = self.emit(pointers, f"getelementptr inbounds {scalar}, ptr {base.name}, {indices.type} {indices.name}")
         mask = mask or self.const(vector("i1", width), 1)
         full = f"llvm.masked.scatter.{mangled(x.type)}.{mangled(pointers)}"
         align = BITS[scalar] // 8

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flambeau.engine.forking import at_fork
 
-_L1, _L2 = 32 << 10, 512 << 10  # bytes, where the system does not say
+_L1, _L2, _LAST = 32 << 10, 512 << 10, 32 << 20  # bytes, where the system does not say
 _CPU0 = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -55,6 +55,19 @@ def vector_registers() -> int:
 @functools.cache
 def cache_sizes() -> tuple[int, int]:
     """Bytes of one core's first and second data cache."""
+    sizes = _caches()
+    return sizes.get(1) or _L1, sizes.get(2) or _L2
+
+
+@functools.cache
+def last_cache() -> int:
+    """Bytes of the largest cache: results of that size do not stay near until somebody reads them."""
+    sizes = _caches()
+    return max(sizes.values()) if 3 in sizes else _LAST
+
+
+def _caches() -> dict[int, int]:
+    """Bytes of this processor's data caches, by level."""
     sizes = {}
     if sys.platform == "linux":
         for folder in _CPU0.glob("index*"):
@@ -63,7 +76,7 @@ def cache_sizes() -> tuple[int, int]:
                     sizes[int((folder / "level").read_text())] = _bytes((folder / "size").read_text().strip())
             except (OSError, ValueError):
                 continue
-    return sizes.get(1) or _L1, sizes.get(2) or _L2
+    return sizes
 
 
 def _bytes(text: str) -> int:

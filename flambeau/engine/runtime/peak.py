@@ -46,10 +46,22 @@ def flops(scalar: str = "float") -> Rate:
 
 @functools.cache
 def copy() -> Rate:
-    """GB/s of a copy in memory, from and to pages that are there already."""
-    kernel = Kernel(f"peak of copying by {vector_bytes()}", _copies)
-    launch = Launch(kernel, (Address(_SOURCE), Address(_TARGET)), _COPIED // _PIECE)
-    return _rate(lambda threads: launch, _COPIED, 2 * _PIECE)
+    """GB/s of a copy in memory, from and to pages that are there already: the better of writing through and past the
+    caches."""
+    return _best_of([_moves("copying", stream=stream) for stream in (False, True)], 2 * _PIECE)
+
+
+@functools.cache
+def read() -> Rate:
+    """GB/s of reading memory and writing nothing."""
+    return _best_of([_moves("reading", writes=False)], _PIECE)
+
+
+def _best_of(kernels: list[Kernel], moved: int) -> Rate:
+    """The better rate of kernels that go through memory by pieces, and move so many bytes in each."""
+    launches = [Launch(kernel, (Address(_SOURCE), Address(_TARGET)), _COPIED // _PIECE) for kernel in kernels]
+    rates = [_rate(lambda threads, launch=launch: launch, _COPIED, moved) for launch in launches]  # type: ignore[misc]
+    return Rate(*map(max, zip(*rates)))
 
 
 def _multiply_adds(scalar: str, width: int, sums: int) -> Callable[[Emitter], None]:
@@ -67,11 +79,26 @@ def _multiply_adds(scalar: str, width: int, sums: int) -> Callable[[Emitter], No
     return emit
 
 
-def _copies(k: Emitter) -> None:
+def _moves(what: str, writes: bool = True, stream: bool = False) -> Kernel:
+    """Goes through the source piece by piece, and writes it to the target or adds it up."""
     width = vector_bytes() // 4
-    with k.tasks() as task, k.loop(_PIECE // 4, step=4 * width) as i:
-        for at in [i + task * (_PIECE // 4) + nr * width for nr in range(4)]:
-            k.store(k.load(k.pointer(0), at, vector("float", width)), k.pointer(1), at)
+    type = vector("float", width)
+
+    def emit(k: Emitter) -> None:
+        with k.tasks() as task:
+            start = task * (_PIECE // 4)
+            with k.loop(_PIECE // 4, step=4 * width, carried=[k.const(type, 0.0)] * 4) as loop:
+                places = [loop.i + start + nr * width for nr in range(4)]
+                found = [k.load(k.pointer(0), at, type) for at in places]
+                if writes:
+                    for x, at in zip(found, places):
+                        k.store(x, k.pointer(1), at, stream=stream)
+                loop.carry(*([a + x for a, x in zip(loop.carried, found)] if not writes else loop.carried))
+            if not writes:
+                total = loop.results[0] + loop.results[1] + (loop.results[2] + loop.results[3])
+                k.store(k.lane(total, 0), k.pointer(1), task)
+
+    return Kernel(f"peak of {what} by {vector_bytes()}{' streamed' if stream else ''}", emit)
 
 
 def _rate(launch_for: Callable[[int], Launch], nbytes: int, work: int) -> Rate:
