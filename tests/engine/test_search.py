@@ -15,7 +15,9 @@ import pytest
 import flambeau as torch
 from flambeau import errors
 from flambeau.engine.kernel import search
+from flambeau.engine.kernel.emit import Emitter
 from flambeau.engine.kernel.search import Choices, Scratch
+from flambeau.engine.plan import Kernel
 from flambeau.engine.runtime import jit
 from flambeau.engine.runtime.cache import ObjectCache
 from flambeau.engine.schedule.lowering import Site
@@ -38,27 +40,33 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path / "kernels"
 
 
-def raced(*fastest_first: str) -> Callable[..., dict[str, float]]:
-    """Times by which these win in this order, and all others come after."""
+def raced(*winners: int) -> Callable[..., list[float]]:
+    """Times by which the option of this number wins the first race, the next one the second; then the estimates win."""
+    waiting = list(winners)
 
-    def race(tables: dict[str, Any], slots: np.ndarray) -> dict[str, float]:
-        places = {choice: nr for nr, choice in enumerate(fastest_first)}
-        return {choice: 100.0 * (1 + places.get(choice, len(places))) for choice in tables}
+    def race(tables: list[Any], slots: np.ndarray) -> list[float]:
+        winner = waiting.pop(0) if waiting else 0
+        return [1.0 if nr == winner else 2.0 for nr, _ in enumerate(tables)]
 
     return race
 
 
+def emit(k: Emitter) -> None:
+    k.store(k.const("i64", 1), k.pointer(0), 0)
+
+
 def lower(site: Site, choices: Choices) -> None:
-    """A lowering with two choices and no launches: what it takes is what it notes on the site."""
-    taken = choices.pick(1, lambda: [[2, 4], [3]]), choices.pick("a", lambda: [["b"]])
-    site.taken = taken  # type: ignore[attr-defined]
+    """A lowering with two choices, which show in its one launch."""
+    first = choices.pick("number", 1, lambda: [[2, 4], [3]])
+    second = choices.pick("letter", "a", lambda: [["b"]])
+    site.launch(Kernel("a kernel for a test", emit), (site.temp(8), first), note=f"{first}{second}", tasks=ord(second))
 
 
-def taken() -> tuple[int, str]:
+def taken() -> str:
     """What the lowering takes in this process."""
     site = Scratch()
     search.lowered(site, KEY, lower, Scratch)
-    return site.taken  # type: ignore[attr-defined]
+    return site.launches[0].note
 
 
 def another_process(monkeypatch: pytest.MonkeyPatch, asked: str = "") -> None:
@@ -78,91 +86,91 @@ def choice_files(folder: Path) -> list[Path]:
 
 def test_what_is_found_is_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "asked", "1")
-    monkeypatch.setattr(search, "_race", raced("3", "'b'"))
-    assert taken() == (3, "b")
+    monkeypatch.setattr(search, "_race", raced(2, 1))
+    assert taken() == "3b"
     assert len(choice_files(folder)) == 1
     for asked in ("", "1"):
         another_process(monkeypatch, asked)
-        assert taken() == (3, "b")
+        assert taken() == "3b"
 
 
 def test_nothing_is_measured_without_the_request(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for asked in ("", "0"):
         another_process(monkeypatch, asked)
-        assert taken() == (1, "a")
+        assert taken() == "1a"
         assert not choice_files(folder)
 
 
 def test_the_estimates_hold_where_search_is_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "asked", "1")
-    monkeypatch.setattr(search, "_race", raced("3"))
-    assert taken() == (3, "a")
+    monkeypatch.setattr(search, "_race", raced(2))
+    assert taken() == "3a"
     another_process(monkeypatch, "0")
-    assert taken() == (1, "a")
+    assert taken() == "1a"
 
 
 def test_deleted_files_are_forgotten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "asked", "1")
-    monkeypatch.setattr(search, "_race", raced("3"))
+    monkeypatch.setattr(search, "_race", raced(2))
     taken()
     for path in choice_files(folder):
         path.unlink()
     another_process(monkeypatch)
-    assert taken() == (1, "a")
+    assert taken() == "1a"
 
 
 def test_a_process_does_not_change_its_mind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert taken() == (1, "a")
-    jit.cache().write(search._file(KEY), "\n".join([KEY, "2", "'b'"]).encode())  # by another process
-    assert taken() == (1, "a")
+    assert taken() == "1a"
+    search.write(KEY, {"number": "2", "letter": "'b'"})  # by another process
+    assert taken() == "1a"
     another_process(monkeypatch)
-    assert taken() == (2, "b")
+    assert taken() == "2b"
 
 
 def test_who_found_something_first_is_right(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process that searches at the same time: both go on with the same choice, and so do later ones."""
 
-    def race(tables: dict[str, Any], slots: np.ndarray) -> dict[str, float]:
-        jit.cache().write(search._file(KEY), "\n".join([KEY, "2", "'b'"]).encode())
-        return raced("3")(tables, slots)
+    def race(tables: list[Any], slots: np.ndarray) -> list[float]:
+        search.write(KEY, {"number": "2", "letter": "'b'"})
+        return raced(2)(tables, slots)
 
     monkeypatch.setattr(search, "asked", "1")
     monkeypatch.setattr(search, "_race", race)
-    assert taken() == (2, "b")
+    assert taken() == "2b"
     another_process(monkeypatch)
-    assert taken() == (2, "b")
+    assert taken() == "2b"
 
 
 def test_the_estimate_holds_unless_it_is_clearly_beaten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def race(tables: dict[str, Any], slots: np.ndarray) -> dict[str, float]:
-        return {choice: 100.0 - nr for nr, choice in enumerate(tables)}
+    def race(tables: list[Any], slots: np.ndarray) -> list[float]:
+        return [100.0 - nr for nr, _ in enumerate(tables)]
 
     monkeypatch.setattr(search, "asked", "1")
     monkeypatch.setattr(search, "_race", race)
-    assert taken() == (1, "a")
+    assert taken() == "1a"
 
 
 @pytest.mark.parametrize("damage", ["cut", "bits", "empty"])
 def test_a_damaged_file_is_ignored_with_one_warning(folder: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
     monkeypatch.setattr(search, "asked", "1")
-    monkeypatch.setattr(search, "_race", raced("3"))
+    monkeypatch.setattr(search, "_race", raced(2))
     taken()
     (path,) = choice_files(folder)
     content = path.read_bytes()
     path.write_bytes({"cut": content[:-1], "bits": content[:-1] + b"!", "empty": b""}[damage])
     another_process(monkeypatch)
     with pytest.warns(UserWarning, match="damaged") as warned:
-        assert taken() == (1, "a")
+        assert taken() == "1a"
         monkeypatch.setattr(search, "_known", {})
-        assert taken() == (1, "a")
+        assert taken() == "1a"
     assert len(warned) == 1
 
 
 def test_a_choice_that_is_none_is_ignored_with_one_warning(folder: Path) -> None:
-    jit.cache().write(search._file(KEY), "\n".join([KEY, "17", "'b'"]).encode())
+    search.write(KEY, {"number": "17", "letter": "'b'"})
     with pytest.warns(UserWarning, match="does not exist") as warned:
-        assert taken() == (1, "b")
-        assert taken() == (1, "b")
+        assert taken() == "1b"
+        assert taken() == "1b"
     assert len(warned) == 1
 
 
@@ -173,23 +181,23 @@ def test_a_folder_that_cannot_be_written_costs_one_warning(
     store = ObjectCache(tmp_path / "file" / "kernels")
     monkeypatch.setattr(jit, "cache", lambda: store)
     monkeypatch.setattr(search, "asked", "1")
-    monkeypatch.setattr(search, "_race", raced("3"))
+    monkeypatch.setattr(search, "_race", raced(2))
     with pytest.warns(UserWarning, match="kernel cache") as warned:
-        assert taken() == (3, "a")
-        assert taken() == (3, "a")
+        assert taken() == "3a"
+        assert taken() == "3a"
     assert len(warned) == 1
 
 
 def test_an_interrupted_search_leaves_nothing_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def race(tables: dict[str, Any], slots: np.ndarray) -> dict[str, float]:
+    def race(tables: list[Any], slots: np.ndarray) -> list[float]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(search, "asked", "1")
     monkeypatch.setattr(search, "_race", race)
     with pytest.raises(KeyboardInterrupt):
         taken()
-    monkeypatch.setattr(search, "_race", raced("3"))
-    assert taken() == (3, "a")
+    monkeypatch.setattr(search, "_race", raced(2))
+    assert taken() == "3a"
 
 
 # -- kernels -----------------------------------------------------------------------------------------------------
@@ -199,27 +207,26 @@ def every_way(monkeypatch: pytest.MonkeyPatch, name: str, *inputs: Any, **params
     """Compare all kernels that a search would measure with the reference; how many there were."""
     op = ops[name]
     wanted = reference(op, *inputs, **params)
-    done: set[tuple[str, ...]] = set()
-    waiting: list[tuple[str, ...]] = [()]
+    done, made, waiting, seen = 0, {}, [{}], []
 
     def lowered(site: Site, key: str, lower: search.Lowering, scratch: Callable[[], Scratch]) -> None:
         listed = Choices(made, listing=True)
         lower(scratch(), listed)
-        if len(made) < len(listed.options):
-            waiting.extend((*made, option) for option in listed.options[len(made)])
+        name = next((name for name in listed.options if name not in made), None)
+        if name is not None and made not in seen:
+            waiting.extend({**made, name: option} for option in listed.options[name])
+            seen.append(made)
         lower(site, Choices(made))
 
     monkeypatch.setattr(search, "lowered", lowered)
     while waiting:
-        made = waiting.pop()
-        done.add(made)
-        for found, shared, expected in zip(
-            native(op, *inputs, **params), native(op, *inputs, threads=2, **params), wanted
-        ):
+        made, done = waiting.pop(), done + 1
+        one, two = native(op, *inputs, **params), native(op, *inputs, threads=2, **params)
+        for found, shared, expected in zip(one, two, wanted):
             assert found.tobytes() == shared.tobytes(), made
             scale = np.abs(expected).max(initial=1.0)
             np.testing.assert_allclose(found, expected, 1e-4, 1e-5 * scale, err_msg=str(made))
-    return len(done)
+    return done
 
 
 @pytest.mark.parametrize("rows, columns, depth", [(5, 70, 40), (37, 65, 530), (130, 128, 64)], ids=lambda n: str(n))
@@ -252,7 +259,7 @@ from flambeau.engine.kernel import search
 from flambeau.engine.runtime import jit
 
 search.MOST = 2
-search._race = lambda tables, slots: {choice: 100.0 - 50 * nr for nr, choice in enumerate(tables)}  # the last one wins
+search._race = lambda tables, slots: [100.0 - 50 * nr for nr, _ in enumerate(tables)]  # the second one wins
 search._nanoseconds = None
 torch.manual_seed(0)
 x, y = torch.randn(64, 64), torch.randn(64, 64)

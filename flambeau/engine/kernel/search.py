@@ -1,7 +1,7 @@
 """Choices by measurement: on request, kernels are timed, and the fastest of a shape is remembered on disk.
 
-A lowering that could take several kernels asks its `Choices`, one after the other, for the one to take: that is the
-estimated best, unless another was measured to be faster. `FLAMBEAU_SEARCH=1` measures what is not remembered yet; what
+A lowering that could take several kernels asks its `Choices` for the one to take: that is the estimated best, unless
+another was measured to be faster. `FLAMBEAU_SEARCH=1` measures what is not remembered yet; what
 is remembered holds for later processes without the request as well, for every number of threads and whatever is fused
 onto the kernel, as these must not change results. `FLAMBEAU_SEARCH=0` goes by the estimates alone.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from time import perf_counter, perf_counter_ns
 from typing import TypeVar
@@ -48,29 +48,28 @@ T = TypeVar("T")
 
 
 class Choices:
-    """The choices of one lowering, in order: the estimated best, or what `made` says."""
+    """The choices of one lowering: the estimated best, or what `made` says. They have names, and options texts."""
 
-    def __init__(self, made: Sequence[str] = (), listing: bool = False) -> None:
+    def __init__(self, made: Mapping[str, str], listing: bool = False) -> None:
         self._made, self._listing = made, listing
-        self.options: list[list[str]] = []  # of every choice, if they are to be listed
-        self._count = 0
+        self.options: dict[str, list[str]] = {}  # what there was to choose from, if that is to be listed
 
-    def pick(self, best: T, kinds: Callable[[], Sequence[Sequence[T]]]) -> T:
+    def pick(self, name: str, best: T, kinds: Callable[[], Sequence[Sequence[T]]]) -> T:
         """`best`, unless another one was found to be better.
 
         Args:
             best: the estimated best.
-            kinds: lists all there are, kind by kind, the more promising ones first; their texts tell them apart.
+            kinds: lists all there are, kind by kind, the more promising ones first.
         """
-        nr, self._count = self._count, self._count + 1
         if self._listing:
             turns = [x for turn in zip_longest(*kinds()) for x in turn if x is not None]
-            self.options.append(list(dict.fromkeys(map(repr, (best, *turns))))[:MOST])
-        if nr >= len(self._made) or self._made[nr] == repr(best):
+            self.options[name] = list(dict.fromkeys(map(repr, (best, *turns))))[:MOST]
+        wanted = self._made.get(name)
+        if wanted is None or wanted == repr(best):
             return best
         for kind in kinds():
             for other in kind:
-                if repr(other) == self._made[nr]:
+                if repr(other) == wanted:
                     return other
         warn_once("a choice of kernels that is remembered does not exist: the estimate holds")
         return best
@@ -137,7 +136,7 @@ class Scratch:
 
 # -- remembering ---------------------------------------------------------------------------------------------------
 
-_known: dict[str, tuple[str, ...]] = {}  # of shapes that this process has met; the same until it ends
+_known: dict[str, dict[str, str]] = {}  # of shapes that this process has met; the same until it ends
 _turn = threading.Lock()  # one search at a time
 
 
@@ -149,10 +148,10 @@ def _begin_child() -> None:
 at_fork(in_child=_begin_child)
 
 
-def _remembered(key: str, lower: Lowering, scratch: Callable[[], Scratch]) -> tuple[str, ...]:
+def _remembered(key: str, lower: Lowering, scratch: Callable[[], Scratch]) -> dict[str, str]:
     """The choices for a shape; none where the estimates hold."""
     if asked == "0":
-        return ()
+        return {}
     found = _known.get(key)
     if found is None:
         with _turn:
@@ -161,27 +160,32 @@ def _remembered(key: str, lower: Lowering, scratch: Callable[[], Scratch]) -> tu
                 found = _read(key)
                 if found is None and asked == "1":
                     found = _found(key, lower, scratch)
-                found = _known[key] = found or ()
+                found = _known[key] = found or {}
     return found
 
 
-def _found(key: str, lower: Lowering, scratch: Callable[[], Scratch]) -> tuple[str, ...]:
+def _found(key: str, lower: Lowering, scratch: Callable[[], Scratch]) -> dict[str, str]:
     """Search, and remember what was found, unless another process did so first."""
-    searched = tuple(_search(key, lower, scratch))
+    searched = _search(key, lower, scratch)
     found = _read(key)
     if found is None:
         found = searched
-        if searched:
-            jit.cache().write(_file(key), "\n".join([key, *searched]).encode())
+        write(key, searched)
     return found
 
 
-def _read(key: str) -> tuple[str, ...] | None:
+def _read(key: str) -> dict[str, str] | None:
     content = jit.cache().read(_file(key))
     if content is None:
         return None
-    first, *made = content.decode(errors="replace").split("\n")
-    return tuple(made) if first == key else None
+    first, *lines = content.decode(errors="replace").split("\n")
+    return dict(line.split(": ", 1) for line in lines if ": " in line) if first == key else None
+
+
+def write(key: str, made: Mapping[str, str]) -> None:
+    """Let later processes make these choices for a shape."""
+    lines = [key, *[f"{name}: {choice}" for name, choice in made.items()]]
+    jit.cache().write(_file(key), "\n".join(lines).encode())
 
 
 def _file(key: str) -> str:
@@ -191,56 +195,64 @@ def _file(key: str) -> str:
 # -- measuring -----------------------------------------------------------------------------------------------------
 
 
-def _search(key: str, lower: Lowering, scratch: Callable[[], Scratch]) -> list[str]:
+def _search(key: str, lower: Lowering, scratch: Callable[[], Scratch]) -> dict[str, str]:
     """The fastest choices, one after the other: those after it are as estimated."""
-    made: list[str] = []
+    made: dict[str, str] = {}
     while True:
         listed = Choices(made, listing=True)
         lower(scratch(), listed)
-        if len(listed.options) <= len(made):
+        name = next((name for name in listed.options if name not in made), None)
+        if name is None:
             return made
-        options = listed.options[len(made)]
-        made.append(options[0] if len(options) == 1 else _fastest(key, made, options, lower, scratch))
+        made[name] = _fastest(f"{key}: {name}", made, name, listed.options[name], lower, scratch)
 
 
-def _fastest(key: str, made: list[str], options: list[str], lower: Lowering, scratch: Callable[[], Scratch]) -> str:
+def _fastest(
+    title: str, made: dict[str, str], name: str, options: list[str], lower: Lowering, scratch: Callable[[], Scratch]
+) -> str:
     """The option with which the launches take least; the first one, the estimated best, unless clearly beaten."""
     began = perf_counter()
     tables: dict[str, Table] = {}
-    room = 0
+    room, seen = 0, set()
     for option in options:
+        site = scratch()
+        lower(site, Choices({**made, name: option}))
+        work = tuple([(launch.kernel.key, launch.args, launch.tasks) for launch in site.launches])
+        if work in seen:  # the option makes no difference
+            continue
         if tables and perf_counter() - began > COMPILING:
             break
-        site = scratch()
-        lower(site, Choices([*made, option]))
+        seen.add(work)
         tables[option] = Table(site.launches, {_ARENA: 0})
         room = max(room, site.nbytes)
+    if len(tables) == 1:
+        return options[0]
     arena = empty_bytes(room + PAGE)
     arena[:] = _FILL
-    least = _race(tables, np.array([-(-arena.ctypes.data // PAGE) * PAGE], np.int64))
-    estimated, fastest = options[0], min(least, key=least.__getitem__)
-    best = fastest if least[fastest] < CLEARLY * least[estimated] else estimated
+    slots = np.array([-(-arena.ctypes.data // PAGE) * PAGE], np.int64)
+    least = dict(zip(tables, _race([*tables.values()], slots)))
+    fastest = min(least, key=least.__getitem__)
+    best = fastest if least[fastest] < CLEARLY * least[options[0]] else options[0]
     if log.COMPILE:
-        log.searched(key, least, estimated, best, perf_counter() - began)
+        log.searched(title, least, options[0], best, perf_counter() - began)
     return best
 
 
-def _race(tables: dict[str, Table], slots: np.ndarray) -> dict[str, float]:
+def _race(tables: list[Table], slots: np.ndarray) -> list[float]:
     """The least nanoseconds of each: all of them run, then those that are close go on in turns with the first one."""
-    least: dict[str, float] = {}
+    least: list[float] = []
     end = perf_counter() + RUNNING
-    for choice, table in tables.items():
-        least[choice] = once = _nanoseconds(table, slots)
-        if once < BRIEF or once < HOPELESS * min(least.values()):
-            least[choice] = _nanoseconds(table, slots, once)
-    first, rounds = next(iter(tables)), 0
+    for table in tables:
+        once = _nanoseconds(table, slots)
+        again = once < BRIEF or once < HOPELESS * min([once, *least])
+        least.append(_nanoseconds(table, slots, once) if again else once)
+    rounds = 0
     while rounds < ROUNDS or perf_counter() < end:
-        leading = min(least.values())
-        close = [choice for choice in tables if choice == first or least[choice] <= CLOSE * leading]
+        close = [nr for nr, time in enumerate(least) if nr == 0 or time <= CLOSE * min(least)]
         if len(close) == 1 and rounds >= ROUNDS:
             break
-        for choice in close:
-            least[choice] = min(least[choice], _nanoseconds(tables[choice], slots, least[choice]))
+        for nr in close:
+            least[nr] = min(least[nr], _nanoseconds(tables[nr], slots, least[nr]))
         rounds += 1
     return least
 

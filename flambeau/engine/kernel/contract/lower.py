@@ -94,7 +94,7 @@ class _Job:
 
     def run(self, choices: search.Choices) -> None:
         shape = self._shape()
-        plan = choices.pick(choose.best(shape), lambda: choose.plans(shape))
+        plan = choices.pick("plan", choose.best(shape), lambda: choose.plans(shape))
         if plan.deep:
             self._dots(plan)
         else:
