@@ -189,6 +189,20 @@ def test_doubles_beside_the_reference(name: str) -> None:
     np.testing.assert_allclose(got, want, rtol=2e-14, atol=4e-15)
 
 
+@pytest.mark.parametrize("dtype, bound", [(np.float32, 1.2e-7), (np.float64, 3e-16)])
+def test_normal_distribution(dtype: Any, bound: float) -> None:
+    with np.errstate(all="ignore"):
+        x = np.concatenate([all_floats(), np.linspace(-9, 9, 50_001, dtype=np.float32)]).astype(dtype)
+        x64 = x.astype(np.float64)
+        cdf, density = error.ndtr(x64), np.exp(-0.5 * x64 * x64) / np.sqrt(2 * np.pi)
+    for function, want in (
+        (vecmath_error.normal_cdf, cdf), (lambda k, x: vecmath_error.normal(k, x)[0], cdf),
+        (lambda k, x: vecmath_error.normal(k, x)[1], density),
+    ):  # fmt: skip
+        got = native(function, 1, dtype)(x).astype(np.float64)
+        np.testing.assert_allclose(got, want, rtol=0, atol=bound)  # NaN for NaN
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_pairs_of_floats(name: str) -> None:
     function, wider, bound, _ = PAIRS[name]

@@ -434,6 +434,7 @@ class Scalars:
     atan2 = _mathematics(vecmath_trig.atan2)
     erf, erfc, erfcx = (_mathematics(f) for f in (vecmath_error.erf, vecmath_error.erfc, vecmath_error.erfcx))
     erfinv, log_ndtr = _mathematics(vecmath_error.erfinv), _mathematics(vecmath_error.log_ndtr)
+    normal_cdf = _mathematics(vecmath_error.normal_cdf)
     ndtr, ndtri = _mathematics(vecmath_error.ndtr), _mathematics(vecmath_error.ndtri)
     lgamma, digamma = _mathematics(vecmath_gamma.lgamma), _mathematics(vecmath_gamma.digamma)
 
@@ -456,6 +457,6 @@ class Scalars:
         x = x if eps is None else self.clamp(x, eps, 1 - eps)
         return self.log(x / (1.0 - x))
 
-    def normal_cdf(self, x: Val) -> Val:
-        """The standard normal distribution function, to absolute accuracy."""
-        return (self.erf(x * math.sqrt(0.5)) + 1.0) * 0.5
+    def normal(self, x: Val) -> tuple[Val, Val]:
+        """The standard normal distribution function and its density, to absolute accuracy."""
+        return vecmath_error.normal(self.k, x)

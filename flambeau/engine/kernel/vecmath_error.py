@@ -17,7 +17,9 @@ from flambeau.engine.kernel.vecmath import (
     format_of,
     in_double,
     magnitude,
+    nearest,
     polynomial,
+    power_of_two,
     root,
     with_sign_of,
 )  # fmt: skip
@@ -58,6 +60,20 @@ _INVERSE_NEAR: Ratio = (
     (0.012229801, -0.329097515, 1.442710462, -2.118377725, 1.0),
 )
 _INVERSE_FAR: Ratio = ((1.641345311, 3.429567803, -1.624906493, -1.970840454), (1.637067800, 3.543889200, 1.0))
+# log2 of the normal distribution's tail from x on, density(x) / tail(x), and 2**x near zero: to absolute accuracy
+_TAIL_END = 6.0
+_TAIL_SINGLE = (
+    -2.772062316580559e-06, 3.862089215544984e-05, -0.00018254823226016015, -0.00014586870383936912,
+    0.007075469940900803, -0.05250502750277519, -0.45920491218566895, -1.1511057615280151, -1.0,
+)  # fmt: skip
+_DENSITY_SINGLE = (
+    -3.0736725875613047e-06, 5.17296684847679e-05, -0.0003589926636777818, 0.0011750536505132914,
+    -4.9022924940800294e-05, -0.019212668761610985, 0.1090303361415863, 0.6366174221038818, 0.7978845834732056,
+)  # fmt: skip
+_EXP2_SINGLE = (
+    0.00015345742576755583, 0.0013399928575381637, 0.009618489071726799, 0.05550328642129898, 0.24022646248340607,
+    0.6931471824645996, 1.0,
+)  # fmt: skip
 _SMALL = 0.46875
 _ROOT_PI = math.sqrt(math.pi)
 
@@ -161,6 +177,35 @@ def _erfcinv_far(k: Emitter, q: Val) -> Val:
 
 
 # -- the normal distribution -----------------------------------------------------------------------------------
+
+
+def normal_cdf(k: Emitter, x: Val) -> Val:
+    """The standard normal distribution function, to absolute accuracy."""
+    if format_of(x) is FLOAT:
+        return _on_both_sides(k, x, _tail_single(k, magnitude(k, x)))
+    return (erf(k, x * math.sqrt(0.5)) + 1.0) * 0.5
+
+
+def normal(k: Emitter, x: Val) -> tuple[Val, Val]:
+    """The standard normal distribution function and its density, to absolute accuracy."""
+    if format_of(x) is FLOAT:
+        size = magnitude(k, x)
+        tail = _tail_single(k, size)
+        density = k.select(size > _TAIL_END, 0.0, tail * polynomial(k, size, _DENSITY_SINGLE))
+        return _on_both_sides(k, x, tail), density
+    return normal_cdf(k, x), exp(k, x * -0.5 * x) * (1 / math.sqrt(2 * math.pi))
+
+
+def _tail_single(k: Emitter, size: Val) -> Val:
+    """The probability of what lies beyond `size`: a power of two; 0 where it is as good as that, NaN stays."""
+    power = polynomial(k, size, _TAIL_SINGLE)
+    bits, n = nearest(k, power)
+    tail = polynomial(k, power - n, _EXP2_SINGLE) * power_of_two(k, bits, "float")
+    return k.select(size > _TAIL_END, 0.0, tail)
+
+
+def _on_both_sides(k: Emitter, x: Val, tail: Val) -> Val:
+    return k.select(x < 0.0, tail, 1.0 - tail)
 
 
 @in_double

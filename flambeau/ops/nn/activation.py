@@ -417,7 +417,8 @@ def _gelu_backward_lowered(k: Any, g: Any, x: Any, approximate: str) -> Any:
         t = k.tanh((x + x * _TANH_CUBE * x * x) * _TANH_SCALE)
         inner = (x * (3 * _TANH_CUBE) * x + 1.0) * _TANH_SCALE
         return g * ((t + 1.0) * 0.5 + x * 0.5 * (1.0 - t * t) * inner)
-    return g * (k.normal_cdf(x) + x * k.exp(x * -0.5 * x) * (1 / math.sqrt(2 * math.pi)))
+    cdf, density = k.normal(x)
+    return g * (cdf + x * density)
 
 
 def _gelu_derivative(g: Tensor, x: Tensor, approximate: str) -> Tensor:
