@@ -22,6 +22,8 @@ from flambeau.engine.runtime import jit
 from flambeau.engine.runtime.cache import ObjectCache
 from flambeau.engine.schedule.lowering import Site
 from flambeau.ops.contract import mm_op
+from flambeau.ops.nn.conv import input_gradient_op, weight_gradient_op
+from flambeau.ops.nn.conv_kernels import Window
 from flambeau.ops.op import ops
 from tests.engine.harness import native, reference
 
@@ -207,15 +209,16 @@ def every_way(monkeypatch: pytest.MonkeyPatch, name: str, *inputs: Any, **params
     """Compare all kernels that a search would measure with the reference; how many there were."""
     op = ops[name]
     wanted = reference(op, *inputs, **params)
-    done, made, waiting, seen = 0, {}, [{}], []
+    done, made, waiting = 0, {}, [{}]
+    estimated: dict[str, str] = {}
 
     def lowered(site: Site, key: str, lower: search.Lowering, scratch: Callable[[], Scratch]) -> None:
         listed = Choices(made, listing=True)
         lower(scratch(), listed)
         name = next((name for name in listed.options if name not in made), None)
-        if name is not None and made not in seen:
+        if name is not None and made == estimated:
             waiting.extend({**made, name: option} for option in listed.options[name])
-            seen.append(made)
+            estimated[name] = listed.options[name][0]
         lower(site, Choices(made))
 
     monkeypatch.setattr(search, "lowered", lowered)
@@ -234,6 +237,27 @@ def test_every_kernel_of_a_product(monkeypatch: pytest.MonkeyPatch, rows: int, c
     a, b = torch.randn(rows, depth), torch.randn(depth, columns)
     assert every_way(monkeypatch, "mm", a, b) > 10
     assert every_way(monkeypatch, "mm", a, torch.randn(columns, depth).t()) > 10
+
+
+@pytest.mark.parametrize(
+    "images, inputs, outputs, size, kernel, stride",
+    [(3, 16, 32, 8, 3, 1), (2, 5, 6, 19, 5, 2), (4, 32, 32, 4, 3, 1), (2, 24, 16, 9, 1, 1)],
+    ids=["3x3", "strided", "small images", "1x1"],
+)
+def test_every_kernel_of_a_convolution(
+    monkeypatch: pytest.MonkeyPatch, images: int, inputs: int, outputs: int, size: int, kernel: int, stride: int
+) -> None:
+    window = Window((stride, stride), ((kernel // 2, kernel // 2),) * 2, (1, 1), 1)
+    x, w, b = (
+        torch.randn(images, inputs, size, size),
+        torch.randn(outputs, inputs, kernel, kernel),
+        torch.randn(outputs),
+    )
+    monkeypatch.setattr(search, "MOST", 8)
+    g = torch.randn(images, outputs, *window.out_size((size, size), (kernel, kernel)))
+    assert every_way(monkeypatch, "convolution", x, w, b, window=window) > 8
+    assert every_way(monkeypatch, input_gradient_op.name, g, w, shape=tuple(x.shape), window=window) > 8
+    assert every_way(monkeypatch, weight_gradient_op.name, g, x, shape=tuple(w.shape), window=window) > 8
 
 
 def test_a_search_measures_what_it_chooses_from(
