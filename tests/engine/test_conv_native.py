@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import flambeau as torch
 from flambeau.engine.graph import Call
+from flambeau.engine.kernel.conv import choose
 from flambeau.engine.schedule.lowering import Unsupported
 from flambeau.ops.nn.conv import conv_transpose_op, convolution_op, input_gradient_op, weight_gradient_op
 from flambeau.ops.nn.conv_kernels import Window
@@ -165,6 +166,68 @@ def test_values_that_are_no_numbers_stay_where_they_belong(x, w, win):
     g[0, 0, 1, 1], g[-1, -1, -1, -1] = float("inf"), float("nan")
     compare(input_gradient_op, g, weights, shape=x, window=win)
     compare(weight_gradient_op, g, torch.randn(x), shape=w, window=win)
+
+
+# What Winograd's transforms compute: whole images and parts of them, odd sizes, margins of all kinds, strides by phases.
+TRANSFORMED = [
+    ((4, 32, 4, 4), (32, 32, 3, 3), window(2, padding=1)),
+    ((6, 16, 8, 8), (48, 16, 3, 3), window(2, padding=1)),
+    ((2, 32, 22, 32), (16, 32, 3, 3), window(2, padding=1)),
+    ((3, 16, 7, 7), (32, 16, 3, 3), window(2, padding=1)),
+    ((1, 16, 40, 70), (16, 16, 3, 3), window(2)),
+    ((1, 16, 29, 33), (16, 16, 3, 3), window(2, padding=((2, 0), (0, 2)))),
+    ((2, 16, 10, 6), (16, 16, 2, 3), window(2, padding=(1, 1))),
+    ((2, 16, 9, 20), (16, 16, 2, 2), window(2)),
+    ((5, 32, 8, 8), (16, 32, 4, 4), window(2, 2, 1)),
+    ((2, 16, 36, 36), (32, 16, 4, 4), window(2, 2, (1, 2))),
+    ((2, 16, 9, 12), (16, 16, 4, 6), window(2, 2, (0, 3))),
+    ((1, 16, 30, 11), (16, 16, 3, 4), window(2, (1, 2), 1)),
+]
+
+
+@pytest.fixture
+def by_transforms(monkeypatch):
+    """Winograd's transforms wherever they can be."""
+    plan = choose.winograd
+    monkeypatch.setattr(choose, "winograd", lambda *sizes: plan(*sizes)._replace(cost=0.0))
+
+
+@pytest.mark.parametrize("x,w,win", TRANSFORMED)
+def test_transforms(by_transforms, x, w, win):
+    passes(x, w, win)
+    g, bias = torch.randn(x[0], w[0], *win.out_size(x[2:], w[2:])), torch.randn(w[1])
+    compare(conv_transpose_op, g, torch.randn(w), bias, window=win, output_padding=(0, 0))
+
+
+def test_transforms_are_chosen_for_many_channels():
+    x, w = torch.randn(2, 64, 32, 32), torch.randn(64, 64, 3, 3)
+    inputs, params = (x, w, None), {"window": window(2, padding=1)}
+    bench = Bench((x, w), metas_of(convolution_op, inputs, params))
+    operands = tuple(bench.operand(i, inputs) for i in inputs)
+    convolution_op.lower.function(bench, Call(convolution_op, operands, params, bench.metas, (2,)))
+    assert any("by transforms" in note for _, _, note in bench.launches)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("x,w,win", [TRANSFORMED[1], TRANSFORMED[3], TRANSFORMED[8]])
+def test_transforms_of_other_floats(by_transforms, x, w, win, dtype):
+    passes(x, w, win, dtype)
+
+
+@pytest.mark.parametrize("x,w,win", [TRANSFORMED[0], TRANSFORMED[2], TRANSFORMED[8]])
+def test_transforms_leave_values_that_are_no_numbers_where_they_belong(by_transforms, x, w, win):
+    image, weights = torch.randn(x), torch.randn(w)
+    test_values_that_are_no_numbers_stay_where_they_belong(x, w, win)
+    large = torch.zeros(x)
+    large[0, 0, :3, :3] = 3e38  # the sum of two is none
+    compare(convolution_op, large, weights / 1000, None, window=win)
+    weights[3, 2, 1, 0], weights[5, 7, 0, 0] = float("inf"), float("nan")
+    compare(convolution_op, image, weights, torch.randn(w[0]), window=win)
+
+
+@pytest.mark.parametrize("x,w,win", [TRANSFORMED[2], TRANSFORMED[3]])
+def test_transforms_with_epilogues(by_transforms, x, w, win):
+    test_epilogues(x, w, win)
 
 
 class AddAndClip:

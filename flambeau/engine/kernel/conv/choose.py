@@ -11,9 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from typing import NamedTuple
 
+from flambeau.dtypes import dtype
 from flambeau.engine.kernel.conv import channels, pixels
 from flambeau.engine.kernel.conv.lanes import pieces, power
+from flambeau.engine.kernel.conv.prepare import width_of
+from flambeau.engine.kernel.conv.winograd import Band, Sides
+from flambeau.engine.kernel.conv.winograd_product import Block
 from flambeau.engine.kernel.target import cache_sizes, vector_bytes, vector_registers
 from flambeau.shape import Ints
 
@@ -27,6 +32,7 @@ ROW = 6  # cycles of a row's loop
 UNPACKED = 1.08  # what kernels with pixels in the lanes take longer than it seems: their weights lie apart
 LAUNCH = 4000  # cycles of one more launch, and what comes with it
 COPY = 0.8  # cycles to lay out a pixel anew
+TASKS = 8  # that share the bands of a product by transforms, each with memory of its own
 
 
 @dataclass(frozen=True)
@@ -136,12 +142,6 @@ def product_tile(s: Sizes) -> channels.Tile | pixels.Tile:
     return by_channels[1] if by_channels[0] + LAUNCH <= by_pixels[0] * UNPACKED else by_pixels[1]
 
 
-def product_tiles(s: Sizes) -> list[list[channels.Tile | pixels.Tile]]:
-    """All tiles, by channels and by pixels, those of least cost first."""
-    by_channels = sorted(_channel_tiles(s), key=lambda tile: channel_cost(s, tile))
-    return [[*by_channels], [*column_tiles(s)]]
-
-
 def product_time(s: Sizes, tile: channels.Tile | pixels.Tile) -> float:
     """Nanoseconds."""
     return CYCLE * (channel_cost(s, tile) if isinstance(tile, channels.Tile) else pixel_cost(s, tile))
@@ -152,11 +152,6 @@ def column_tile(s: Sizes, copied: int) -> tuple[float, pixels.Tile]:
     """The cost in nanoseconds and the tile of a product over columns, which are `copied` vectors."""
     cost, tile = min((pixel_cost(s, tile), tile) for tile in _pixel_tiles(s))
     return CYCLE * (cost + 4 * copied), tile
-
-
-def column_tiles(s: Sizes) -> list[pixels.Tile]:
-    """All tiles with pixels in the lanes, those of least cost first."""
-    return sorted(_pixel_tiles(s), key=lambda tile: pixel_cost(s, tile))
 
 
 # -- the gradient of weights -----------------------------------------------------------------------------------
@@ -213,10 +208,46 @@ def gradient_tile(s: Sizes) -> GradientTile:
     return min(_gradient_tiles(s), key=lambda tile: gradient_cost(s, tile))
 
 
-def gradient_tiles(s: Sizes) -> list[list[GradientTile]]:
-    """All tiles, by channels and by pixels, those of least cost first."""
-    tiles = sorted(_gradient_tiles(s), key=lambda tile: gradient_cost(s, tile))
-    return [[tile for tile in tiles if tile.by_channels], [tile for tile in tiles if not tile.by_channels]]
+# -- Winograd's transforms -------------------------------------------------------------------------------------
+
+FEW_TILES, MANY_TILES = 32, 128  # of a band, where its memory would fill more or less than the second cache
+STAGES = 4.0  # cycles of a number of a tile, in vectors, besides its multiplications
+
+
+class Winograd(NamedTuple):
+    """How a product is computed by transforms, and the cycles that takes."""
+
+    cost: float
+    band: Band
+    block: Block
+    tasks: int
+
+
+def _block(tiles: int, width: int, lanes: int) -> tuple[float, Block]:
+    """The register tile for so many tiles and channels, and the cycles of a channel summed over."""
+    found = []
+    for v in range(1, min(8, width // lanes) + 1):
+        for t in range(1, min(tiles, (vector_registers() - 2 - v) // v) + 1):
+            if width // lanes % v == 0:
+                cycles = _count(tiles, t) * (width // lanes // v) * _step(t * v, t + v, t)
+                found.append((cycles, Block(t, v)))
+    return min(found, key=lambda entry: entry[0])
+
+
+@lru_cache(1024)
+def winograd(sides: Sides, batch: int, depth: int, width: int, d: dtype) -> Winograd:
+    """`depth` counts the channels of all phases."""
+    lanes, second = width_of(d), cache_sizes()[1]
+    numbers = sides.products * (depth + width)  # of a tile
+    most = max(FEW_TILES, min(MANY_TILES, second // 2 // (numbers * d.itemsize)))
+    band = Band.of(batch, sides, most)
+    tiles, bands = band.tiles(sides), band.count(batch, sides)
+    cycles, block = _block(tiles, width, lanes)
+    frame = band.pixels(sides) * depth // len(sides.phases) / lanes
+    cost = bands * (sides.products * depth * cycles + STAGES * (numbers * tiles / lanes + frame))
+    weights = sides.products * depth * width
+    packing = weights * 2 * _per_packed(weights * d.itemsize)
+    return Winograd(cost + packing, band, block, min(bands, TASKS))
 
 
 def fast_memory() -> tuple[int, int]:
