@@ -142,6 +142,12 @@ def product_tile(s: Sizes) -> channels.Tile | pixels.Tile:
     return by_channels[1] if by_channels[0] + LAUNCH <= by_pixels[0] * UNPACKED else by_pixels[1]
 
 
+def product_tiles(s: Sizes) -> list[list[channels.Tile | pixels.Tile]]:
+    """All tiles, by channels and by pixels, those of least cost first."""
+    by_channels = sorted(_channel_tiles(s), key=lambda tile: channel_cost(s, tile))
+    return [[*by_channels], [*column_tiles(s)]]
+
+
 def product_time(s: Sizes, tile: channels.Tile | pixels.Tile) -> float:
     """Nanoseconds."""
     return CYCLE * (channel_cost(s, tile) if isinstance(tile, channels.Tile) else pixel_cost(s, tile))
@@ -152,6 +158,11 @@ def column_tile(s: Sizes, copied: int) -> tuple[float, pixels.Tile]:
     """The cost in nanoseconds and the tile of a product over columns, which are `copied` vectors."""
     cost, tile = min((pixel_cost(s, tile), tile) for tile in _pixel_tiles(s))
     return CYCLE * (cost + 4 * copied), tile
+
+
+def column_tiles(s: Sizes) -> list[pixels.Tile]:
+    """All tiles with pixels in the lanes, those of least cost first."""
+    return sorted(_pixel_tiles(s), key=lambda tile: pixel_cost(s, tile))
 
 
 # -- the gradient of weights -----------------------------------------------------------------------------------
@@ -206,6 +217,12 @@ def _gradient_tiles(s: Sizes) -> Iterator[GradientTile]:
 def gradient_tile(s: Sizes) -> GradientTile:
     """The tile of least cost."""
     return min(_gradient_tiles(s), key=lambda tile: gradient_cost(s, tile))
+
+
+def gradient_tiles(s: Sizes) -> list[list[GradientTile]]:
+    """All tiles, by channels and by pixels, those of least cost first."""
+    tiles = sorted(_gradient_tiles(s), key=lambda tile: gradient_cost(s, tile))
+    return [[tile for tile in tiles if tile.by_channels], [tile for tile in tiles if not tile.by_channels]]
 
 
 # -- Winograd's transforms -------------------------------------------------------------------------------------

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 
 from flambeau.dtypes import FLOAT, dtype
 from flambeau.engine.graph import Arg, Call, Meta
-from flambeau.engine.kernel import move
+from flambeau.engine.kernel import move, search
 from flambeau.engine.kernel.conv import channels, choose, depthwise, geometry, pixels, weights
 from flambeau.engine.kernel.conv.choose import Sizes
 from flambeau.engine.kernel.conv.geometry import Layout, Product, Shape
@@ -16,6 +18,7 @@ from flambeau.engine.kernel.conv.prepare import Image, Panels, computed, padded,
 from flambeau.engine.kernel.conv.winograd import Sides
 from flambeau.engine.kernel.conv.winograd_product import EPILOGUE, WinogradKernel, WinogradWeights
 from flambeau.engine.kernel.pool.windows import Windows
+from flambeau.engine.kernel.search import Choices
 from flambeau.engine.plan import Address, Kernel
 from flambeau.engine.schedule.lowering import Epilogue, Site, Unsupported
 from flambeau.shape import Ints, contiguous_strides, is_contiguous
@@ -227,6 +230,22 @@ def _depthwise_weights(site: Site, shape: Shape, grid: Ints, g: Arg, x: Arg) -> 
     )  # fmt: skip
 
 
+# -- choices ---------------------------------------------------------------------------------------------------
+
+YES_NO = [[True, False]]
+
+
+def _searched(
+    site: Site, name: str, shape: Shape, call: Call, lower: Callable[[Site, Choices, Shape, Call], None]
+) -> None:
+    """Lower a pass with the choices that are best for its shape."""
+    kind = call.metas[0].dtype.name
+    search.lowered(
+        site, f"{name} {shape} {kind}", lambda where, choices: lower(where, choices, shape, call),
+        lambda: search.Scratch.of(call),
+    )  # fmt: skip
+
+
 # -- lowerings -------------------------------------------------------------------------------------------------
 
 
@@ -247,18 +266,26 @@ def convolution(site: Site, call: Call) -> None:
         windows = Windows(shape.size, shape.out, shape.kernel, shape.stride, shape.low, shape.dilation)
         _launch_depthwise(site, shape, windows, x, w, b, False, site.epilogue)
         return
+    _searched(site, "convolution", shape, call, _forward)
+
+
+def _forward(site: Site, choices: Choices, shape: Shape, call: Call) -> None:
+    x, w, b = call.inputs
+    meta = call.metas[0]
     image, result = Image.of(site, x), Layout.of(meta.layout)
     product = geometry.forward(shape, image.layout, shape.low, result)
     framed = _frame_copy(image, shape.batch, shape.low, shape.reach())
-    tile = choose.product_tile(_sizes(product, x.dtype, framed, _split_copy(shape, x)))
+    sizes = _sizes(product, x.dtype, framed, _split_copy(shape, x))
+    tile = choose.product_tile(sizes)
     time = choose.product_time(_sizes(product, x.dtype, framed), tile)
-    if _by_columns(site, shape, call, time):
+    if _by_columns(site, choices, shape, call, time):
         return
     given = _Weights(site, w, b)
     how = _transformed(product, x.dtype, meta)
-    if how is not None and choose.CYCLE * how.cost < time:
+    if how is not None and choices.pick("by transforms", choose.CYCLE * how.cost < time, lambda: YES_NO):
         _launch_transformed(site, product, how, x, given, site.epilogue)
         return
+    tile = choices.pick("tile", tile, lambda: choose.product_tiles(sizes))
     neighbours, margin, frame = isinstance(tile, pixels.Tile), shape.low, shape.reach()
     if isinstance(tile, channels.Tile) and tile.inner:
         margin, frame = NONE, image.size
@@ -267,7 +294,7 @@ def convolution(site: Site, call: Call) -> None:
     _launch(site, geometry.forward(shape, image.layout, margin, result), tile, image, given, site.epilogue)
 
 
-def _by_columns(site: Site, shape: Shape, call: Call, time: float) -> bool:
+def _by_columns(site: Site, choices: Choices, shape: Shape, call: Call, time: float) -> bool:
     """Launch the forward pass over columns, if it can be and takes less than `time`."""
     x, w, b = call.inputs
     lanes, meta = width_of(x.dtype), call.metas[0]
@@ -277,9 +304,11 @@ def _by_columns(site: Site, shape: Shape, call: Call, time: float) -> bool:
     room = -(-prod(shape.out) // lanes) * lanes
     product = geometry.of_columns(shape, room, Layout.of(meta.layout))
     copied = shape.batch * shape.groups * product.depth * room // lanes
-    cost, tile = choose.column_tile(_sizes(product, x.dtype), copied)
-    if cost >= time:
+    sizes = _sizes(product, x.dtype)
+    cost, tile = choose.column_tile(sizes, copied)
+    if not choices.pick("by columns", cost < time, lambda: YES_NO):
         return False
+    tile = choices.pick("column tile", tile, lambda: [choose.column_tiles(sizes)])
     windows = Windows(shape.size, shape.out, shape.kernel, shape.stride, shape.low, shape.dilation)
     kernel = depthwise.Columns(windows, x.dtype, room)
     planes, elements = shape.batch * shape.groups * shape.inputs, copied * lanes
@@ -309,6 +338,12 @@ def _input_gradient(site: Site, call: Call) -> None:
         windows = Windows(size, shape.size, shape.kernel, shape.stride, low, shape.dilation)
         _launch_depthwise(site, shape, windows, g, w, b, True, None)
         return
+    _searched(site, "input gradient", shape, call, _gradient_products)
+
+
+def _gradient_products(site: Site, choices: Choices, shape: Shape, call: Call) -> None:
+    g, w, b = (*call.inputs, None)[:3]
+    meta = call.metas[0]
     residues = geometry.gradient_residues(shape)
     image = Image.of(site, g)
     size = image.size
@@ -322,11 +357,13 @@ def _input_gradient(site: Site, call: Call) -> None:
     given = _Weights(site, w, b)
     hows = [_transformed(product, g.dtype, meta) for product in plain]
     better = all(how and choose.CYCLE * how.cost < choose.product_time(*tile) for how, *tile in zip(hows, sizes, tiles))
-    if better:
+    if all(hows) and choices.pick("by transforms", better, lambda: YES_NO):
         for product, how in zip(plain, hows):
             assert how is not None
             _launch_transformed(site, product, how, g, given, None)
         return
+    for nr, s in enumerate(sizes):
+        tiles[nr] = choices.pick(f"tile {nr}", tiles[nr], functools.partial(choose.product_tiles, s))
     if all(isinstance(tile, channels.Tile) and tile.inner for tile in tiles):
         low, frame = NONE, image.size
     image = _framed(site, image, shape.batch, low, frame, 1, any(isinstance(tile, pixels.Tile) for tile in tiles))
@@ -365,11 +402,18 @@ def weight_gradient(site: Site, call: Call) -> None:
     if _depthwise(shape, call):
         _depthwise_weights(site, shape, grid, g, x)
         return
+    _searched(site, "weight gradient", shape, call, _gradient_sums)
+
+
+def _gradient_sums(site: Site, choices: Choices, shape: Shape, call: Call) -> None:
+    g, x = call.inputs
+    gradient = Image.of(site, g)
+    grid = gradient.size
     sizes = Sizes(
         shape.batch, shape.groups, shape.inputs, shape.outputs, grid, shape.taps, width_of(g.dtype), (),
         shape.kernel[2], copied=_split_copy(shape, x),
     )  # fmt: skip
-    tile = choose.gradient_tile(sizes)
+    tile = choices.pick("tile", choose.gradient_tile(sizes), lambda: choose.gradient_tiles(sizes))
     split = shape.stride[2] if not tile.by_channels and grid[2] > 1 else 1
     source = _framed(site, Image.of(site, x), shape.batch, shape.low, shape.reach(), split, not tile.by_channels)
     problem = weights.Problem(
@@ -380,7 +424,7 @@ def weight_gradient(site: Site, call: Call) -> None:
     partial = site.temp(max(kernel.partial, 1) * computed(g.dtype).itemsize)
     site.launch(
         Kernel(kernel.key, kernel.emit), (source.address, address, partial, site.result(), grid[2]), kernel.tasks,
-        cost=choose.CYCLE * choose.gradient_cost(sizes, tile), note=f"weight gradient {tuple(meta.shape)}",
+        cost=choose.CYCLE * choose.gradient_cost(sizes, tile), note=f"weight gradient {tuple(call.metas[0].shape)}",
         work=(problem.flops, 0.0),
     )  # fmt: skip
 
