@@ -241,7 +241,7 @@ def test_every_kernel_of_a_product(monkeypatch: pytest.MonkeyPatch, rows: int, c
 
 @pytest.mark.parametrize(
     "images, inputs, outputs, size, kernel, stride",
-    [(3, 16, 32, 8, 3, 1), (2, 5, 6, 19, 5, 2), (4, 32, 32, 4, 3, 1), (2, 24, 16, 9, 1, 1)],
+    [(3, 18, 34, 8, 3, 1), (2, 5, 6, 19, 5, 2), (4, 34, 34, 4, 3, 1), (2, 24, 16, 9, 1, 1)],
     ids=["3x3", "strided", "small images", "1x1"],
 )
 def test_every_kernel_of_a_convolution(
