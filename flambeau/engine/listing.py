@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from flambeau.engine.graph import Arg, Meta, Number
+from flambeau.engine.graph import Arg, Call, Meta, Number, Write
 from flambeau.engine.plan import Address, HostCall, Launch, Plan
 from flambeau.engine.program import Program
 from flambeau.engine.record import WRITE, Entry
@@ -85,13 +85,18 @@ def _short(x: Any) -> str:
 
 def launches_of(program: Program) -> list[list[int]]:
     """For each entry of a program's segment, the steps of the plan that compute it."""
-    position = {id(step): nr for nr, step in enumerate(program.graph.steps)}
+    position = {_made_by(step): nr for nr, step in enumerate(program.graph.steps)}
     found: list[list[int]] = [[] for _ in program.graph.steps]
     for nr, step in enumerate(program.plan.steps):
         calls = step.calls if isinstance(step, Launch) else (step.call,)
         for call in dict.fromkeys(calls):
-            found[position[id(call)]].append(nr)
+            found[position[_made_by(call)]].append(nr)
     return found
+
+
+def _made_by(step: Call | Write) -> tuple[int, ...]:
+    """The values of the graph that a step makes, which tell it from others."""
+    return step.outputs if isinstance(step, Call) else (step.output,)
 
 
 def kernels_of(plan: Plan) -> dict[str, list[int]]:

@@ -13,7 +13,7 @@ from flambeau.engine import watching
 from flambeau.engine.blas import one_blas_thread
 from flambeau.engine.graph import Meta
 from flambeau.engine.value import empty_bytes
-from flambeau.shape import Ints, contiguous_strides, is_contiguous
+from flambeau.shape import Ints, contiguous_strides, extent, is_contiguous
 
 NARROW = (float16, bfloat16)
 
@@ -83,10 +83,10 @@ def place(result: np.ndarray, meta: Meta, borrowed: set[int] = frozenset()) -> n
 
 
 def copied(array: np.ndarray, strides: Ints | None = None) -> np.ndarray:
-    """A copy of `array` with the given (dense) element strides, as bytes."""
+    """A copy of `array` with the given element strides (no overlap), as bytes."""
     size = array.itemsize
-    data = empty_bytes(array.nbytes)
     strides = contiguous_strides(array.shape) if strides is None else strides
+    data = empty_bytes(extent(array.shape, strides) * size)
     np.ndarray(array.shape, array.dtype, data, 0, tuple([s * size for s in strides]))[...] = array
     return data
 

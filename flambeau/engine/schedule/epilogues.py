@@ -1,8 +1,8 @@
 """Elementwise work at the end of a product or a convolution, done by its kernel before the sums are stored.
 
-A group qualifies if it goes through the call's result in order, if nobody else reads that result, and if all else that
-it reads was there before the call. The call is then lowered again with the group's work as its epilogue, and stores
-what the group would have stored.
+A group qualifies if all that it goes through lies as the call's result does, if nobody else reads that result, and if
+all else that it reads was there before the call. The call is then lowered again with the group's work as its epilogue,
+and stores what the group would have stored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from flambeau.engine.schedule.groups import Group, Leaf, Store
 from flambeau.engine.schedule.lowering import Kernels, Unsupported
 from flambeau.engine.schedule.memory import Root
 from flambeau.engine.schedule.opaque import Opaque
-from flambeau.engine.schedule.spaces import flat
+from flambeau.engine.schedule.spaces import View, flat
 from flambeau.shape import is_contiguous
 
 
@@ -68,7 +68,7 @@ class Epilogue:
         return f"{name} w{self.words[key]}"
 
     def apply(self, k: Emitter, x: Val, at: Index, first_word: int, mask: Val | None = None) -> Val:
-        """The stored elements, from the sums `x`: lanes are consecutive elements of the result from `at` on."""
+        """The stored elements, from the sums `x`: lanes are consecutive elements of its memory from `at` on."""
         width = lanes(x.type)
         values: dict[Expr, Val] = {}
         given = convert(k, x, self.dtype)
@@ -115,7 +115,10 @@ def absorb(steps: list[Any], alive: list[tuple[Any, list[Store]]], uses: dict[Ro
 def _takes(step: Opaque) -> bool:
     assert step.call is not None
     lower, meta = step.call.op.lower, step.call.metas[0]
-    return isinstance(lower, Kernels) and lower.epilogue and is_contiguous(meta.shape, meta.layout)
+    if not isinstance(lower, Kernels) or not lower.epilogue:
+        return False
+    planes = lower.writes_planes and is_contiguous(meta.shape[2:], meta.layout[2:])
+    return planes or is_contiguous(meta.shape, meta.layout)
 
 
 def _absorbed(group: Group, store: Store, makers: dict[int, Any], uses: dict[Root, list[int]]) -> bool:
@@ -127,7 +130,7 @@ def _absorbed(group: Group, store: Store, makers: dict[int, Any], uses: dict[Roo
     if step is None or result.buffer is not None or sorted(set(uses[result])) != [position, group.index]:
         return False
     meta, target = step.call.metas[0], store.memory
-    plain = flat(group.numel)
+    plain = View(meta.shape, meta.layout).form
     if group.numel != prod(meta.shape) or store.form != plain or target.dtype is not meta.dtype:
         return False
     if min(uses[target.root]) != group.index or (target.root.buffer and target.root.buffer.kind == "input"):

@@ -28,21 +28,32 @@ class Unsupported(Exception):
 
 
 class Composite:
-    """`function(t, *operands, **params)` gives the result (or a tuple) as tensor expressions; `t` makes them."""
+    """`function(t, *operands, **params)` gives the result (or a tuple) as tensor expressions; `t` makes them.
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+    `by_channel(params)` says whether it takes the channels of [N, C, *spatial] one by one, over all images.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], by_channel: Callable[[dict], bool] = lambda _params: False
+    ) -> None:
+        self.function, self.by_channel = function, by_channel
 
 
 class Kernels:
     """`function(site, call)` launches kernels that write every result of `call`. It may be named for `later`, so that
     an op record does not import the compiler.
 
-    With `epilogue`, the last kernel stores its first result through `site.epilogue` if that is not None.
+    With `epilogue`, the last kernel stores its first result through `site.epilogue` if that is not None. With
+    `reads_planes` and `writes_planes` it is no slower where the planes of operands or results [N, C, *spatial] lie in
+    another order than row-major, each of them a run.
     """
 
-    def __init__(self, function: Lower | Deferred, epilogue: bool = False) -> None:
+    def __init__(
+        self, function: Lower | Deferred, epilogue: bool = False, *, reads_planes: bool = False,
+        writes_planes: bool = False,
+    ) -> None:  # fmt: skip
         self._function, self.epilogue = function, epilogue
+        self.reads_planes, self.writes_planes = reads_planes, writes_planes
 
     @property
     def function(self) -> Lower:
@@ -58,7 +69,7 @@ class Epilogue(Protocol):
     args: tuple[Address | int, ...]  # words to append to the launch's argument block
 
     def apply(self, k: Any, x: Any, flat: Any, first_word: int, mask: Any = None) -> Any:
-        """The finished value of `x`: lanes are consecutive elements of the row-major result from `flat` on.
+        """The finished value of `x`: lanes are consecutive elements of its memory from `flat` on.
 
         `first_word` is the place in the argument block where `args` begin. Only the lanes where `mask` holds exist
         (None: all of them): other operands must not be read elsewhere.

@@ -23,6 +23,7 @@ from flambeau.engine.schedule.calls import results_of
 from flambeau.engine.schedule.expressions import WIDE, Expr, Tensors
 from flambeau.engine.schedule.finish import finished
 from flambeau.engine.schedule.groups import Group, Source, repeatable
+from flambeau.engine.schedule.layouts import laid_out
 from flambeau.engine.schedule.lowering import Kernels, Unsupported
 from flambeau.engine.schedule.memory import Memory, Root
 from flambeau.engine.schedule.opaque import Host, Opaque, moved
@@ -35,7 +36,7 @@ SMALL = 32768  # elements of work that may as well be done by the way
 
 def plan(graph: Graph, fuse: bool = True) -> Plan:
     """The launches that compute a graph, and the memory they need."""
-    return Planner(graph, fuse).plan()
+    return Planner(laid_out(graph), fuse).plan()
 
 
 class Value:
@@ -343,8 +344,10 @@ class Planner:
         """A member of an earlier group, as elements in memory."""
         memory = self.stored(base)
         if not is_contiguous(memory.view.shape, memory.view.strides):
-            if view.form == View.natural(base.shape).form and not view.offset and view.shape == memory.view.shape:
-                view = memory.view
+            whole = view.form == View.natural(base.shape).form and not view.offset
+            there = memory.view.reshaped(view.shape) if whole else None
+            if there is not None:
+                view = there
             else:  # views are of the natural order
                 kept, base.memory = memory, None
                 natural = self.stored(base)

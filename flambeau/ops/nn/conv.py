@@ -143,7 +143,7 @@ convolution_op = op(
     ),
     samples=_samples,
     narrows=True,
-    lower=Kernels(lowerings.convolution, epilogue=True),
+    lower=Kernels(lowerings.convolution, epilogue=True, reads_planes=True, writes_planes=True),
 )
 
 
@@ -169,7 +169,7 @@ conv_transpose_op = op(
     ),
     backward_name="ConvolutionBackward0",
     narrows=True,
-    lower=Kernels(lowerings.transposed),
+    lower=Kernels(lowerings.transposed, reads_planes=True, writes_planes=True),
     samples=lambda t: [
         call(t(2, 3, 4), t(3, 2, 3), t(2), window=Window((2,), ((1, 1),), (1,), 1), output_padding=(1,)),
         call(t(1, 4, 3, 3), t(4, 2, 2, 3), None, window=Window((1, 2), ((0, 0), (1, 1)), (2, 1), 2),
@@ -196,7 +196,7 @@ weight_gradient_op = op(
         lambda h, _y, g, _x, shape, window: input_gradient_op(conj(g), h, shape=_x.shape, window=window),
     ),
     samples=lambda t: [call(t(2, 4, 3), t(2, 3, 7), shape=(4, 3, 3), window=Window((2,), ((0, 0),), (1,), 1))],
-    lower=Kernels(lowerings.weight_gradient),
+    lower=Kernels(lowerings.weight_gradient, reads_planes=True),
 )
 input_gradient_op = op(
     "conv_input_gradient",
@@ -207,7 +207,7 @@ input_gradient_op = op(
         lambda h, _y, g, _w, shape, window: weight_gradient_op(conj(g), h, shape=_w.shape, window=window),
     ),
     samples=lambda t: [call(t(2, 4, 3), t(4, 3, 3), shape=(2, 3, 7), window=Window((2,), ((0, 0),), (1,), 1))],
-    lower=Kernels(lowerings.input_gradient),
+    lower=Kernels(lowerings.input_gradient, reads_planes=True, writes_planes=True),
 )
 
 

@@ -188,15 +188,21 @@ def _lowered_backward(
     return gx, gw, gb
 
 
+def _by_channel(params: dict[str, Any]) -> bool:
+    form = params["form"]
+    return form.axes == (0, *range(2, len(form.shape)))
+
+
 # -- records ---------------------------------------------------------------------------------------------------
 
 standardize_op = op(
-    "standardize", lower=Composite(_lowered), ref=_standardize, meta=_standardize_meta, vjp=_vjp, multiple=True,
+    "standardize", lower=Composite(_lowered, _by_channel), ref=_standardize, meta=_standardize_meta, vjp=_vjp, multiple=True,
     kept_outputs=(1, 3), backward_name=lambda _inputs, params: params["form"].name + "Backward0", samples=_samples,
 )  # fmt: skip
 standardize_backward_op = op(
-    "standardize_backward", ref=_backward, meta=_backward_meta, multiple=True, lower=Composite(_lowered_backward)
-)
+    "standardize_backward", ref=_backward, meta=_backward_meta, multiple=True,
+    lower=Composite(_lowered_backward, _by_channel),
+)  # fmt: skip
 
 running_statistic_op = op(
     "running_statistic",

@@ -82,11 +82,22 @@ class Planes:
             yield nr, x
 
 
+Steps = tuple[int, int]  # elements from one image to the next, and from one channel to the next
+
+
+def plane_at(k: Emitter, steps: Steps, image: Index, channel: Index) -> Index:
+    """The offset of a plane's first pixel."""
+    return k.add(k.mul(image, steps[0]), k.mul(channel, steps[1]))
+
+
 @dataclass(frozen=True)
 class DepthwiseKernel(Planes):
     """The forward pass, or with the taps `flipped` the input's gradient; a task is a plane."""
 
+    batch: int
     groups: int
+    source: Steps
+    result: Steps
     store: Store
     biased: bool
     flipped: bool
@@ -102,14 +113,17 @@ class DepthwiseKernel(Planes):
     def emit(self, k: Emitter) -> None:
         w, scalar = self.windows, compute_type(self.dtype)
         with k.tasks() as task:
-            group = k.rem(task, self.groups)
+            if self.result[0] < self.result[1]:
+                group, image = k.div(task, self.batch), k.rem(task, self.batch)
+            else:
+                group, image = k.rem(task, self.groups), k.div(task, self.groups)
             weights = k.at(k.pointer(WEIGHTS), k.mul(group, self.taps), scalar)
             order = range(self.taps)[::-1] if self.flipped else range(self.taps)
             factors = [k.splat(k.load(weights, t, scalar), self.lanes) for t in order]
             start = k.const(self.type, 0)
             if self.biased:
                 start = k.splat(k.load(k.pointer(BIAS), group, scalar), self.lanes)
-            source, out = k.mul(task, prod(w.size)), k.mul(task, prod(w.out))
+            source, out = plane_at(k, self.source, image, group), plane_at(k, self.result, image, group)
             if self.held:
                 self._whole(k, factors, start, source, out)
             else:
@@ -149,7 +163,8 @@ class DepthwiseGradient(Planes):
     """The weights' gradient; a task is a channel, over all images in order."""
 
     batch: int
-    groups: int
+    source: Steps
+    gradient: Steps
     store: Store
 
     @property
@@ -161,12 +176,10 @@ class DepthwiseGradient(Planes):
         return f"conv depthwise weights {width_of(self.dtype)} {self!r} {self.store.key}"
 
     def emit(self, k: Emitter) -> None:
-        w = self.windows
         with k.tasks() as group:
             zeros = [k.const(self.type, 0)] * self.taps
             with k.loop(self.batch, carried=zeros) as loop:
-                plane = k.add(k.mul(loop.i, self.groups), group)
-                source, gradient = k.mul(plane, prod(w.size)), k.mul(plane, prod(w.out))
+                source, gradient = (plane_at(k, steps, loop.i, group) for steps in (self.source, self.gradient))
                 through = self._whole if self.held else self._rows
                 loop.carry(*through(k, source, gradient, loop.carried))
             for start in range(0, self.taps, self.lanes):

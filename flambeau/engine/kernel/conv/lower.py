@@ -46,6 +46,16 @@ def _contiguous(site: Site, operand: Arg) -> Address:
     return memory
 
 
+_Planes = tuple[Address, depthwise.Steps]  # row-major planes, and the steps from plane to plane
+
+
+def _planes(site: Site, operand: Arg) -> _Planes:
+    """The operand as planes of the dtype of sums, copied if it does not lie so."""
+    if computed(operand.dtype) is operand.dtype and has_planes(operand.shape, operand.strides):
+        return site.source(operand), operand.strides[:2]
+    return _contiguous(site, operand), contiguous_strides(operand.shape)[:2]
+
+
 def _fits(image: Image, low: Ints, frame: Ints) -> bool:
     """Whether a frame needs no zeros around the image."""
     return not any(low) and all(f <= n for f, n in zip(frame, image.size))
@@ -132,18 +142,19 @@ def _transformed(product: Product, d: dtype, meta: Meta) -> choose.Winograd | No
     """How to compute a product by transforms, if it can be."""
     kind, lanes = computed(d), width_of(d)
     sides = Sides.of(product)
-    whole = product.depth % lanes == product.width % lanes == 0 and is_contiguous(meta.shape, meta.layout)
+    whole = product.depth % lanes == product.width % lanes == 0 and has_planes(meta.shape, meta.layout)
     if sides is None or not whole:
         return None
     return choose.winograd(sides, product.batch, product.depth * len(sides.phases), product.width, kind)
 
 
 def _launch_transformed(
-    site: Site, product: Product, how: choose.Winograd, source: Arg, given: _Weights, epilogue: Epilogue | None
+    site: Site, product: Product, how: choose.Winograd, planes: _Planes, given: _Weights, epilogue: Epilogue | None
 ) -> None:
     """Launch a product by transforms."""
     kind = computed(given.dtype)
-    product = replace(product, source=Layout.of(contiguous_strides(source.shape)))
+    source, (batch, channel) = planes
+    product = replace(product, source=product.source._replace(batch=batch, channel=channel))
     sides = Sides.of(product)
     assert sides is not None
     weights_ = WinogradWeights(product, sides, how.block.vectors, kind)
@@ -157,7 +168,7 @@ def _launch_transformed(
     kernel = WinogradKernel(product, sides, how.band, how.block, kind, store, given.bias is not None, how.tasks)
     scratch = site.temp(kernel.scratch * kind.itemsize)
     args = (
-        _contiguous(site, source), panels, site.result(), given.bias or 0, given.address, scratch, kernel.depth,
+        source, panels, site.result(), given.bias or 0, given.address, scratch, kernel.depth,
         *(epilogue.args if epilogue is not None else ()),
     )  # fmt: skip
     site.launch(
@@ -174,14 +185,17 @@ def _flattened(call: Call, kernel: Ints) -> Call:
     window, n = call.params["window"], len(kernel)
     plain = max(kernel) == max(window.stride) == 1 and not any(sum(window.padding, ()))
     images = [x for x in call.inputs if isinstance(x, Arg) and len(x.shape) == n + 2]
-    row_major = all(is_contiguous(x.shape, x.strides) for x in images) and all(
-        is_contiguous(meta.shape, meta.layout) for meta in call.metas
-    )
-    if n == 1 or not plain or not row_major:
+    planes = [(x.shape, x.strides) for x in images] + [(meta.shape, meta.layout) for meta in call.metas]
+    if n == 1 or not plain or not all(has_planes(*plane) for plane in planes):
         return call
-    inputs = tuple([_flat_arg(x) if any(x is image for image in images) else x for x in call.inputs])
+    inputs = tuple([
+        x._replace(shape=_flat(x.shape), strides=(*x.strides[:2], 1)) if any(x is image for image in images) else x
+        for x in call.inputs
+    ])  # fmt: skip
     params = {**call.params, "window": window._replace(stride=(1,), padding=((0, 0),), dilation=(1,))}
-    metas = tuple([meta._replace(shape=_flat(meta.shape), strides=None) for meta in call.metas])
+    metas = tuple([
+        meta._replace(shape=_flat(meta.shape), strides=(*meta.layout[:2], 1)) for meta in call.metas
+    ])  # fmt: skip
     return Call(call.op, inputs, params, metas, call.outputs)
 
 
@@ -189,8 +203,9 @@ def _flat(shape: Ints) -> Ints:
     return (*shape[:2], prod(shape[2:]))
 
 
-def _flat_arg(x: Arg) -> Arg:
-    return x._replace(shape=_flat(x.shape), strides=contiguous_strides(_flat(x.shape)))
+def has_planes(shape: Ints, strides: Ints) -> bool:
+    """Whether the pixels of every channel of [N, C, *spatial] are a run in row-major order."""
+    return is_contiguous(shape[2:], strides[2:])
 
 
 # -- depthwise -------------------------------------------------------------------------------------------------
@@ -200,17 +215,21 @@ def _depthwise(shape: Shape, call: Call) -> bool:
     """Whether every channel is by itself, and the planes lie as the kernels of that read them."""
     wide = all(x is None or x.dtype.itemsize >= 4 for x in call.inputs)
     alone = shape.groups > 1 and shape.inputs == shape.outputs == 1 and shape.taps <= 25
-    row_major = all(is_contiguous(meta.shape, meta.layout) for meta in call.metas)
-    return wide and alone and row_major and shape.kernel[0] == shape.size[0] == shape.out[0] == 1
+    planes = all(has_planes(meta.shape, meta.layout) for meta in call.metas)
+    return wide and alone and planes and shape.kernel[0] == shape.size[0] == shape.out[0] == 1
 
 
 def _launch_depthwise(
-    site: Site, shape: Shape, windows: Windows, x: Arg, w: Arg, b: Arg | None, flipped: bool, epilogue: Epilogue | None
+    site: Site, shape: Shape, windows: Windows, x: Arg, w: Arg, b: Arg | None, result: depthwise.Steps, flipped: bool,
+    epilogue: Epilogue | None,
 ) -> None:
     store = Store(x.dtype, 1, epilogue, depthwise.EPILOGUE)
-    kernel = depthwise.DepthwiseKernel(windows, x.dtype, shape.groups, store, b is not None, flipped)
+    address, steps = _planes(site, x)
+    kernel = depthwise.DepthwiseKernel(
+        windows, x.dtype, shape.batch, shape.groups, steps, result, store, b is not None, flipped
+    )  # fmt: skip
     bias = 0 if b is None else _contiguous(site, b)
-    args = _contiguous(site, x), _contiguous(site, w), site.result(), bias
+    args = address, _contiguous(site, w), site.result(), bias
     pixel_count = shape.batch * shape.groups * prod(windows.out)
     site.launch(
         Kernel(kernel.key, kernel.emit), args if epilogue is None else (*args, *epilogue.args),
@@ -221,10 +240,11 @@ def _launch_depthwise(
 
 def _depthwise_weights(site: Site, shape: Shape, grid: Ints, g: Arg, x: Arg) -> None:
     windows = Windows(shape.size, grid, shape.kernel, shape.stride, shape.low, shape.dilation)
-    kernel = depthwise.DepthwiseGradient(windows, g.dtype, shape.batch, shape.groups, Store(g.dtype, 1, None, 0))
+    (x_address, x_steps), (g_address, g_steps) = _planes(site, x), _planes(site, g)
+    kernel = depthwise.DepthwiseGradient(windows, g.dtype, shape.batch, x_steps, g_steps, Store(g.dtype, 1, None, 0))
     pixel_count = shape.batch * shape.groups * prod(grid)
     site.launch(
-        Kernel(kernel.key, kernel.emit), (_contiguous(site, x), _contiguous(site, g), site.result()), shape.groups,
+        Kernel(kernel.key, kernel.emit), (x_address, g_address, site.result()), shape.groups,
         cost=choose.CYCLE * pixel_count * shape.taps * 1.5 / width_of(g.dtype), note="depthwise weights",
         work=(2.0 * pixel_count * shape.taps, 0.0),
     )  # fmt: skip
@@ -255,8 +275,8 @@ def convolution(site: Site, call: Call) -> None:
     x, w, b = call.inputs
     _check(call)
     meta = call.metas[0]
-    if site.epilogue is not None and not is_contiguous(meta.shape, meta.layout):
-        raise Unsupported("an epilogue on a result that is not row-major")
+    if site.epilogue is not None and not has_planes(meta.shape, meta.layout):
+        raise Unsupported("an epilogue on a result without planes")
     if 0 in meta.shape:
         return
     shape = Shape.of(x.shape, w.shape, call.params["window"])
@@ -264,7 +284,7 @@ def convolution(site: Site, call: Call) -> None:
         raise Unsupported("sums of nothing")
     if _depthwise(shape, call):
         windows = Windows(shape.size, shape.out, shape.kernel, shape.stride, shape.low, shape.dilation)
-        _launch_depthwise(site, shape, windows, x, w, b, False, site.epilogue)
+        _launch_depthwise(site, shape, windows, x, w, b, meta.layout[:2], False, site.epilogue)
         return
     _searched(site, "convolution", shape, call, _forward)
 
@@ -283,7 +303,7 @@ def _forward(site: Site, choices: Choices, shape: Shape, call: Call) -> None:
     given = _Weights(site, w, b)
     how = _transformed(product, x.dtype, meta)
     if how is not None and choices.pick("by transforms", choose.CYCLE * how.cost < time, lambda: YES_NO):
-        _launch_transformed(site, product, how, x, given, site.epilogue)
+        _launch_transformed(site, product, how, _planes(site, x), given, site.epilogue)
         return
     tile = choices.pick("tile", tile, lambda: choose.product_tiles(sizes))
     neighbours, margin, frame = isinstance(tile, pixels.Tile), shape.low, shape.reach()
@@ -299,7 +319,7 @@ def _by_columns(site: Site, choices: Choices, shape: Shape, call: Call, time: fl
     x, w, b = call.inputs
     lanes, meta = width_of(x.dtype), call.metas[0]
     small = prod(shape.size) <= COLUMNS * lanes and shape.kernel[0] == shape.size[0] == shape.out[0] == 1
-    if not small or shape.taps == 1 or x.dtype.itemsize < 4 or not is_contiguous(meta.shape, meta.layout):
+    if not small or shape.taps == 1 or x.dtype.itemsize < 4 or not has_planes(meta.shape, meta.layout):
         return False
     room = -(-prod(shape.out) // lanes) * lanes
     product = geometry.of_columns(shape, room, Layout.of(meta.layout))
@@ -336,7 +356,7 @@ def _input_gradient(site: Site, call: Call) -> None:
         low = tuple([d * (k - 1) - lo for d, k, lo in zip(shape.dilation, shape.kernel, shape.low)])
         size = Image.of(site, g).size
         windows = Windows(size, shape.size, shape.kernel, shape.stride, low, shape.dilation)
-        _launch_depthwise(site, shape, windows, g, w, b, True, None)
+        _launch_depthwise(site, shape, windows, g, w, b, meta.layout[:2], True, None)
         return
     _searched(site, "input gradient", shape, call, _gradient_products)
 
@@ -358,9 +378,10 @@ def _gradient_products(site: Site, choices: Choices, shape: Shape, call: Call) -
     hows = [_transformed(product, g.dtype, meta) for product in plain]
     better = all(how and choose.CYCLE * how.cost < choose.product_time(*tile) for how, *tile in zip(hows, sizes, tiles))
     if all(hows) and choices.pick("by transforms", better, lambda: YES_NO):
+        source = _planes(site, g)
         for product, how in zip(plain, hows):
             assert how is not None
-            _launch_transformed(site, product, how, g, given, None)
+            _launch_transformed(site, product, how, source, given, None)
         return
     for nr, s in enumerate(sizes):
         tiles[nr] = choices.pick(f"tile {nr}", tiles[nr], functools.partial(choose.product_tiles, s))
@@ -450,11 +471,12 @@ def _gradient_kernel(
         return weights.PixelGradient(
             problem, kind, store, block, tile.inputs, 1, tile.taps, tile.outputs, lanes, gradient.layout,
         ), gradient.address  # fmt: skip
+    at, (image_step, channel_step) = _planes(site, g)
     panels = Panels(
-        kind, tile.outputs, problem.groups, problem.outputs * pixel_count, problem.outputs, pixel_count,
-        problem.batch, problem.groups * problem.outputs * pixel_count, pixel_count,
+        kind, tile.outputs, problem.groups, problem.outputs * channel_step, problem.outputs, channel_step,
+        problem.batch, image_step, pixel_count,
     )  # fmt: skip
-    address = panels.launch(site, _contiguous(site, g), "pack gradient")
+    address = panels.launch(site, at, "pack gradient")
     count = -(-problem.inputs // tile.inputs)
     units = panels.groups * panels.count
     block = max(1, second // (panels.slab_room * kind.itemsize))
