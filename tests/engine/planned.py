@@ -24,7 +24,7 @@ from flambeau.engine.schedule.planner import plan
 from flambeau.engine.value import Storage
 from flambeau.shape import contiguous_strides
 from flambeau.tensors import Tensor, make
-from tests.engine.harness import GUARD, function_of
+from tests.engine.harness import GUARD, function_of, guarded
 
 
 @dataclass
@@ -140,8 +140,8 @@ class Recording:
         for n, a in enumerate(self.arrays):
             memory["input", n] = a.reshape(-1).view(np.uint8).copy()
         for n, nbytes in made.outputs.items():
-            memory["output", n] = np.full(nbytes + 2 * GUARD, 0xA5, np.uint8)
-        arena = np.full(made.arena + 2 * GUARD, 0xA5, np.uint8)
+            memory["output", n] = guarded(nbytes)
+        arena = guarded(made.arena)
         table = np.zeros(len(self.numbers) + 1, np.int64)
         for slot, x in enumerate(self.numbers):
             table[slot : slot + 1].view(np.float64 if isinstance(x, float) else np.int64)[0] = x
@@ -210,7 +210,9 @@ def close(a: np.ndarray, b: np.ndarray, rtol: float, atol: float) -> None:
 def _bits(a: np.ndarray) -> np.ndarray:
     a = np.ascontiguousarray(a)
     if a.dtype.kind in "fV" or a.dtype.itemsize == 2:
-        whole = a.view({2: np.int16, 4: np.int32, 8: np.int64}[a.dtype.itemsize]) if a.ndim else a.reshape(1).view(np.uint8)
+        whole = (
+            a.view({2: np.int16, 4: np.int32, 8: np.int64}[a.dtype.itemsize]) if a.ndim else a.reshape(1).view(np.uint8)
+        )
         return np.where(np.isnan(a.astype(np.float64)), 0, whole) if a.ndim else whole
     return a
 

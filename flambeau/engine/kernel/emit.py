@@ -25,6 +25,7 @@ from flambeau.engine.kernel.types import BITS, FLOATS, element, is_float, lanes,
 
 Index = Union[int, "Val"]
 WORD = 8  # bytes of a word of the argument block
+LINE = 64  # bytes of a cache line
 
 
 class Val:
@@ -400,6 +401,10 @@ class Emitter:
         where = index.name if isinstance(index, Val) else str(index)
         return self.emit("ptr", f"getelementptr inbounds {_memory(scalar)}, ptr {base.name}, i64 {where}")
 
+    def address(self, pointer: Val) -> Val:
+        """A pointer as an i64."""
+        return self.emit("i64", f"ptrtoint ptr {pointer.name} to i64")
+
     def load(self, base: Val, index: Index, type: str, align: int | None = None) -> Val:
         """Element `index` (lanes: and those after it). `i1` is kept in memory as a byte."""
         scalar, memory = element(type), like(_memory(element(type)), type)
@@ -408,12 +413,12 @@ class Emitter:
         return self._from_memory(loaded, scalar)
 
     def store(self, x: Val, base: Val, index: Index, align: int | None = None, stream: bool = False) -> None:
-        """Write lanes. `stream`: past the caches, to an address that is a multiple of the lanes' bytes."""
+        """Write lanes. `stream`: past the caches, to a multiple of their bytes (or of a line, if they are more)."""
         where = self.at(base, index, element(x.type))
         x = self._to_memory(x)
         align = align or BITS[element(x.type)] // 8
         if stream:
-            align, self._streams = align * lanes(x.type), True
+            align, self._streams = min(align * lanes(x.type), LINE), True
         hint = ", !nontemporal !0" if stream else ""
         self.lines.append(f"  store {x.type} {x.name}, ptr {where.name}, align {align}{hint}")
 

@@ -19,7 +19,7 @@ from math import prod
 from typing import Any
 
 from flambeau.engine.kernel import reductions
-from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
+from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, lanes, vector
 from flambeau.engine.kernel.nest import TASK, Nest, Store
 from flambeau.engine.kernel.scalars import Scalars, compute_type, convert, load, memory_type, narrowed, store, widened
 
@@ -200,6 +200,8 @@ class Writer:
     def run_lanes(self, number: int, making: list[int], start: Index, stop: Index) -> list[list[Val]]:
         """Along the lanes: unrolled vectors, then single masked ones into the first accumulator."""
         k, width = self.k, self.nest.width
+        if not making:
+            start = self.line_start(number, start, stop)
         unroll = self.unroll(number, making)
         step = unroll * width
         length = k.sub(stop, start)
@@ -217,6 +219,21 @@ class Writer:
         if isinstance(length, int) and length < step:
             return [[total] for total in sums[::unroll]]
         return [sums[nr * unroll : (nr + 1) * unroll] for nr in range(len(making))]
+
+    def line_start(self, number: int, start: Index, stop: Index) -> Index:
+        """Where lanes begin: at a line, if a store of the pass asks for it; those before it are done here."""
+        k, nest = self.k, self.nest
+        known = [s.access for s in nest.stores if s.access in nest.streamed and nest.known(s.step) == number]
+        if not known or not nest.ragged(known[0]):
+            return start
+        strides, d, _ = nest.accesses[known[0]]
+        row = k.at(self.pointers[known[0]], k.add(self.index(strides), start), memory_type(d))
+        whole = min(nest.width, LINE // d.itemsize)
+        past = k.rem(k.div(k.address(row), d.itemsize), whole)
+        line = k.minimum(k.add(start, k.rem(k.sub(whole, past), whole)), stop)
+        with k.loop(line, start, whole) as i:
+            self.body(number, [], [], [i], [k.mask(k.sub(line, i), nest.width)])
+        return line
 
     def unroll(self, number: int, making: list[int]) -> int:
         if making:
@@ -435,7 +452,7 @@ class Writer:
         x = convert(k, self.lanes(nr, copy), d)
         mask = self.masks[copy]
         if step == 1:
-            store(k, x, base, k.add(at, self.first_lane[copy]), d, mask)
+            store(k, x, base, k.add(at, self.first_lane[copy]), d, mask, stream=access in nest.streamed)
         else:
             k.scatter(narrowed(k, x, d), base, self.spread(at, step, copy), mask)
 

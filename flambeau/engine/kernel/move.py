@@ -11,6 +11,7 @@ not overlap: what is to be written over its own source goes through `site.temp`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,9 +21,9 @@ from flambeau import dtypes
 from flambeau.dtypes import COMPLEX, dtype
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel import scalars
-from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
-from flambeau.engine.kernel.move_walk import Walk, lanes_loop, merged
-from flambeau.engine.kernel.target import vector_bytes
+from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, lanes, vector
+from flambeau.engine.kernel.move_walk import Walk, lanes_loop, line_start, merged
+from flambeau.engine.kernel.target import last_cache, vector_bytes
 from flambeau.engine.plan import Address, Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
 from flambeau.shape import Ints
@@ -60,13 +61,24 @@ def result(site: Site, call: Call, nr: int = 0) -> Window:
 # -- copies ----------------------------------------------------------------------------------------------------
 
 
-def copy(site: Site, shape: Ints, target: Window, source: Window, note: str = "copy") -> None:
-    """Launch what sets `target[i] = source[i]` for every `i` of `shape`."""
+def large(shape: Ints, d: dtype) -> bool:
+    """Whether elements of this shape are too many to stay near until somebody reads them: they are best written past
+    the caches."""
+    return math.prod(shape) * d.itemsize >= last_cache()
+
+
+def copy(
+    site: Site, shape: Ints, target: Window, source: Window, note: str = "copy", stream: bool | None = None
+) -> None:  # fmt: skip
+    """Launch what sets `target[i] = source[i]` for every `i` of `shape`.
+
+    `stream`: whether to write past the caches, as a part of something large (default: if it is large itself).
+    """
     if 0 in shape:
         return
     if target.dtype.category == COMPLEX:
         if source.dtype.category < COMPLEX:
-            copy(site, shape, target.real(), source, note)
+            copy(site, shape, target.real(), source, note, False)
             fill(site, shape, target.real().part(1), 0)
             return
         if source.dtype is not target.dtype or target.dtype.itemsize > 8:
@@ -74,7 +86,8 @@ def copy(site: Site, shape: Ints, target: Window, source: Window, note: str = "c
             shape = (*shape, 2)
     elif source.dtype.category == COMPLEX:
         source = source.real()
-    _move(site, shape, target, source, _Moved(source.dtype, target.dtype), note)
+    stream = large(shape, target.dtype) if stream is None else stream
+    _move(site, shape, target, source, _Moved(source.dtype, target.dtype, stream), note)
 
 
 def add(site: Site, shape: Ints, target: Window, source: Window, note: str = "add") -> None:
@@ -103,14 +116,21 @@ def _move(site: Site, shape: Ints, target: Window, source: Window, moved: _Moved
 
 
 class _Moved:
-    """How single lanes are moved: as their bits if the dtype stays, else cast. Named by `key`."""
+    """How single lanes are moved: as their bits if the dtype stays, else cast. Named by `key`.
 
-    def __init__(self, source: dtype, target: dtype) -> None:
-        self.source, self.target = source, target
+    With `stream`, whole vectors are put past the caches: whoever puts them sees to it that they are aligned.
+    """
+
+    def __init__(self, source: dtype, target: dtype, stream: bool = False) -> None:
+        self.source, self.target, self.stream = source, target, stream
         self.raw = RAW[target.itemsize]
         self.same = source is target
         self.key = f"{source.itemsize}" if self.same else f"{source.name}>{target.name}"
         self.width = max(min(vector_bytes() // max(source.itemsize, target.itemsize), 64), 1)
+
+    def streams(self, run: int) -> bool:
+        """Whether runs of so many elements go past the caches."""
+        return self.stream and run * self.target.itemsize >= 4 * LINE
 
     def load(self, k: Emitter, base: Val, index: Index, width: int, mask: Val | None = None) -> Val:
         """Lanes as the target's memory will hold them."""
@@ -128,10 +148,12 @@ class _Moved:
         found = scalars.narrowed(k, found, self.target)
         return k.cast(found, "i8") if self.target is dtypes.bool_ else found
 
-    def put(self, k: Emitter, x: Val, base: Val, index: Index, mask: Val | None = None) -> None:
+    def put(
+        self, k: Emitter, x: Val, base: Val, index: Index, mask: Val | None = None, stream: bool = False
+    ) -> None:  # fmt: skip
         """Lanes into the target."""
         if mask is None:
-            k.store(x, base, index)
+            k.store(x, base, index, stream=stream)
         else:
             k.masked_store(x, base, index, mask)
 
@@ -147,7 +169,9 @@ class _Added(_Moved):
     def _cast(self, k: Emitter, x: Val) -> Val:
         return scalars.convert(k, scalars.widened(k, x, self.source), self.target)
 
-    def put(self, k: Emitter, x: Val, base: Val, index: Index, mask: Val | None = None) -> None:
+    def put(
+        self, k: Emitter, x: Val, base: Val, index: Index, mask: Val | None = None, stream: bool = False
+    ) -> None:  # fmt: skip
         held = scalars.load(k, base, index, self.target, lanes(x.type), mask)
         total = scalars.Scalars(k, self.target).add(held, x)
         scalars.store(k, total, base, index, self.target, mask)
@@ -168,6 +192,7 @@ def _runs(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Walk, Kernel
     width = moved.width if step == 1 else 1
     baked = {len(walk.sizes) - 1: walk.sizes[-1]} if walk.sizes[-1] <= width and walk.lead < len(walk.sizes) - 1 else {}
     pattern = {0: "same", 1: "run", -1: "back"}.get(start, "steps") if width > 1 else "single"
+    stream = width > 1 and moved.streams(walk.sizes[-1])
 
     def emit(k: Emitter) -> None:
         target, source = k.pointer(0), k.pointer(1)
@@ -187,11 +212,13 @@ def _runs(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Walk, Kernel
                     x = moved.gather(k, k.at(source, k.mul(i, step), RAW[moved.source.itemsize]), ramp, mask)
                 else:
                     x = moved.load(k, source, k.mul(i, step) if width == 1 else i, width, mask)
-                moved.put(k, x, out, k.mul(i, to) if width == 1 else i, mask)
+                moved.put(k, x, out, k.mul(i, to) if width == 1 else i, mask, stream)
 
+            if stream:
+                low = line_start(k, out, low, high, width, moved.target.itemsize, body)
             lanes_loop(k, low, high, width, body)
 
-    return walk, Kernel(f"copy {moved.key} {pattern} {walk.form} {baked} w{width}", emit)
+    return walk, Kernel(f"copy {moved.key} {pattern} {walk.form} {baked} w{width}{' streamed' * stream}", emit)
 
 
 # -- transposes ------------------------------------------------------------------------------------------------
@@ -288,6 +315,7 @@ def fill(site: Site, shape: Ints, target: Window, value: Any, note: str = "fill"
     bits = int(number.reshape(1).view(f"i{size}")[0])
     walk = Walk(merged(shape, (target.strides,)))
     width = vector_bytes() // size if walk.strides[0][-1] == 1 else 1
+    stream = width > 1 and large(shape, target.dtype) and walk.sizes[-1] * size >= 4 * LINE
 
     def emit(k: Emitter) -> None:
         x = k.splat(k.cast(k.integer(1), RAW[size]), width)
@@ -296,12 +324,14 @@ def fill(site: Site, shape: Ints, target: Window, value: Any, note: str = "fill"
 
             def body(i: Index, mask: Val | None) -> None:
                 if mask is None:
-                    k.store(x, out, k.mul(i, to) if width == 1 else i)
+                    k.store(x, out, k.mul(i, to) if width == 1 else i, stream=stream)
                 else:
                     k.masked_store(x, out, i, mask)
 
+            if stream:
+                low = line_start(k, out, low, high, width, size, body)
             lanes_loop(k, low, high, width, body)
 
     nbytes = float(np.prod(shape)) * size
-    kernel = Kernel(f"fill {size} {walk.form} w{width}", emit)
+    kernel = Kernel(f"fill {size} {walk.form} w{width}{' streamed' * stream}", emit)
     site.launch(kernel, (target.address, bits, *walk.words), walk.tasks, nbytes / 30, note, (0.0, nbytes))

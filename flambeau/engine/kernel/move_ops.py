@@ -14,7 +14,7 @@ from typing import NamedTuple
 from flambeau.dtypes import COMPLEX, bfloat16, dtype, float16, float32
 from flambeau.engine.graph import Call
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
-from flambeau.engine.kernel.move import RAW, Window, add, copy, fill, result, window
+from flambeau.engine.kernel.move import RAW, Window, add, copy, fill, large, result, window
 from flambeau.engine.kernel.move_walk import Walk, lanes_loop, merged
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Kernel
@@ -42,9 +42,10 @@ def cat(site: Site, call: Call) -> None:
     ndim = len(call.metas[0].shape)
     if len(call.inputs) > MANY:
         raise Unsupported("very many tensors to join")
+    stream = large(call.metas[0].shape, out.dtype)
     for x in call.inputs:
         if len(x.shape) == ndim:
-            copy(site, x.shape, out.part(start * out.strides[dim]), window(site, x), "cat")
+            copy(site, x.shape, out.part(start * out.strides[dim]), window(site, x), "cat", stream)
             start += x.shape[dim]
 
 
@@ -53,9 +54,10 @@ def stack(site: Site, call: Call) -> None:
     out, dim = result(site, call), call.params["dim"]
     if len(call.inputs) > MANY:
         raise Unsupported("very many tensors to join")
+    stream = large(call.metas[0].shape, out.dtype)
     for nr, x in enumerate(call.inputs):
         part = out.part(nr * out.strides[dim], out.strides[:dim] + out.strides[dim + 1 :])
-        copy(site, x.shape, part, window(site, x), "stack")
+        copy(site, x.shape, part, window(site, x), "stack", stream)
 
 
 def repeat(site: Site, call: Call) -> None:
@@ -100,8 +102,10 @@ def runs(places: Iterable[int]) -> list[Run]:
 def assemble(site: Site, shape: Ints, out: Window, source: Window, places: Sequence[Sequence[int]], note: str) -> None:
     """Each dimension d of the result takes the elements `places[d]` of the source."""
     if 0 not in shape:
+        stream = large(shape, out.dtype)
         for piece in _pieces([runs(p) for p in places]):
-            copy(site, tuple(run.length for run in piece), out.part(_offset(piece, out)), _taken(piece, source), note)
+            part, taken = out.part(_offset(piece, out)), _taken(piece, source)
+            copy(site, tuple(run.length for run in piece), part, taken, note, stream)
 
 
 def assemble_back(site: Site, call: Call, places: Sequence[Sequence[int]], note: str) -> None:
@@ -224,7 +228,7 @@ def constant_pad(site: Site, call: Call) -> None:
         inner[d] = kept[d]
     source = window(site, x)
     start = sum(max(-lo, 0) * s for (lo, _), s in zip(pairs, source.strides))
-    copy(site, kept, out.part(offset), source.part(start), "pad")
+    copy(site, kept, out.part(offset), source.part(start), "pad", large(call.metas[0].shape, out.dtype))
 
 
 # -- views written into ----------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 from flambeau.dtypes import dtype
-from flambeau.engine.kernel.target import cache_sizes
+from flambeau.engine.kernel.emit import LINE
+from flambeau.engine.kernel.target import cache_sizes, last_cache
 from flambeau.shape import Ints
 
 TASK = 16384  # elements that a task goes through
@@ -81,6 +82,7 @@ class Nest:
     sums: int = 1  # of a reduction over columns: accumulators along the reduced axis
     strips: int = 1  # of a reduction over columns: vectors side by side
     chunk: int = 0  # the outermost reduced axis is cut into blocks of so many (0: not cut)
+    fresh: frozenset[int] = frozenset()  # accesses to memory that is only written here, and begins at a line's start
 
     @cached_property
     def flat(self) -> bool:
@@ -153,6 +155,7 @@ class Nest:
             detail = s.detail.key if s.kind == "map" else repr(s.detail)
             parts.append(f"{s.kind} {s.dtype.name} {s.operands} {detail}")
         parts += [f"{s.step}>{s.access}{'f' if s.full else ''}{'!' if s.check else ''}" for s in self.stores]
+        parts += [f"{nr}streamed" for nr in sorted(self.streamed)]
         return "|".join(parts)
 
     # -- what depends on what -------------------------------------------------------------------------------------
@@ -249,6 +252,31 @@ class Nest:
         near = cache_sizes()[1]
         far = self.passes > 1 and self.sweep and not self.chunk and self.outer and read > max(written, near)
         return self.outer[-1] if far and self.row_bytes <= near // 2 else -1
+
+    @cached_property
+    def streamed(self) -> frozenset[int]:
+        """Accesses that are written past the caches: they are too large to stay there until somebody reads them.
+
+        They lie alike, so that one is at the start of a line where the others are.
+        """
+        found = [s.access for s in self.stores if s.full and not s.check and self._streams(s)]
+        like = [(self.accesses[nr].strides, self.accesses[nr].dtype.itemsize) for nr in found]
+        return frozenset(nr for nr, form in zip(found, like) if form == like[0])
+
+    def _streams(self, s: Store) -> bool:
+        """Whether a store may go past the caches: where rows begin in mid-line, lanes first go to the next line."""
+        access = self.accesses[s.access]
+        long = self.axes[self.lane].extent * access.dtype.itemsize >= 4 * LINE
+        if s.access not in self.fresh or access.strides[self.lane] != 1 or not long:
+            return False
+        makes = any(step.kind == "reduce" and at == self.known(s.step) for step, at in zip(self.steps, self.stage))
+        return self.volume(s.access) >= last_cache() and (not self.ragged(s.access) or (self.sweep and not makes))
+
+    def ragged(self, access: int) -> bool:
+        """Whether rows may begin elsewhere than at a multiple of their vectors' bytes."""
+        strides, d, _ = self.accesses[access]
+        whole = min(self.width, LINE // d.itemsize)
+        return any(step % whole for nr, step in enumerate(strides) if nr != self.lane)
 
     def volume(self, access: int) -> int:
         """Bytes of memory that an access goes through."""

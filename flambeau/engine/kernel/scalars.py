@@ -58,11 +58,13 @@ def load(k: Emitter, base: Val, index: Index, d: dtype, width: int, mask: Val | 
     return widened(k, k.load(base, index, type) if mask is None else k.masked_load(base, index, type, mask), d)
 
 
-def store(k: Emitter, x: Val, base: Val, index: Index, d: dtype, mask: Val | None = None) -> None:
-    """Elements from registers to memory; with a mask, only the lanes where it holds."""
+def store(
+    k: Emitter, x: Val, base: Val, index: Index, d: dtype, mask: Val | None = None, stream: bool = False
+) -> None:  # fmt: skip
+    """Elements from registers to memory; with a mask, only the lanes where it holds. `stream`: as `k.store` does."""
     x = narrowed(k, x, d)
     if mask is None:
-        k.store(x, base, index)
+        k.store(x, base, index, stream=stream)
     else:
         k.masked_store(x, base, index, mask)
 

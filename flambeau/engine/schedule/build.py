@@ -12,6 +12,7 @@ from typing import Any
 
 from flambeau import dtypes
 from flambeau.engine.graph import Call, Write
+from flambeau.engine.kernel.emit import LINE
 from flambeau.engine.kernel.loops import emit_nest
 from flambeau.engine.kernel.nest import Access, Axis, Nest, Step
 from flambeau.engine.kernel.nest import Store as NestStore
@@ -170,9 +171,7 @@ class Built:
 
         for expr in self.members:
             full = self._operands_full(expr)
-            operands = [
-                leaf_step(b, full) if isinstance(b, Leaf) else numbers[b] for b in self.group.bindings[expr]
-            ]
+            operands = [leaf_step(b, full) if isinstance(b, Leaf) else numbers[b] for b in self.group.bindings[expr]]
             detail = expr.detail.how if expr.kind == "reduce" else expr.detail
             cost = cost_of(expr.detail) if expr.kind == "map" else 1
             numbers[expr] = len(steps)
@@ -189,7 +188,15 @@ class Built:
         order = self.group.reduction.order if self.group.reduction else None
         return Nest(
             tuple(self.axes), self.lane, self.width, self.accesses, steps, stores, self.sums, self.strips,
-            order.chunk if order else 0,
+            order.chunk if order else 0, self._fresh(steps),
+        )  # fmt: skip
+
+    def _fresh(self, steps: list[Step]) -> frozenset[int]:
+        """The accesses to memory of our own that begin at a line's start and are not read here."""
+        read = {id(self.args[s.detail][0]) for s in steps if s.kind == "load"}
+        return frozenset(
+            nr for nr, (root, offset) in enumerate(self.args)
+            if root.buffer.kind in ("output", "temp") and not offset % LINE and id(root) not in read
         )  # fmt: skip
 
     def _access(self, known: dict[Any, int], memory: Any, offset: int, seen: Form, full: bool) -> int:
