@@ -316,3 +316,53 @@ def test_a_later_process_takes_the_kernel_that_was_found(tmp_path: Path) -> None
     assert estimated[0] == later[0] == "1" and searched[0] == "2"
     assert later[1:] == searched[1:] != estimated[1:] == off[1:]
     assert float(later[-1]) == pytest.approx(float(estimated[-1]), rel=1e-5)
+
+
+ENDLESS = """
+import os, signal, threading, time
+import flambeau as torch
+from flambeau.engine.kernel import search
+
+searching = threading.Event()
+
+def race(tables, slots):  # in the compiler's thread
+    searching.set()
+    if "INTERRUPT" in os.environ:
+        os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(3600)
+
+search._race = race
+x, y = torch.ones(32, 32), torch.ones(32, 32)
+
+def step():
+    return (x @ y).sum().item()
+"""
+
+
+def test_a_program_ends_while_kernels_are_measured(tmp_path: Path) -> None:
+    program = ENDLESS + "print(step(), step())\nsearching.wait()"
+    assert run(tmp_path, program, FLAMBEAU_SEARCH="1", FLAMBEAU_PATIENCE="2") == "32768.0 32768.0\n"
+
+
+def test_who_waits_for_a_search_can_be_interrupted(tmp_path: Path) -> None:
+    program = """
+try:
+    print(step(), step(), step())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    settings = {"FLAMBEAU_SEARCH": "1", "FLAMBEAU_PATIENCE": "2", "INTERRUPT": "1"}
+    assert run(tmp_path, ENDLESS + program, **settings) == "interrupted\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_goes_on_without_the_search_of_its_parent(tmp_path: Path) -> None:
+    program = """
+step(), step(), searching.wait()
+child = os.fork()
+if not child:
+    search.asked = ""
+    os._exit(0 if [step() for _ in range(4)] == [32768.0] * 4 else 1)
+print(os.waitpid(child, 0)[1])
+"""
+    assert run(tmp_path, ENDLESS + program, FLAMBEAU_SEARCH="1", FLAMBEAU_PATIENCE="2") == "0\n"
