@@ -20,7 +20,7 @@ _BINARY = {
     "__mod__": "remainder", "__pow__": "pow", "__and__": "bitwise_and", "__or__": "bitwise_or",
     "__xor__": "bitwise_xor", "__lshift__": "bitwise_left_shift", "__rshift__": "bitwise_right_shift",
     "__matmul__": "matmul", "__eq__": "eq", "__ne__": "ne", "__lt__": "lt", "__le__": "le", "__gt__": "gt",
-    "__ge__": "ge",
+    "__ge__": "ge", "__div__": "div",
 }  # fmt: skip
 _COMPARISONS = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__")
 _NUMBERS = frozenset((bool, int, float, complex))
@@ -35,6 +35,15 @@ def _operand(x: Any) -> Any:
 
 def _known(x: Any) -> bool:
     return isinstance(x, (Tensor, bool, int, float, complex, np.generic))
+
+
+def _of_tensors(function: Callable) -> Callable:
+    """`function`, leaving other operands than tensors to Python's own error."""
+
+    def checked(a: Any, b: Any) -> Any:
+        return function(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else NotImplemented
+
+    return checked
 
 
 def _forward(function: Callable) -> Callable:
@@ -68,6 +77,8 @@ for _operator, _name in _BINARY.items():
     if _name not in names["torch"]:
         continue
     _function = names["Tensor"].get(_name) or names["torch"][_name]  # those of Tensor have no `out=`
+    if _operator == "__matmul__":
+        _function = _of_tensors(_function)
     members[_operator] = _forward(_function)
     if _operator not in _COMPARISONS:
         members["__r" + _operator[2:]] = _reflected(_function)

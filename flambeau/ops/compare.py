@@ -12,7 +12,7 @@ from flambeau.engine.execute import Meta
 from flambeau.ops.apply import type_name
 from flambeau.ops.arguments import check_input, numpy_names
 from flambeau.ops.op import Op, op, public
-from flambeau.ops.rules import Result, accepting, elementwise, require_operand, require_tensor
+from flambeau.ops.rules import Result, accepting, elementwise, require_operand, require_tensor, underivable
 from flambeau.ops.samples import Call, Maker, anywhere, call
 from flambeau.tensors import Tensor
 
@@ -247,6 +247,9 @@ heaviside_op = op(
     ref=lambda a, b: np.where(a == 0, b, np.greater(a, 0)),
     meta=elementwise(Result.SAME),
     samples=pairs_of(low=-1, high=1),
+    smooth=False,
+    vjp=underivable("heaviside"),
+    backward_name="NotImplemented",
     lower=lambda k, a, b: k.where(k.eq(a, 0), b, k.cast(k.gt(a, 0))),
 )
 

@@ -17,8 +17,18 @@ from flambeau import dtypes
 from flambeau.engine.execute import Meta
 from flambeau.engine.schedule.lowering import Composite
 from flambeau.ops import hazards
+from flambeau.ops.arguments import not_implemented
 from flambeau.ops.op import Op, names, op, public
-from flambeau.ops.rules import Result, accepting, elementwise, of_first, promoted, require_operand, require_tensor
+from flambeau.ops.rules import (
+    Result,
+    accepting,
+    elementwise,
+    of_first,
+    promoted,
+    require_operand,
+    require_tensor,
+    underivable,
+)
 from flambeau.ops.samples import Samples, anywhere, binary_on, call, positive, unary_on, unit
 from flambeau.tensors import Tensor
 
@@ -163,10 +173,9 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 
 
 def _refuse_bools(input: Any, other: Any) -> None:
-    if getattr(input, "dtype", None) is not dtypes.bool_ and getattr(other, "dtype", None) is not dtypes.bool_:
-        return
-    if any(isinstance(x, Tensor) and x.dtype is dtypes.bool_ for x in (input, other)):
-        both = all(isinstance(x, Tensor) and x.dtype is dtypes.bool_ for x in (input, other))
+    first, second = getattr(input, "dtype", type(input)), getattr(other, "dtype", type(other))
+    if first is dtypes.bool_ or second is dtypes.bool_ or first is bool or second is bool:
+        both = first in (dtypes.bool_, bool) and second in (dtypes.bool_, bool)
         raise RuntimeError(
             "Subtraction, the `-` operator, with "
             + ("two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead." if both else
@@ -218,9 +227,10 @@ def _by_nonzero(function: Callable) -> Composite:
     return Composite(lowered)
 
 
-floor_divide_op = binary(
-    "floor_divide", _floor_divide, hazard=hazards.division, samples=binary_on(second=(0.5, 2.0)), smooth=False,
-    meta=accepting("div_floor_cpu", high=dtypes.FLOAT), lower=_by_nonzero(lambda k, a, b: k.floor_divide(a, b)),
+floor_divide_op = op(
+    "floor_divide", ref=_floor_divide, hazard=hazards.division, samples=binary_on(second=(0.5, 2.0)), smooth=False,
+    meta=accepting("div_floor_cpu", low=dtypes.INTEGER, high=dtypes.FLOAT), vjp=underivable("floor_divide"),
+    backward_name="NotImplemented", lower=_by_nonzero(lambda k, a, b: k.floor_divide(a, b)),
 )  # fmt: skip
 rounded_divide_op = op(
     "rounded_divide", ref=lambda a, b, mode: (_floor_divide if mode == "floor" else _trunc_divide)(a, b),
@@ -253,10 +263,20 @@ def true_divide(input: Any, other: Any) -> Tensor:
     return true_divide_op(input, other)
 
 
+@public("torch Tensor", inplace=True, out=True)
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """`input / other`, rounded down; either may be a number. Backward raises, as in PyTorch."""
+    require_operand("floor_divide", "other", 2, other)
+    return floor_divide_op(input, other)
+
+
 def _remainder(a: Any, b: Any) -> Any:
-    if np.asarray(a).dtype.kind in "iub" and np.any(np.asarray(b) == 0):
-        raise RuntimeError("ZeroDivisionError")
-    return np.remainder(a, b)
+    if np.asarray(a).dtype.kind in "iub":
+        if np.any(np.asarray(b) == 0):
+            raise RuntimeError("ZeroDivisionError")
+        return np.remainder(a, b)
+    rest = np.fmod(a, b)  # which keeps the sign of zero
+    return np.where((rest != 0) & ((rest < 0) != np.less(b, 0)), rest + b, rest)
 
 
 def _fmod(a: Any, b: Any) -> Any:
@@ -266,14 +286,14 @@ def _fmod(a: Any, b: Any) -> Any:
 
 
 remainder_op = op(
-    "remainder", ref=_remainder, hazard=hazards.division, meta=accepting("remainder_cpu", high=dtypes.FLOAT),
-    samples=binary_on(second=(0.7, 2.0)), smooth=False,
-    vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * floor_divide_op(a, b)),
+    "remainder", ref=_remainder, hazard=hazards.division, samples=binary_on(second=(0.7, 2.0)), smooth=False,
+    meta=accepting("remainder_cpu", low=dtypes.INTEGER, high=dtypes.FLOAT),
+    vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * rounded_divide_op(a, b, mode="floor")),
     backward_name=with_number("Remainder"), lower=_by_nonzero(lambda k, a, b: k.remainder(a, b)),
 )  # fmt: skip
 fmod_op = binary(
     "fmod", _fmod, samples=binary_on(second=(0.7, 2.0)), smooth=False, backward_name=with_number("Fmod"),
-    hazard=hazards.division,
+    hazard=hazards.division, meta=accepting("fmod_cpu", low=dtypes.INTEGER, high=dtypes.FLOAT),
     vjp=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * trunc_op(a / b)),
     lower=_by_nonzero(lambda k, a, b: k.fmod(a, b)),
 )  # fmt: skip
@@ -296,6 +316,12 @@ def _power(a: Any, b: Any) -> Any:
         return np.where(b < 0, np.where(a == 1, 1, np.where(a == -1, np.where(b % 2 == 0, 1, -1), 0)),
                         np.power(a, np.maximum(b, 0))).astype(a.dtype)  # fmt: skip
     return np.power(a, b)
+
+
+def _power_meta(a: Any, b: Any) -> Meta:
+    if isinstance(b, Tensor) and promoted((a, b)) is dtypes.bool_:
+        raise not_implemented("pow", dtypes.bool_)
+    return elementwise(SAME)(a, b)
 
 
 def _power_lowered(t: Any, a: Any, b: Any) -> Any:
@@ -324,7 +350,7 @@ def where_nonzero(b: Tensor, value: Tensor) -> Tensor:
 
 
 pow_op = op(
-    "pow", ref=_power, hazard=hazards.power, meta=elementwise(SAME), vjp=(_pow_base_vjp, _pow_exponent_vjp),
+    "pow", ref=_power, hazard=hazards.power, meta=_power_meta, vjp=(_pow_base_vjp, _pow_exponent_vjp),
     samples=binary_on(0.3, 2.0, second=(-2.0, 2.0)),
     backward_name=lambda inputs, _: "PowBackward2" if not isinstance(inputs[0], Tensor) else (
         "PowBackward1" if isinstance(inputs[1], Tensor) else "PowBackward0"),
@@ -336,6 +362,8 @@ pow_op = op(
 def pow(input: Any, exponent: Any) -> Tensor:
     """`input` to the power `exponent`; either may be a number."""
     require_operand("pow", "exponent", 2, exponent)
+    if type(exponent) is int and exponent < 0 and isinstance(input, Tensor) and input.dtype.category < dtypes.FLOAT:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
     return pow_op(input, exponent)
 
 

@@ -77,6 +77,15 @@ def accepting(
     return meta
 
 
+def underivable(name: str) -> tuple[Callable[..., Any], ...]:
+    """The derivative of an op of two operands that PyTorch lets into the graph, but refuses to go back through."""
+
+    def vjp(_g: Tensor, _y: Any, *_x: Any) -> Any:
+        raise RuntimeError(f"derivative for aten::{name} is not implemented")
+
+    return vjp, vjp
+
+
 def of_first(count: int, rule: Callable[..., Meta]) -> Callable[..., Meta]:
     """`rule` of the first `count` operands: what follows is a factor, which does not count for shape and dtype.
 

@@ -167,9 +167,9 @@ def _any(k: Emitter, flags: Val) -> Val:
 
 @in_double
 def remainder(k: Emitter, a: Val, b: Val) -> Val:
-    """a - floor(a / b) * b, as Python's %: the sign is that of `b`."""
+    """a - floor(a / b) * b: the sign is that of `b`, but a zero keeps that of `a`."""
     rest = fmod(k, a, b)
-    return k.select(rest.equals(0.0), with_sign_of(k, 0.0, b), k.select(_astray(k, rest, b), rest + b, rest))
+    return k.select(_astray(k, rest, b), rest + b, rest)
 
 
 def _astray(k: Emitter, rest: Val, b: Val) -> Val:
