@@ -61,6 +61,12 @@ def test_many_heads_masked() -> None:
     check(make(16, 3, 4), make(16, 0, 4), make(16, 0, 5))
 
 
+def test_many_heads_of_long_rows() -> None:
+    q, k, v = (make(16, 300, 400, seed=seed) * 0.2 for seed in range(3))  # more than a task packs by itself
+    check(q[:, :20], k, v)
+    check(q, k[:, :20], v[:, :20], causal=True)
+
+
 @pytest.mark.parametrize("depth, size", [(1, 1), (8, 3), (64, 64), (80, 17), (33, 130)])
 def test_sizes_of_heads(depth: int, size: int) -> None:
     check(make(2, 20, depth), make(2, 30, depth, seed=1), make(2, 30, size, seed=2), causal=True)

@@ -1,10 +1,10 @@
 """Attention in blocks: softmax(q k^T * scale + mask) v without ever holding the matrix of scores.
 
-A task has a few rows (queries) of one head. It goes through the keys in blocks: scores by the register tile into
-scratch memory, the largest of each row so far, exponentials, and their product with the values; what was summed before
-is scaled down whenever a row's largest score grows (Milakov and Gimelshein, 2018; FlashAttention, Dao et al., 2022).
-Besides the output it leaves the logarithm of each row's sum of exponentials, from which the backward pass has the
-weights again.
+A task has a few rows (queries) of one head, or a whole head where there are many of them. It goes through the keys in
+blocks: scores by the register tile into scratch memory, the largest of each row so far, exponentials, and their product
+with the values; what was summed before is scaled down whenever a row's largest score grows (Milakov and Gimelshein,
+2018; FlashAttention, Dao et al., 2022). Besides the output it leaves the logarithm of each row's sum of exponentials,
+from which the backward pass has the weights again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from flambeau.dtypes import dtype
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.contract.frame import batch_offsets
+from flambeau.engine.kernel.contract.pack import Pack
 from flambeau.engine.kernel.contract.product import ACROSS, ALONG, PANEL
 from flambeau.engine.kernel.contract.tile import Tile
 from flambeau.engine.kernel.contract.words import Bound
@@ -25,6 +26,7 @@ from flambeau.engine.kernel.vecmath_log import log
 from flambeau.engine.plan import Kernel
 
 SPAN = 256  # scores of a row in scratch memory
+ROOM = 1 << 16  # elements of panels that a task may pack by itself
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Form:
     mask_step: int  # from lane to lane: 0 or 1, or -1 where it is a word
     noise: bool
     noise_step: int
+    whole: bool = False  # a task is a head, not a tile of rows of one
+    room: int = 0  # elements of panels that such a task packs by itself; 0: they have been packed before
 
     @property
     def scores(self) -> Tile:
@@ -63,7 +67,7 @@ class Form:
     @property
     def text(self) -> str:
         added = f"{self.causal:d} {self.mask}{self.mask_step} {self.noise:d}{self.noise_step}"
-        return f"{self.scores.form} {self.wide} {self.batches} {added}"
+        return f"{self.scores.form} {self.wide} {self.batches} {added} {self.whole:d} {self.room}"
 
 
 class Blocks:
@@ -86,11 +90,23 @@ class Blocks:
     def scratch(self, count: int) -> Val:
         return self.k.stack(self.tile.type, self.form.rows * count)
 
-    def begin(self, task: Val, names: tuple[str, ...]) -> dict[str, Val]:
-        """Find a task's rows, and where each operand's matrix begins."""
-        blocks = self.word("blocks")
-        self.rows_from(self.k.mul(self.k.rem(task, blocks), self.form.rows))
-        return self.head(self.k.div(task, blocks), names)
+    def each_tile(self, names: tuple[str, ...], body: Callable[[dict[str, Val]], None]) -> None:
+        """Run `body` for the rows of each tile; it is given where each operand's matrix begins."""
+        k, rows = self.k, self.form.rows
+        with k.tasks() as task:
+            if not self.form.whole:
+                blocks = self.word("blocks")
+                self.rows_from(k.mul(k.rem(task, blocks), rows))
+                body(self.head(k.div(task, blocks), names))
+                return
+            at = self.head(task, names)
+            self.prepare(at)
+            with k.loop(self.all_rows, step=rows) as row:
+                self.rows_from(row)
+                body(at)
+
+    def prepare(self, at: dict[str, Val]) -> None:
+        """What is to be done at the beginning of a whole head."""
 
     def rows_from(self, row: Val) -> None:
         """The rows of a tile, `row` to `stop`; the last one of all begins early, at `read`, to be whole."""
@@ -106,6 +122,26 @@ class Blocks:
         types = {name: "i1" if name == "mask" and self.form.mask == "keep" else self.tile.type for name in names}
         return {name: k.at(self.w.pointer(k, name), at, types[name]) for name, at in zip(names, offsets)}
 
+    def packed_here(self, rows: Val, row_step: Val, depth: Val, target: Val) -> Val:
+        """The rows that are lanes, in panels, in memory of the task's own."""
+        k, columns, d = self.k, self.tile.columns, self.form.dtype
+        with k.loop(self.all_lanes, step=columns) as lane:
+            panel = k.at(target, k.mul(lane, self.padded(depth)), self.tile.type)
+            Pack(columns, d, d, ALONG).transposed(k, row_step, rows, panel, lane, self.all_lanes, 0, depth)
+        return target
+
+    def padded(self, depth: Val) -> Val:
+        """Steps in a panel: whole vectors of them."""
+        return self.k.mul(self.k.add(depth, self.width - 1) // self.width, self.width)
+
+    def bring_near(self, name: str, columns: Val) -> None:
+        """Have the next head's rows of an operand, as many as a tile has, brought near while this one's are at work."""
+        k = self.k
+        _, (offset,) = batch_offsets(k, self.w, k.add(self.batch, 1), self.form.batches, (name,))
+        base, step = k.at(self.w.pointer(k, name), offset, self.tile.type), self.word(f"{name}_rows")
+        with k.loop(self.stop, start=self.row) as row, k.loop(columns, step=self.width) as c:
+            k.prefetch(base, k.add(k.mul(row, step), c), self.tile.type)
+
     def limits(self) -> tuple[Index, Index]:
         """The lanes that some row has something to do with."""
         k = self.k
@@ -118,8 +154,7 @@ class Blocks:
 
     def products(self, into: Val, rows: Val, row_step: Val, panels: Val, depth: Val, start: Val, count: Val) -> None:
         """The products of rows from `read` on with the `count` packed rows from `start` on, into scratch memory."""
-        k, columns = self.k, self.tile.columns
-        padded = k.mul(k.add(depth, self.width - 1) // self.width, self.width)
+        k, columns, padded = self.k, self.tile.columns, self.padded(depth)
         left = k.at(rows, k.mul(self.read, row_step), self.tile.type)
 
         def products_from(c: Val, tile: Tile) -> None:
@@ -237,29 +272,40 @@ class _Forward(Blocks):
         self.scores, self.total = self.scratch(self.span), self.scratch(form.wide)
         # a number for each row: its largest score and sum so far, what the next block adds to them, what that changes
         self.top, self.sum, self.next_top, self.next_sum, self.factor = (self.scratch(self.width) for _ in range(5))
+        self.panels = k.stack(self.tile.type, form.room) if form.room else None
 
     def emit(self) -> None:
-        k, form = self.k, self.form
+        form = self.form
         names = ("q", "k", "v", *(["mask"] if form.mask else []), *(["noise"] if form.noise else []))
-        with k.tasks() as task:
-            at = self.begin(task, names)
-            self.clear(self.total)
-            self._each_row(lambda r: k.store(k.const(self.type, -math.inf), self.top, r))
-            self._each_row(lambda r: k.store(k.const(self.type, 0), self.sum, r))
-            low, high = self.limits()
-            with k.loop(high, start=low, step=self.span) as start:
-                count = k.minimum(k.sub(high, start), self.span)
-                self.products(self.scores, at["q"], self.word("q_rows"), at["k"], self.word("depth"), start, count)
-                with k.loop(form.rows) as r:
-                    self._largest(at, r, start, count)
-                with k.loop(form.rows) as r:
-                    self._exponentials(at, r, start, count)
-                self._each_row(self._update)
-                step, size = self.word("v_rows"), self.word("size")
-                self.add_products(self.total, self.scores, at["v"], step, start, count, size, self.factor)
-            self._each_row(self._logarithms)
-            with k.loop(k.sub(self.stop, self.read), start=k.sub(self.row, self.read)) as r:
-                self._finish(r)
+        self.each_tile(names, self._rows)
+
+    def prepare(self, at: dict[str, Val]) -> None:
+        if self.form.room:
+            at["k"] = self.packed_here(at["k"], self.word("k_rows"), self.word("depth"), self.panels)
+
+    def _rows(self, at: dict[str, Val]) -> None:
+        """The output of the rows of a tile."""
+        k, form = self.k, self.form
+        depth, size = self.word("depth"), self.word("size")
+        if form.whole:
+            for name, columns in (("q", depth), ("k", depth), ("v", size)):
+                self.bring_near(name, columns)
+        self.clear(self.total)
+        self._each_row(lambda r: k.store(k.const(self.type, -math.inf), self.top, r))
+        self._each_row(lambda r: k.store(k.const(self.type, 0), self.sum, r))
+        low, high = self.limits()
+        with k.loop(high, start=low, step=self.span) as start:
+            count = k.minimum(k.sub(high, start), self.span)
+            self.products(self.scores, at["q"], self.word("q_rows"), at["k"], depth, start, count)
+            with k.loop(form.rows) as r:
+                self._largest(at, r, start, count)
+            with k.loop(form.rows) as r:
+                self._exponentials(at, r, start, count)
+            self._each_row(self._update)
+            self.add_products(self.total, self.scores, at["v"], self.word("v_rows"), start, count, size, self.factor)
+        self._each_row(self._logarithms)
+        with k.loop(k.sub(self.stop, self.read), start=k.sub(self.row, self.read)) as r:
+            self._finish(r)
 
     def _each_row(self, body: Callable[[int], None]) -> None:
         """For vectors of a number a row."""

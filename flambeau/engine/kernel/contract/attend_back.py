@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.contract.attend import Blocks, Form, weight
-from flambeau.engine.kernel.contract.frame import batch_offsets
 from flambeau.engine.kernel.contract.product import ACROSS
 from flambeau.engine.kernel.contract.tile import Tile
 from flambeau.engine.kernel.contract.words import Bound
@@ -29,30 +28,31 @@ def deltas(form: Form, words: Bound) -> Kernel:
 
     def emit(k: Emitter) -> None:
         blocks = Blocks(k, form, words)
-        type, width, size = blocks.tile.type, blocks.width, blocks.word("size")
         with k.tasks() as task:
             row, batch = k.rem(task, blocks.all_rows), k.div(task, blocks.all_rows)
-            _, (offset,) = batch_offsets(k, words, batch, form.batches, ("g",))
-            g = k.at(words.pointer(k, "g"), k.add(offset, k.mul(row, blocks.word("g_rows"))), type)
-            out = k.at(words.pointer(k, "out"), k.mul(task, size), type)
-            with k.loop(size, step=width, carried=[k.const(blocks.type, 0)]) as loop:
-                mask = k.mask(k.sub(size, loop.i), width)
-                a, b = (k.masked_load(p, loop.i, blocks.type, mask) for p in (g, out))
-                loop.carry(k.fma(a, b, loop.carried[0]))
-            k.store(k.fold(loop.results[0], k.add), words.pointer(k, "delta"), task)
+            g = k.mul(row, blocks.word("g_rows"))
+            _delta(blocks, k.at(blocks.head(batch, ("g",))["g"], g, blocks.tile.type), task)
 
     return Kernel(f"attention delta {form.dtype.name} {form.text}", emit)
 
 
+def _delta(blocks: Blocks, g: Val, place: Val) -> None:
+    """delta of a query, `place` among those of all heads."""
+    k, w, width, size = blocks.k, blocks.w, blocks.width, blocks.word("size")
+    out = k.at(w.pointer(k, "out"), k.mul(place, size), blocks.tile.type)
+    with k.loop(size, step=width, carried=[k.const(blocks.type, 0)]) as loop:
+        mask = k.mask(k.sub(size, loop.i), width)
+        a, b = (k.masked_load(p, loop.i, blocks.type, mask) for p in (g, out))
+        loop.carry(k.fma(a, b, loop.carried[0]))
+    k.store(k.fold(loop.results[0], k.add), w.pointer(k, "delta"), place)
+
+
 def backward(form: Form, words: Bound, turned: bool) -> Kernel:
-    """The kernel of the queries' gradient, or (turned) of those of keys and values; a task is a block of rows."""
+    """The kernel of the queries' gradient, or (turned) of those of keys and values; of all three for whole heads."""
+    if form.whole:
+        return Kernel(f"attention gradients {form.text}", lambda k: _Whole(k, form, words, turned).emit())
     name = "keys" if turned else "queries"
     return Kernel(f"attention gradient of {name} {form.text}", lambda k: _Backward(k, form, words, turned).emit())
-
-
-def backward_whole(form: Form, words: Bound) -> Kernel:
-    """The kernel of all three gradients; a task is a head."""
-    return Kernel(f"attention gradients {form.text}", lambda k: _Whole(k, form, words, True).emit())
 
 
 class _Backward(Blocks):
@@ -62,22 +62,21 @@ class _Backward(Blocks):
         super().__init__(k, form, words, turned)
         self.scores, self.d = self.scratch(self.span), self.scratch(self.span)
         self.first, self.second = self.scratch(form.wide), self.scratch(form.wide)
-        names = ["first", "first_panels", "first_right", "second", "second_panels"]
-        names += ["second_right"] * self.turned + ["mask"] * bool(form.mask) + ["noise"] * form.noise
-        self.names = tuple(names)
+        self.panels = [k.stack(self.tile.type, form.room) for _ in range(2)] if form.room else []
 
     def emit(self) -> None:
-        with self.k.tasks() as task:
-            self._rows(self.begin(task, self.names))
+        names = ["first", "first_right", "second"] + ["second_right"] * self.turned
+        names += [] if self.form.room else ["first_panels", "second_panels"]
+        names += ["mask"] * bool(self.form.mask) + ["noise"] * self.form.noise
+        self.each_tile(tuple(names), self._rows)
 
     def _rows(self, at: dict[str, Val]) -> None:
         """The gradients of the rows of a tile."""
-        k, form = self.k, self.form
+        k, form, depth, size = self.k, self.form, self.word("depth"), self.word("size")
         self.clear(self.first)
         if self.turned:
             self.clear(self.second)
         low, high = self.limits()
-        depth, size = self.word("depth"), self.word("size")
         with k.loop(high, start=low, step=self.span) as start:
             count = k.minimum(k.sub(high, start), self.span)
             for into, name, steps in ((self.scores, "first", depth), (self.d, "second", size)):
@@ -144,20 +143,29 @@ class _Backward(Blocks):
 
 
 class _Whole(_Backward):
-    """The turned kernel, with the queries' gradient."""
+    """The turned kernel for whole heads, with the queries' gradient."""
 
-    def emit(self) -> None:
-        k, depth = self.k, self.word("depth")
-        with k.tasks() as task:
-            at = self.head(task, self.names)
-            first = k.mul(k.mul(self.batch, self.all_lanes), depth)
-            self.lanes_gradient = k.at(self.w.pointer(k, "lanes_gradient"), first, self.tile.type)
-            with k.loop(k.mul(self.all_lanes, depth), step=self.width) as i:
-                mask = k.mask(k.sub(k.mul(self.all_lanes, depth), i), self.width)
-                k.masked_store(k.const(self.type, 0), self.lanes_gradient, i, mask)
-            with k.loop(self.all_rows, step=self.form.rows) as row:
-                self.rows_from(row)
-                self._rows(at)
+    def prepare(self, at: dict[str, Val]) -> None:
+        k, depth, size = self.k, self.word("depth"), self.word("size")
+        if self.panels:
+            for name, columns, target in zip(("first", "second"), (depth, size), self.panels):
+                rows, step = at[f"{name}_right"], self.word(f"{name}_right_rows")
+                at[f"{name}_panels"] = self.packed_here(rows, step, columns, target)
+        first = k.mul(self.batch, self.all_lanes)
+        with k.loop(self.all_lanes) as lane:
+            g = k.at(at["second_right"], k.mul(lane, self.word("second_right_rows")), self.tile.type)
+            _delta(self, g, k.add(first, lane))
+        self.lanes_gradient = k.at(self.w.pointer(k, "lanes_gradient"), k.mul(first, depth), self.tile.type)
+        count = k.mul(self.all_lanes, depth)
+        with k.loop(count, step=self.width) as i:
+            mask = k.mask(k.sub(count, i), self.width)
+            k.masked_store(k.const(self.type, 0), self.lanes_gradient, i, mask)
+
+    def _rows(self, at: dict[str, Val]) -> None:
+        depth, size = self.word("depth"), self.word("size")
+        for name, columns in (("first", depth), ("first_right", depth), ("second", size), ("second_right", size)):
+            self.bring_near(name, columns)
+        super()._rows(at)
 
     def _block_done(self, at: dict[str, Val], start: Val, count: Val) -> None:
         """Add s^T k, over the rows that are not another tile's, to the gradients of the lanes."""

@@ -8,8 +8,8 @@ from typing import Any
 from flambeau import dtypes
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel.contract import choose
-from flambeau.engine.kernel.contract.attend import Form, forward
-from flambeau.engine.kernel.contract.attend_back import backward, backward_whole, deltas
+from flambeau.engine.kernel.contract.attend import ROOM, Form, forward
+from flambeau.engine.kernel.contract.attend_back import backward, deltas
 from flambeau.engine.kernel.contract.finish import number_bits
 from flambeau.engine.kernel.contract.pack import packed
 from flambeau.engine.kernel.contract.product import Operand, broadcast_strides, joined
@@ -67,14 +67,25 @@ class _Heads:
             raise Unsupported("values of more heads than there are weights")
         return broadcast_strides(x, shape if name in ("mask", "noise") else (*batch, *x.shape[-2:]))
 
-    def form(self, rows: int, turned: bool = False) -> Form:
+    @property
+    def many(self) -> bool:
+        """Whether heads alone are tasks enough."""
+        return self.batch >= choose.TASKS
+
+    def room(self, lanes: int, depth: int) -> int:
+        """Elements of the panels that a task packs by itself, in whole powers of two; 0 where they are too many."""
+        width = vector_bytes() // self.dtype.itemsize
+        count = -(-lanes // (VECTORS * width)) * VECTORS * width * -(-depth // width) * width
+        return 1 << (count - 1).bit_length() if count <= ROOM else 0
+
+    def form(self, rows: int, turned: bool = False, whole: bool = False, room: int = 0) -> Form:
         fit = (vector_registers() - 1 - VECTORS) // VECTORS
         tile = -(-rows // -(-rows // fit))  # as many rows as fit, shared out evenly
         columns = VECTORS * vector_bytes() // self.dtype.itemsize
         wide = -(-max(self.depth, self.size) // columns) * columns
         return Form(
             self.dtype, tile, VECTORS, wide, len(self.sizes), self.call.params["causal"], self.mask,
-            self._step("mask", turned), "noise" in self.operands, self._step("noise", turned),
+            self._step("mask", turned), "noise" in self.operands, self._step("noise", turned), whole, room,
         )  # fmt: skip
 
     def _step(self, name: str, turned: bool) -> int:
@@ -106,15 +117,13 @@ class _Heads:
         words.add(**{f"size{d}": n for d, n in enumerate(self.sizes)})
         return words
 
-    def launch(
-        self, kernel: Kernel, words: Words, rows: int, form: Form, products: int, whole: bool = False
-    ) -> None:  # fmt: skip
+    def launch(self, kernel: Kernel, words: Words, rows: int, form: Form, products: int) -> None:
         flops = 2.0 * self.batch * self.queries * self.keys * (self.depth + self.size) / 2 * products
         if form.causal:
             flops /= 2
         moved = 4.0 * self.batch * (self.queries + self.keys) * (self.depth + self.size) * self.dtype.itemsize
         note = f"attention {self.batch}x{self.queries}x{self.keys}x{self.depth}"
-        tasks = self.batch * (1 if whole else -(-rows // form.rows))
+        tasks = self.batch * (1 if form.whole else -(-rows // form.rows))
         self.site.launch(kernel, tuple(words.args), tasks, flops / 100, note, (flops, moved))
 
 
@@ -127,8 +136,10 @@ def attention(site: Site, call: Call) -> None:
         return
     shape = (*sums.shape, k.shape[-2])
     heads = _Heads(site, call, shape, {"q": q, "k": k, "v": v, "mask": mask, "noise": noise})
-    form = heads.form(heads.queries)
-    operands = {"q": heads.operands["q"], "k": heads.panels("k"), "v": heads.operands["v"]}
+    room = heads.room(heads.keys, heads.depth) if heads.many and heads.keys else 0
+    form = heads.form(heads.queries, whole=room > 0, room=room)
+    own = heads.operands
+    operands = {"q": own["q"], "k": own["k"] if room else heads.panels("k"), "v": own["v"]}
     words = heads.words(form, heads.queries, heads.keys, operands)
     words.add(out=site.result(0), sums=site.result(1))
     heads.launch(forward(form, words.bind()), words, heads.queries, form, 2)
@@ -140,29 +151,42 @@ def attention_backward(site: Site, call: Call) -> None:
     if tuple(g.shape[:-1]) != tuple(sums.shape) or not all(is_contiguous(x.shape, x.strides) for x in (out, sums)):
         raise Unsupported("values of more heads than there are weights")
     heads = _Heads(site, call, shape, {"q": q, "k": k, "v": v, "g": g, "mask": mask, "noise": noise})
-    own = heads.operands
-    rows, lanes = heads.queries, heads.keys
-    delta = site.temp(max(heads.batch * rows, 1) * heads.dtype.itemsize)
+    delta = site.temp(max(heads.batch * heads.queries, 1) * heads.dtype.itemsize)
+    if heads.many and heads.queries and heads.keys:
+        room = heads.room(heads.queries, max(heads.depth, heads.size))
+        panels = {} if room else {name: heads.panels(name) for name in "qg"}
+        form = heads.form(heads.keys, turned=True, whole=True, room=room)
+        _gradients(heads, form, panels, delta, True)
+        return
+    _deltas(heads, delta)
+    panels = {name: heads.panels(name) for name in "qkvg"}
+    for turned, count in ((False, heads.queries), (True, heads.keys)):
+        if count:
+            _gradients(heads, heads.form(count, turned), panels, delta, turned)
+
+
+def _deltas(heads: _Heads, delta: Address) -> None:
+    """For each query, the sum over g * out."""
+    rows, out = heads.queries, heads.call.inputs[6]
     form = heads.form(max(rows, 1))
-    words = heads.words(form, rows, lanes, {"g": own["g"]})
-    words.add(out=site.source(out), delta=delta)
+    words = heads.words(form, rows, heads.keys, {"g": heads.operands["g"]})
+    words.add(out=heads.site.source(out), delta=delta)
     tasks = heads.batch * rows
-    work = 2.0 * tasks * g.shape[-1], 2.0 * tasks * g.shape[-1] * heads.dtype.itemsize
-    site.launch(deltas(form, words.bind()), tuple(words.args), tasks, 5.0 * tasks, "delta", work)
-    whole = heads.batch >= choose.TASKS and rows > 0
-    panels = {name: heads.panels(name) for name in ("qg" if whole else "qkvg")}
-    for turned in (True,) if whole else (False, True):
-        count = lanes if turned else rows
-        if not count:
-            continue
-        form = heads.form(count, turned)
-        a, b, c, d = "kqvg" if turned else "qkgv"
-        operands = {
-            "first": own[a], "first_panels": panels[b], "first_right": own[b], "second": own[c],
-            "second_panels": panels[d], "second_right": own[d],
-        }  # fmt: skip
-        words = heads.words(form, count, rows if turned else lanes, operands, turned)
-        words.add(sums=site.source(sums), delta=delta, first_gradient=site.result(1 if turned else 0))
-        words.add(second_gradient=site.result(2), lanes_gradient=site.result(0))
-        kernel = backward_whole(form, words.bind()) if whole else backward(form, words.bind(), turned)
-        heads.launch(kernel, words, count, form, (5 if whole else 4) if turned else 3, whole)
+    work = 2.0 * tasks * heads.size, 2.0 * tasks * heads.size * heads.dtype.itemsize
+    heads.site.launch(deltas(form, words.bind()), tuple(words.args), tasks, 5.0 * tasks, "delta", work)
+
+
+def _gradients(heads: _Heads, form: Form, panels: dict[str, Operand], delta: Address, turned: bool) -> None:
+    """Launch the kernel of the queries' gradient, of those of keys and values (`turned`), or of all three."""
+    site, own = heads.site, heads.operands
+    out, sums = heads.call.inputs[6:]
+    rows, lanes = (heads.keys, heads.queries) if turned else (heads.queries, heads.keys)
+    a, b, c, d = "kqvg" if turned else "qkgv"
+    operands = {"first": own[a], "first_right": own[b], "second": own[c], "second_right": own[d]}
+    if panels:
+        operands.update(first_panels=panels[b], second_panels=panels[d])
+    words = heads.words(form, rows, lanes, operands, turned)
+    words.add(out=site.source(out), sums=site.source(sums), delta=delta)
+    words.add(first_gradient=site.result(1 if turned else 0), second_gradient=site.result(2))
+    words.add(lanes_gradient=site.result(0))
+    heads.launch(backward(form, words.bind(), turned), words, rows, form, 5 if form.whole else 4 if turned else 3)

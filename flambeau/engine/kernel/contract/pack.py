@@ -89,8 +89,11 @@ class Pack:
                 place = k.mul(k.mul(k.add(k.mul(batch, panels), panel), padded), self.size)
                 target = k.at(w.pointer(k, "target"), place, type)
                 end = k.minimum(k.add(start, self.turn), stop)
-                copy = self._transposed if self.layout == ALONG else self._straight
-                copy(k, w, source, target, k.mul(panel, self.size), count, start, end)
+                at = k.mul(panel, self.size)
+                if self.layout == ALONG:
+                    self.transposed(k, w.integer(k, "outer"), source, target, at, count, start, end)
+                else:
+                    self._straight(k, w, source, target, at, count, start, end)
 
     def _straight(
         self, k: Emitter, w: Bound, source: Val, target: Val, first: Val, count: Val, start: Val, stop: Val
@@ -112,11 +115,11 @@ class Pack:
                     x = scalars.widened(k, raw, self.source)
                 self._write(k, k.cast(x, scalars.compute_type(self.compute)), target, step, g, write)
 
-    def _transposed(
-        self, k: Emitter, w: Bound, source: Val, target: Val, first: Val, count: Val, start: Val, stop: Val
+    def transposed(
+        self, k: Emitter, outer: Val, source: Val, target: Val, first: Val, count: Val, start: Index, stop: Val
     ) -> None:
         """Squares of vectors, each read along the sum and written across it."""
-        width, outer = self.width, w.integer(k, "outer")
+        width = self.width
         with k.loop(self.size, step=width) as group:
             write = None if self.size % width == 0 else k.mask(k.sub(self.size, group), width)
             nearest = [k.minimum(k.add(k.add(first, group), r), k.sub(count, 1)) for r in range(min(width, self.size))]
