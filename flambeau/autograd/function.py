@@ -10,9 +10,13 @@ import numpy as np
 
 from flambeau import tensors
 from flambeau.autograd.mode import set_grad_enabled, state
-from flambeau.autograd.node import FREED, Grads, Like, Node, SavedTensor, class_named, edge_of
+from flambeau.autograd.node import FREED, Grads, Like, Node, SavedTensor, class_named, edge_of, saved_output
 from flambeau.dtypes import FLOAT
 from flambeau.tensors import Tensor
+
+
+def _saved(t: Tensor, outputs: Sequence[Tensor]) -> SavedTensor:
+    return saved_output(t) if any(t is out for out in outputs) else SavedTensor(t)
 
 
 class FunctionCtx:
@@ -66,7 +70,7 @@ class FunctionNode(Node):
                 raise TypeError(
                     f"save_for_backward can only save variables, but argument is of type {type(t).__name__}"
                 )
-            self.saved.append(None if t is None else SavedTensor(t, any(t is out for out in outputs)))
+            self.saved.append(None if t is None else _saved(t, outputs))
         self.output_numbers = [next((i for i, out in enumerate(outputs) if out is t), 0) for t in to_save]
 
     def unpacked(self) -> tuple:

@@ -10,12 +10,32 @@ from typing import Any
 
 
 class _State(threading.local):
+    """The switches.
+
+    `regime` is one object for equal settings of those that decide what a call does, so that one look tells whether they
+    are what they were.
+    """
+
     grad = True
     inference = False
     anomaly = False
     anomaly_check_nan = True
     saved_hooks: tuple = ()
     autocast: Any = None  # the dtype that `amp.autocast` narrows products to
+    regime = (True, False, False, False, None)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        now = (self.grad, self.inference, self.anomaly, bool(self.saved_hooks), self.autocast)
+        super().__setattr__("regime", _regimes.setdefault(now, now))
+
+    @property
+    def plain(self) -> bool:
+        """Whether calls do nothing but compute and, with `grad`, keep their history."""
+        return not (self.inference or self.anomaly or self.saved_hooks)
+
+
+_regimes = {_State.regime: _State.regime}
 
 
 state = _State()

@@ -203,38 +203,36 @@ def accumulator(t: Tensor) -> AccumulateGrad:
 
 
 class SavedTensor:
-    """A tensor kept for backward, and the version at which it must still be then.
+    """An input kept for backward, and the version at which it must still be then; see `saved_output` for outputs."""
 
-    An output of the node itself is kept without its grad_fn (that would be a cycle) and gets it back when read.
-    """
-
+    is_output = False
     packed: Any = None  # what a saved-tensor hook made of it, and how to get it back
     edge: Edge = None
 
-    def __init__(self, t: Tensor, is_output: bool) -> None:
-        self.is_output = is_output
+    def __init__(self, t: Tensor, is_output: bool = False) -> None:
         self.version = t._version_counter.count
-        self.number = t._storage.value.number
         if state.saved_hooks:
             pack, unpack = state.saved_hooks[-1]
             self.packed = (pack(tensors.detached(t)), unpack)
+            self.is_output = is_output
             self.edge = None if is_output else edge_of(t)
             self.tensor: Tensor | None = None
         else:
-            self.tensor = tensors.detached(t) if is_output else t
+            self.tensor = t
 
-    def intact(self, into: Any) -> bool:
-        """Whether the tensor is kept as it is, and shows what it showed then in the recording of `into`."""
+    def held(self) -> tuple[Any, int]:
+        """The storage that is kept, and the version that it has by now."""
         t = self.tensor
-        if t is None or t._version_counter.count != self.version:
-            return False
-        value = t._storage.value
-        return value.number == self.number and value.segment is into
+        return (None, -1) if t is None else (t._storage, t._version_counter.count)
+
+    def unpacked(self) -> Tensor | None:
+        """The tensor, without its history if it is an output."""
+        return self.tensor
 
     def protect(self, storage: Any) -> None:
         """Keep what an in-place op is about to overwrite: its value, which the op will leave alone."""
         t = self.tensor
-        if t is not None and t._storage is storage and not self.is_output:
+        if t is not None and t._storage is storage:
             if storage.external:
                 copy = tensors.from_array(t._array().copy())
             else:
@@ -243,13 +241,10 @@ class SavedTensor:
             edge = edge_of(t)
             if edge is not None:
                 copy._grad_fn, copy._output_nr = edge
-            self.tensor, self.version, self.number = copy, 0, copy._storage.value.number
+            self.tensor, self.version = copy, 0
 
     def move(self, source: Tensor, target: Tensor) -> None:
-        """Keep `target` instead of `source`, whose elements have been written into it."""
-        if self.tensor is not None and self.tensor._storage is source._storage:
-            self.tensor, self.version = tensors.detached(target), target._version_counter.count
-            self.number = target._storage.value.number
+        """Keep `target` instead of `source`, whose elements have been written into it, if that is kept."""
 
     def unpack(self, node: Node) -> Tensor:
         if self.packed is not None:
@@ -259,16 +254,14 @@ class SavedTensor:
             if edge is not None:
                 t._grad_fn, t._output_nr = edge
             return t
-        t = self.tensor
+        t = self.unpacked()
         if t is None:
             raise RuntimeError(FREED)
         if t._version_counter.count != self.version:
             raise RuntimeError(self._overwritten(t, node))
-        if not self.is_output:
-            return t
-        whole = tensors.detached(t)
-        whole._grad_fn = node
-        return whole
+        if self.is_output:
+            t._grad_fn = node
+        return t
 
     def _overwritten(self, t: Tensor, node: Node) -> str:
         kind = "torch." + {"float32": "FloatTensor", "float64": "DoubleTensor", "float16": "HalfTensor",
@@ -283,6 +276,37 @@ class SavedTensor:
             f"{self.version} instead.{line} Hint: enable anomaly detection to find the operation that failed to "
             "compute its gradient, with torch.autograd.set_detect_anomaly(True)."
         )
+
+
+class SavedOutput(SavedTensor):
+    """An output of the node itself. It is kept without its grad_fn (that would be a cycle) and gets it back when read;
+    until then it is no tensor, only what one is made of."""
+
+    is_output = True
+    tensor = None
+    of: tuple  # the arguments of `tensors.make`
+
+    def __init__(self, t: Tensor) -> None:
+        self.version = t._version_counter.count
+        self.of = t._storage, t._shape, t._strides, t._offset, t.dtype, t._version_counter
+
+    def held(self) -> tuple[Any, int]:
+        return self.of[0], self.of[5].count
+
+    def unpacked(self) -> Tensor:
+        return tensors.make(*self.of)
+
+    def protect(self, storage: Any) -> None:
+        """Whoever overwrites an output is told so."""
+
+    def move(self, source: Tensor, target: Tensor) -> None:
+        if self.of[0] is source._storage:
+            SavedOutput.__init__(self, target)
+
+
+def saved_output(t: Tensor) -> SavedTensor:
+    """An output of a node, kept for backward."""
+    return SavedTensor(t, True) if state.saved_hooks else SavedOutput(t)
 
 
 def describe(node: Node) -> str:

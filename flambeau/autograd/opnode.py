@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau.autograd.mode import state
-from flambeau.autograd.node import Grads, Like, Node, SavedTensor, class_named, edge_of, next_sequence
+from flambeau.autograd.node import Grads, Like, Node, SavedTensor, class_named, edge_of, next_sequence, saved_output
 from flambeau.dtypes import FLOAT
 from flambeau.tensors import Tensor
 
@@ -44,12 +44,12 @@ class Keeps:
 class Form:
     """What all the nodes of one recorded call have in common: everything but tensors and edges."""
 
-    __slots__ = ("cls", "op", "params", "label", "needs", "likes", "metas", "kept", "kept_outputs")
+    __slots__ = ("cls", "op", "params", "label", "needs", "likes", "metas", "kept", "kept_outputs", "keeps")
 
     def __init__(self, op: Any, inputs: Sequence[Any], params: dict[str, Any], outputs: Sequence[Tensor]) -> None:
         self.op, self.params = op, params
         self.label: str = op.backward_name(inputs, params) if callable(op.backward_name) else op.backward_name
-        self.cls = class_named(OpNode, self.label)
+        self.cls: Any = class_named(OpNode, self.label)
         self.needs = tuple([
             isinstance(x, Tensor) and x.dtype.category >= FLOAT and x.requires_grad for x in inputs
         ])  # fmt: skip
@@ -66,6 +66,7 @@ class Form:
         kept = op.kept_outputs if op.kept_outputs is not None else range(len(outputs))
         keep_output = any(k.output for k in keeps)
         self.kept_outputs = tuple([nr for nr in range(len(outputs)) if keep_output and nr in kept])
+        self.keeps = bool(self.kept or self.kept_outputs)
 
 
 class OpNode(Node):
@@ -74,7 +75,6 @@ class OpNode(Node):
     form: Form
     inputs: list[Any] | None
     outputs: Sequence[Any]
-    index: int = -1  # among the nodes of the segment being recorded
 
     op = property(lambda self: self.form.op)
     params = property(lambda self: self.form.params)
@@ -84,19 +84,6 @@ class OpNode(Node):
 
     def name(self) -> str:
         return self.form.label
-
-    def intact(self, into: Any) -> bool:
-        """Whether the tensors that the node keeps are what they were when it was made, in the recording of `into`."""
-        form, inputs, outputs = self.form, self.inputs, self.outputs
-        if inputs is None:
-            return False
-        for i in form.kept:
-            if not inputs[i].intact(into):
-                return False
-        for nr in form.kept_outputs:
-            if not outputs[nr].intact(into):
-                return False
-        return True
 
     def protect(self, storage: Any) -> None:
         """Keep copies of saved inputs that live in `storage`, which an in-place op will overwrite."""
@@ -143,8 +130,7 @@ class OpNode(Node):
         return inputs, outputs
 
     def release(self) -> None:
-        held = any(isinstance(kept, SavedTensor) for kept in (*(self.inputs or ()), *self.outputs))
-        if held:  # like PyTorch, a node that kept no tensor may run again
+        if self.form.keeps:  # like PyTorch, a node that kept no tensor may run again
             self.inputs, self.outputs = None, ()
 
     def __getattr__(self, name: str) -> Any:
@@ -168,13 +154,13 @@ def node_of(form: Form, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> OpN
     node.edges = tuple([edge_of(x) if needed else None for x, needed in zip(inputs, form.needs)])
     kept: list[Any] = [like or x for like, x in zip(form.likes, inputs)]
     for i in form.kept:
-        kept[i] = SavedTensor(inputs[i], False)
+        kept[i] = SavedTensor(inputs[i])
     node.inputs = kept
     if form.kept_outputs:
         given: list[Any] = list(form.metas)
         node.outputs = given
         for nr in form.kept_outputs:
-            given[nr] = SavedTensor(outputs[nr], True)
+            given[nr] = saved_output(outputs[nr])
     else:
         node.outputs = form.metas
     return node

@@ -1,133 +1,224 @@
 """Backward as one event: a walk that was recorded is not walked again while nothing it depends on has changed.
 
 The first `loss.backward()` at some place of a recording walks the graph node by node, and its ops are recorded like any
-others. What it did is kept as a `Replay`: which nodes it visited, where their edges led, and which values became the
-gradients of which leaves. The next time, if the graph is the same, nobody watches it and no tensor it keeps was
-overwritten, the recorder jumps to where the walk ended, and only the gradients are made.
+others. What it did is kept as a `Replay`: which nodes it visited, where their edges led, what they kept, and which
+values became the gradients of which leaves. The next time, if the graph is the same, nobody watches it and no tensor it
+keeps was overwritten, the recorder jumps to where the walk ended, and only the gradients are made.
+
+A graph is recognised by the `Form`s of its nodes, which belong to entries of the recording. So its nodes may have been
+made in this segment, or in earlier ones: a program that reads its loss before it goes backward is no slower for it.
+What such nodes kept comes from outside, and is bound to the numbers that it had in the recorded walk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flambeau.autograd.mode import state
-from flambeau.autograd.node import AccumulateGrad, Node
-from flambeau.autograd.opnode import OpNode
-from flambeau.engine.record import Entry, Recorder
-from flambeau.engine.value import Value, holding
-from flambeau.tensors import Tensor, make
+from flambeau.autograd.node import AccumulateGrad, Node, SavedTensor
+from flambeau.autograd.opnode import Form, OpNode
+from flambeau.engine.record import IN_PARTS, Entry, Recorder
+from flambeau.engine.value import Storage, Value
+from flambeau.tensors import Tensor, Version
 
-MOST = 4  # replays kept at one entry
+MOST = 8  # replays kept at one entry
+UNUSED = -1  # the number of what a node kept in an earlier segment, and the walk did not read
 
 
-class _Leaf:
-    """A leaf that the walk reached: whether it had a gradient before, and how the new one looks."""
+class _Visit(NamedTuple):
+    """A node that the walk ran.
 
-    __slots__ = ("number", "shape", "strides", "offset", "dtype", "held")
+    Attributes:
+        index: of the node, in the order in which the walk came upon them; the root's is 0.
+        form: what it has in common with all nodes of the same recorded call.
+        edges: where they lead: (index, output), (-1, number of a leaf) or None.
+        inputs, outputs: what it kept of this segment: (position, number of the value).
+        outside: what it kept of earlier ones: (whether an output, position, number of the value, how it was looked at).
+        constants: (position, number) of operands that are Python numbers.
+    """
 
-    def __init__(self, grad: Tensor, number: int, held: int | None) -> None:
-        self.number = number  # of the value that the gradient has afterwards
-        self.shape, self.strides, self.offset, self.dtype = grad._shape, grad._strides, grad._offset, grad.dtype
-        self.held = held  # number of the value that the gradient had before, if there was one
+    index: int
+    form: Form
+    edges: tuple
+    inputs: tuple
+    outputs: tuple
+    outside: tuple
+    constants: tuple
+
+
+class _Leaf(NamedTuple):
+    """A leaf that the walk reached, and how its gradient looks."""
+
+    number: int  # of the value that the gradient has afterwards
+    held: int | None  # of the value that the gradient had before, if there was one
+    nbytes: int
+    shape: Any
+    strides: Any
+    offset: int
+    dtype: Any
 
 
 class Replay:
     """A recorded walk from one root.
 
     Attributes:
-        root: index of the root's node and number of the output.
-        visits: of each node: its index, its form, and where its edges lead: (index, output) or (-1, number of a leaf).
-        constants: values from outside that the walk used, by number.
+        output: which output of its node the root is.
+        count: how many nodes the walk came upon.
+        constants: values from outside that every walk uses, by number.
         mode: what the ops depended on besides their operands.
+        numbers: the Python numbers that the walk recorded.
     """
 
-    def __init__(self, root: tuple[int, int], start: Entry, mode: Any) -> None:
-        self.root, self.start, self.mode = root, start, mode
-        self.visits: list[tuple[int, Any, tuple]] = []
+    def __init__(self, output: int, start: Entry, begun: int, mode: Any) -> None:
+        self.output, self.start, self.begun, self.mode = output, start, begun, mode
+        self.count = 1
+        self.visits: list[_Visit] = []
         self.leaves: list[_Leaf] = []
-        self.constants: dict[int, Value] = {}
-        self.before: list[Any] = []  # the Python numbers recorded before the walk: they may shape its ops
-        self.numbers: list[Any] = []  # those that the walk recorded
+        self.constants: list[tuple[int, Value]] = []
+        self.numbers: list[Any] = []
         self.end: Entry = start
 
     # -- recognising ---------------------------------------------------------------------------------------------
 
-    def fits(self, into: Recorder, root: Tensor, mode: Any) -> list[Tensor] | None:
-        """The leaves, if the graph is the recorded one."""
-        node = root._grad_fn
-        if mode != self.mode or node.index != self.root[0] or root._output_nr != self.root[1]:  # type: ignore[union-attr]
+    def fits(self, into: Recorder, root: Tensor, mode: Any) -> tuple[list[Any], list[Tensor], list[Any]] | None:
+        """The nodes, the leaves and what they kept from earlier segments, if the graph is the recorded one."""
+        if mode != self.mode or root._output_nr != self.output:
             return None
-        nodes, leaves = into.nodes, [None] * len(self.leaves)
-        if node is not nodes[self.root[0]] or into.numbers != self.before:
-            return None
-        for index, form, targets in self.visits:
+        nodes: list[Any] = [None] * self.count
+        leaves: list[Any] = [None] * len(self.leaves)
+        outside: list[tuple[int, Any, bool]] = []
+        nodes[0] = root._grad_fn
+        last = 1 << 62
+        for index, form, edges, inputs, outputs, others, constants in self.visits:
             node = nodes[index]
-            if node.form is not form or node.hooks or node.tensor_hooks or node.retained or not node.intact(into):
+            if (
+                node.__class__ is not form.cls or node.form is not form or node.sequence >= last
+                or node.hooks or node.tensor_hooks or node.retained
+            ):  # fmt: skip
                 return None
-            for edge, target in zip(node.edges, targets):
-                if edge is None or target is None:
-                    if edge is not target:
+            last = node.sequence
+            for edge, to in zip(node.edges, edges):
+                if edge is None or to is None:
+                    if edge is not to:
                         return None
                     continue
-                at, nr = target
+                at, nr = to
                 if at >= 0:
-                    if edge[0] is not nodes[at] or edge[1] != nr:
+                    if nodes[at] is None:
+                        nodes[at] = edge[0]
+                    elif nodes[at] is not edge[0]:
+                        return None
+                    if edge[1] != nr:
                         return None
                     continue
                 leaf = getattr(edge[0], "variable", None)
-                if leaf is None or (leaves[nr] is not leaf and leaves[nr] is not None):
+                if leaf is None or edge[0].hooks or (leaves[nr] is not leaf and leaves[nr] is not None):
                     return None
                 leaves[nr] = leaf
-        for leaf, known in zip(leaves, self.leaves):
-            if leaf is None or not _receives(leaf, known):
+            kept = node.inputs
+            if kept is None:
                 return None
-        return leaves  # type: ignore[return-value]
+            for i, number in inputs:
+                saved = kept[i]
+                tensor = saved.tensor
+                if tensor is None or tensor._version_counter.count != saved.version:
+                    return None
+                value = tensor._storage.value
+                if value.number != number or value.segment is not into:
+                    return None
+            for nr, number in outputs:
+                saved = node.outputs[nr]
+                if saved.packed is not None or saved.of[5].count != saved.version:
+                    return None
+                value = saved.of[0].value
+                if value.number != number or value.segment is not into:
+                    return None
+            if others and not _from_outside(node, others, outside):
+                return None
+            for i, x in constants:
+                if kept[i] is not x and (kept[i].__class__ is not x.__class__ or str(kept[i]) != str(x)):
+                    return None
+        held: set[int] = set()
+        for leaf, known in zip(leaves, self.leaves):
+            if leaf is None or leaf._hooks or leaf._post_accumulate_hooks:
+                return None
+            grad = leaf._grad
+            if grad is not None or known.held is not None:
+                if not _receives(grad, known) or id(grad._storage) in held:
+                    return None
+                held.add(id(grad._storage))
+        return nodes, leaves, outside
 
     # -- replaying -----------------------------------------------------------------------------------------------
 
-    def play(self, into: Recorder, leaves: Sequence[Tensor]) -> None:
+    def bind(self, into: Recorder, outside: Sequence[tuple[int, Any, bool]]) -> bool:
+        """Make room for the values of the walk, and give those from outside their numbers."""
+        values: list[Any] = into.values
+        values.extend([None] * (self.end.count - self.begun))
+        for number, tensor, part in outside:
+            if not into.bind_at(number, tensor, part):
+                into.unbind(self.begun, len(into.numbers))
+                return False
+        return True
+
+    def play(self, into: Recorder, nodes: Sequence[Any], leaves: Sequence[Tensor]) -> None:
         """Do to leaves, graph and recording what the walk did."""
         values: list[Any] = into.values
-        begun = len(values)
-        values.extend([None] * (self.end.count - begun))
         into.numbers.extend(self.numbers)
-        into.cursor = self.end
-        for number, value in self.constants.items():
+        into.cursor, into.ended = self.end, None
+        for number, value in self.constants:
             value.segment, value.number = into, number
             values[number] = value
-        for leaf, known in zip(leaves, self.leaves):
-            value = values[known.number]
+        new = object.__new__
+        for leaf, (number, held_number, nbytes, shape, strides, offset, dtype) in zip(leaves, self.leaves):
+            value = values[number]
             if value is None:
-                nbytes = self.sizes[known.number] if known.held is None else leaf._grad._storage.nbytes  # type: ignore
-                value = into.pending(known.number, nbytes)
-            if known.held is None:
-                leaf._grad = make(holding(value), known.shape, known.strides, known.offset, known.dtype)
+                value = values[number] = new(Value)
+                value.data, value.nbytes, value.segment, value.number = None, nbytes, into, number
+            if held_number is None:
+                storage = new(Storage)
+                storage.value = value
+                leaf._grad = grad = new(Tensor)
+                grad._storage, grad.dtype, grad._version_counter = storage, dtype, new(Version)
+                grad._shape, grad._strides, grad._offset = shape, strides, offset
                 continue
-            grad = leaf._grad
-            held = grad._storage.value  # type: ignore[union-attr]
-            held.segment, held.number = into, known.held
-            values[known.held] = held
-            into.overwrite(grad._storage, value)  # type: ignore[union-attr]
-            grad._version_counter.count += 1  # type: ignore[union-attr]
-        nodes = into.nodes
-        for index, _, _ in self.visits:
-            nodes[index].release()
-
-    def finish(self, into: Recorder) -> None:
-        """Note where the walk ended."""
-        self.end = into.cursor
-        self.numbers = into.numbers[self.start.slots :]
-        self.sizes = {leaf.number: into.values[leaf.number].nbytes for leaf in self.leaves}
+            grad = leaf._grad  # type: ignore[assignment]
+            held = grad._storage.value
+            held.segment, held.number = into, held_number
+            values[held_number] = held
+            into.overwrite(grad._storage, value)
+            grad._version_counter.count += 1
+        for node in nodes:
+            if node.form.keeps:
+                node.inputs, node.outputs = None, ()
 
 
-def _receives(leaf: Tensor, known: _Leaf) -> bool:
-    """Whether a leaf is as it was when the walk was recorded: unwatched, and with or without a gradient like then."""
-    if leaf._hooks or leaf._post_accumulate_hooks:
-        return False
-    grad = leaf._grad
+def _from_outside(node: Any, known: Sequence[tuple], outside: list[tuple[int, Any, bool]]) -> bool:
+    """Whether what a node kept of earlier segments is as it was then and looks as it did; notes what the walk reads."""
+    for is_output, i, number, look in known:
+        saved = (node.outputs if is_output else node.inputs)[i]
+        tensor = saved.unpacked() if saved.packed is None else None
+        if tensor is None or tensor._version_counter.count != saved.version:
+            return False
+        if number == UNUSED:
+            continue
+        part = look[2] is None
+        storage = tensor._storage
+        if _look(tensor, part) != look or storage.value.data is None or storage._external:
+            return False
+        outside.append((number, tensor, part))
+    return True
+
+
+def _look(t: Tensor, part: bool) -> tuple:
+    return t._shape, t._strides, None if part else t._offset, t.dtype
+
+
+def _receives(grad: Tensor | None, known: _Leaf) -> bool:
+    """Whether a gradient is there to be added to, as it was when the walk was recorded."""
     if known.held is None or grad is None:
-        return known.held is None and grad is None
+        return False
     value = grad._storage.value
     return (
         value.segment is None and not value.shared and not grad._storage._external and value.data is not None
@@ -145,15 +236,15 @@ def _mode() -> Any:
 
 def replayed(into: Recorder, root: Tensor) -> bool:
     """Whether `backward` from this root could be replayed, and has been."""
-    node = root._grad_fn
-    if not isinstance(node, OpNode) or node.index < 0 or into.cursor.events is None or root._base is not None:
+    events = into.cursor.events
+    if events is None or root._base is not None:
         return False
     mode = _mode()
-    for replay in into.cursor.events:
-        if replay.__class__ is Replay and node.index < len(into.nodes):
-            leaves = replay.fits(into, root, mode)
-            if leaves is not None:
-                replay.play(into, leaves)
+    for replay in events:
+        if replay.__class__ is Replay:
+            found = replay.fits(into, root, mode)
+            if found is not None and replay.bind(into, found[2]):
+                replay.play(into, *found[:2])
                 return True
     return False
 
@@ -164,36 +255,53 @@ class Watch:
     def __init__(self, into: Recorder, root: Tensor) -> None:
         node = root._grad_fn
         self.into, self.segment = into, into.values
-        self.good = isinstance(node, OpNode) and 0 <= node.index and root._base is None and _mode() is not None
-        if not self.good:
-            return
-        self.good = node.index < len(into.nodes) and into.nodes[node.index] is node  # type: ignore[union-attr]
-        self.replay = Replay((node.index, root._output_nr), into.cursor, _mode())  # type: ignore[union-attr]
-        self.replay.before = list(into.numbers)
-        self.begun = len(into.values)
-        self.leaves: dict[int, int] = {}  # id of a leaf's node -> its number
+        self.good = isinstance(node, OpNode) and root._base is None and _mode() is not None
+        self.begun, self.slots = len(into.values), len(into.numbers)
+        self.replay = Replay(root._output_nr, into.cursor, self.begun, _mode())
+        self.indices: dict[int, int] = {id(node): 0}  # of nodes that the walk came upon
+        self.nodes: list[Node | None] = [node]  # kept, so that no other gets the same id
+        self.visited: list[tuple] = []  # the fields of a _Visit, with values where it has their numbers
+        self.last = 1 << 62
         self.order: list[Tensor] = []
+        self.leaves: dict[int, int] = {}  # id of a leaf's node -> its number
         self.held: list[Value | None] = []
 
     def visit(self, node: Node) -> None:
         """The walk runs this node."""
         if not self.good:
             return
-        nodes = self.into.nodes
-        index = getattr(node, "index", -1)
-        if not 0 <= index < len(nodes) or nodes[index] is not node or node.hooked() or not node.intact(self.into):
-            self.good = False
+        index = self.indices.get(id(node))
+        self.good = (
+            index is not None and isinstance(node, OpNode) and not node.hooked() and node.sequence < self.last
+            and node.inputs is not None
+        )  # fmt: skip
+        if not self.good:
             return
-        targets: list[Any] = []
-        for edge in node.edges:
-            if edge is None:
-                targets.append(None)
-            elif isinstance(edge[0], AccumulateGrad):
-                targets.append((-1, self._leaf(edge[0])))
-            else:
-                targets.append((getattr(edge[0], "index", -1), edge[1]))
-                self.good = self.good and targets[-1][0] >= 0
-        self.replay.visits.append((index, node.form, tuple(targets)))  # type: ignore[attr-defined]
+        self.last = node.sequence
+        edges = tuple([self._target(edge) for edge in node.edges])
+        form, inputs, outputs = node.form, node.inputs, node.outputs  # type: ignore[attr-defined]
+        kept = [self._kept(False, i, inputs[i]) for i in form.kept]
+        kept += [self._kept(True, nr, outputs[nr]) for nr in form.kept_outputs]
+        constants = tuple([(i, x) for i, x in enumerate(inputs) if isinstance(x, (bool, int, float, complex))])
+        self.visited.append((index, form, edges, kept, constants))
+
+    def _target(self, edge: Any) -> Any:
+        """Where an edge leads, as a _Visit notes it."""
+        if edge is None:
+            return None
+        if isinstance(edge[0], AccumulateGrad):
+            return -1, self._leaf(edge[0])
+        if id(edge[0]) not in self.indices:
+            self.indices[id(edge[0])] = len(self.nodes)
+            self.nodes.append(edge[0])
+        return self.indices[id(edge[0])], edge[1]
+
+    def _kept(self, is_output: bool, i: int, saved: SavedTensor) -> Any:
+        tensor = saved.unpacked()
+        if tensor is None or saved.packed is not None:
+            self.good = False
+            return None
+        return is_output, i, tensor._storage.value, (tensor._shape, tensor._strides, tensor._offset, tensor.dtype)
 
     def _leaf(self, node: AccumulateGrad) -> int:
         found = self.leaves.get(id(node))
@@ -208,25 +316,57 @@ class Watch:
 
     def end(self, constants: Sequence[Value]) -> None:
         """The walk is over: keep it, if it can be replayed."""
-        into = self.into
+        into, replay = self.into, self.replay
         if not self.good or into.values is not self.segment:  # what was recorded has been realized in between
             return
-        replay = self.replay
-        outside = {v.number: v for v in into.values[self.begun :] if v is not None and v.data is not None}
-        for leaf, held in zip(self.order, self.held):
-            grad = leaf._grad
-            if grad is None or grad._storage.value.segment is not into or (held is not None) != (
-                held is not None and held.number in outside
-            ):  # fmt: skip
-                return
-            replay.leaves.append(_Leaf(grad, grad._storage.value.number, None if held is None else held.number))
-            if held is not None:
-                del outside[held.number]
-        for value in constants:
-            if value.segment is into and value.number in outside:
-                replay.constants[value.number] = outside.pop(value.number)
-        if outside or any(leaf.number < self.begun for leaf in replay.leaves):
+        if len(self.visited) != len(self.nodes):  # some nodes were not run
             return
-        replay.finish(into)
+        self.outside = {v.number: v for v in into.values[self.begun :] if v is not None and v.data is not None}
+        if not self._note_leaves():
+            return
+        for value in constants:
+            if value.segment is into and value.number in self.outside:
+                replay.constants.append((value.number, self.outside.pop(value.number)))
+        taken: set[int] = set()
+        for index, form, edges, kept, numbers in self.visited:
+            inputs, outputs, others = self._sorted(kept)
+            replay.visits.append(_Visit(index, form, edges, inputs, outputs, others, numbers))
+            taken.update(number for _, _, number, _ in others)
+        if self.outside.keys() - taken or any(leaf.number < self.begun for leaf in replay.leaves):
+            return
+        replay.count, replay.end, replay.numbers = len(self.nodes), into.cursor, into.numbers[self.slots :]
         start = replay.start
         start.events = [replay, *(start.events or ())][:MOST]
+
+    def _note_leaves(self) -> bool:
+        """Note what became of the leaves; whether that can be done again."""
+        into = self.into
+        for leaf, held in zip(self.order, self.held):
+            grad = leaf._grad
+            if grad is None or grad._storage.value.segment is not into:
+                return False
+            if held is not None and self.outside.pop(held.number, None) is not held:
+                return False
+            value = grad._storage.value
+            self.replay.leaves.append(
+                _Leaf(value.number, None if held is None else held.number, value.nbytes,
+                      grad._shape, grad._strides, grad._offset, grad.dtype)
+            )  # fmt: skip
+        return True
+
+    def _sorted(self, kept: Sequence[tuple]) -> tuple[tuple, tuple, tuple]:
+        """What a node kept, as a _Visit notes it."""
+        into = self.into
+        inputs: list[Any] = []
+        outputs: list[Any] = []
+        outside: list[Any] = []
+        for is_output, i, value, (shape, strides, offset, dtype) in kept:
+            number = value.number if value.segment is into else UNUSED
+            part = number == IN_PARTS
+            if part:
+                number = into.parts.get((id(value), offset * dtype.itemsize), UNUSED)
+            if 0 <= number < self.begun:
+                (outputs if is_output else inputs).append((i, value.number))
+            else:
+                outside.append((is_output, i, number, (shape, strides, None if part else offset, dtype)))
+        return tuple(inputs), tuple(outputs), tuple(outside)

@@ -274,10 +274,7 @@ class _Walk:
         if self.watch is not None:
             self.watch.visit(node)
         hooks = list(node.hooks.values()) if node.hooks else ()
-        for before, hook in hooks:
-            if before:
-                changed = hook(tuple(grads))
-                grads = list(_tuple(changed)) if changed is not None else grads
+        grads = _call_prehooks(hooks, grads)
         try:
             results = node.run(grads)
         except Exception:
@@ -305,11 +302,16 @@ class _Walk:
         if self.needed is not None and node not in self.needed:
             return
         g = _call_hooks(leaf._hooks, fit(g, Like(leaf)))
+        hooks = list(node.hooks.values()) if node.hooks and self.leaf_mode else ()
+        (g,) = _call_prehooks(hooks, [g])
         for edge in self.targets:
             if edge is not None and edge[0] is node:
                 self.caught[edge] = g
         if self.leaf_mode:
             accumulate(leaf, g)
+        for before, hook in hooks:
+            if not before:
+                hook((), (g,))
 
 
 def accumulate(t: Tensor, g: Tensor) -> None:
@@ -343,6 +345,15 @@ def _own(g: Tensor, leaf: Tensor) -> Tensor:
 
 
 _REFERENCES_IN_WALK = 5  # getrefcount's argument, g here, in accumulate and _reach_leaf, and its buffer
+
+
+def _call_prehooks(hooks: Sequence[tuple[bool, Any]], grads: list[Any]) -> list[Any]:
+    """The gradients that come to a node, as its prehooks leave them."""
+    for before, hook in hooks:
+        if before:
+            changed = hook(tuple(grads))
+            grads = list(_tuple(changed)) if changed is not None else grads
+    return grads
 
 
 def _call_hooks(hooks: Any, g: Any) -> Any:

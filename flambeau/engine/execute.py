@@ -50,7 +50,7 @@ class _Thread(threading.local):
     recorder: Recorder | None = None
 
 
-_thread = _Thread()
+thread = _Thread()
 _mode = os.environ.get("FLAMBEAU_EXECUTION", "compiled")
 if _mode not in MODES:
     raise ValueError(f"FLAMBEAU_EXECUTION={_mode!r}: one of {', '.join(MODES)} is wanted")
@@ -73,7 +73,7 @@ def set_mode(mode: str, patience: int | None = None) -> None:
         raise ValueError(f"execution mode {mode!r}: one of {', '.join(MODES)} is wanted")
     settle()
     _mode, _patience = mode, patience
-    _thread.recorder = None
+    thread.recorder = None
 
 
 def repeatably() -> None:
@@ -103,15 +103,15 @@ def _run(end: Entry, values: list[Value], numbers: list[Any]) -> None:
 
 def recorder() -> Recorder | None:
     """This thread's recorder; None where ops run at their call."""
-    found = _thread.recorder
+    found = thread.recorder
     if found is None and _mode != "immediate":
-        found = _thread.recorder = Recorder(_run)
+        found = thread.recorder = Recorder(_run)
     return found
 
 
 def settle() -> None:
     """Realize what this thread has pending."""
-    found = _thread.recorder
+    found = thread.recorder
     if found is not None:
         found.settle()
 
@@ -276,7 +276,7 @@ def _refuse_overlap(view: View) -> None:
 
 def mark() -> int:
     """How many values this thread has seen pending; see `assign`."""
-    found = _thread.recorder
+    found = thread.recorder
     return len(found.values) if found is not None else 0
 
 

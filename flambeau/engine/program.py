@@ -199,8 +199,13 @@ class Program:
             value.__class__ = Pooled
             value.block = block = blocks[number]  # type: ignore[attr-defined]
             value.data, value.address = block
-        for number, to in self.written:
-            _succeed(outside[number], values[to])
+        for number, to in self.written:  # over a value that nobody holds any more
+            old, new = outside[number], values[to]
+            new.data, new.address = old.data, old.address
+            if old.__class__ is Pooled:
+                new.__class__, new.block = Pooled, old.block  # type: ignore[attr-defined]
+                old.__class__ = Value
+                del old.block  # type: ignore[attr-defined]
         return True
 
     def _run_timed(self, watcher: Watcher, outside: list[Value], blocks: list[Block], numbers: list[Any]) -> None:
@@ -243,15 +248,6 @@ class Program:
         return text + (f", on the host: {', '.join(hosts)}" if hosts else "")
 
 
-def _succeed(old: Value, new: Value) -> None:
-    """Let a value take over the memory of the one that it was written over, which nobody holds any more."""
-    new.data, new.address = old.data, old.address
-    if old.__class__ is Pooled:
-        new.__class__, new.block = Pooled, old.block  # type: ignore[attr-defined]
-        old.__class__ = Value
-        del old.block  # type: ignore[attr-defined]
-
-
 def _in_one_arena(launch: Launch) -> Launch:
     """The launch with its scratch buffers, which are offsets into the arena, as places in the one arena slot."""
     args = tuple([
@@ -263,4 +259,3 @@ def _in_one_arena(launch: Launch) -> Launch:
 
 def _address(memory: np.ndarray) -> int:
     return memory.__array_interface__["data"][0]
-

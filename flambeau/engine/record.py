@@ -31,7 +31,7 @@ MANY_SEGMENTS = 512  # that begin differently
 MANY_ENTRIES = 200_000  # of a thread's tree: then it is planted anew
 IN_PARTS = -2  # the number of a value from outside whose parts are numbered instead
 WRITE = "write"  # the `op` of an entry that overwrites a window of a value
-_INT64 = range(-(1 << 63), 1 << 63)
+INT64 = range(-(1 << 63), 1 << 63)
 _SIGNED = (float, complex)  # kinds of numbers with two zeros that are equal
 
 
@@ -49,11 +49,13 @@ class Entry:
         following: the entry that began the next segment when this one ended a segment.
         ends: what is known of segments that ended here (`realize.Ending`).
         events: what began here and may be replayed as a whole (`stretch.Stretch`, `autograd.replay.Replay`).
+        matches: how often the call has come again; `call` is then a function that does it (`ops.matched`).
     """
 
     __slots__ = (
         "op", "operands", "params", "strict", "needs", "metas", "outputs", "sizes", "first", "count", "slots", "depth",
         "bytes", "full", "line", "parent", "children", "hot", "following", "node", "ends", "events", "results",
+        "matches", "call",
     )  # fmt: skip
 
     def __init__(self, op: Any, operands: tuple, params: dict[str, Any], needs: Any, metas: Sequence[Meta]) -> None:
@@ -75,6 +77,8 @@ class Entry:
         self.ends: Any = None
         self.events: Any = None
         self.results: list[int] | None = None
+        self.matches = 0
+        self.call: Any = None
 
     def __repr__(self) -> str:
         return f"<entry {self.depth} {getattr(self.op, 'name', self.op)}>"
@@ -136,8 +140,7 @@ class Recorder:
         self.numbers: list[Any] = []
         self.parts: dict[tuple[int, int], int] = {}  # of values seen in parts: (which, offset in bytes) -> number
         self.split: list[Value] = []  # those values
-        self.overwritten: list[tuple[weakref.ref, Any]] = []  # (a storage, what it held)
-        self.nodes: list[Any] = []  # the autograd floor's, in the order of their making
+        self.overwritten: list[tuple[Any, Any]] = []  # (a storage or a reference to it, what it held)
 
     # -- matching ------------------------------------------------------------------------------------------------
 
@@ -194,7 +197,7 @@ class Recorder:
                     if not self._partial(x) or self._part(x) != spec[0]:
                         break
                 elif kind is Number:
-                    if x.__class__ is not spec.kind or (spec.kind is int and x not in _INT64):
+                    if x.__class__ is not spec.kind or (spec.kind is int and x not in INT64):
                         break
                     numbers.append(x)
                 elif x is not spec and (x.__class__ is not kind or x != spec):
@@ -204,14 +207,16 @@ class Recorder:
         except AttributeError:  # something else where a tensor stood
             pass
         except BaseException:  # an operand that is pending in another thread
-            self._unbind(begun, slots)
+            self.unbind(begun, slots)
             raise
-        self._unbind(begun, slots)
+        self.unbind(begun, slots)
         return False
 
-    def _unbind(self, begun: int, slots: int) -> None:
+    def unbind(self, begun: int, slots: int) -> None:
+        """Forget the values and numbers that were seen since there were so many."""
         for value in self.values[begun:]:
-            value.segment = None
+            if value is not None:
+                value.segment = None
         if self.parts:
             self.parts = {key: number for key, number in self.parts.items() if number < begun}
         del self.values[begun:], self.numbers[slots:]
@@ -257,12 +262,36 @@ class Recorder:
         key = id(value), offset
         number = self.parts.get(key)
         if number is None:
-            part = Value(value.data[offset:])  # type: ignore[index]
-            part.segment, part.number = self, len(self.values)
-            part.shared = True
-            self.values.append(part)
-            number = self.parts[key] = part.number
+            number = self.parts[key] = len(self.values)
+            self.values.append(self._part_value(value, offset, number))
         return number
+
+    def _part_value(self, value: Value, offset: int, number: int) -> Value:
+        part = Value(value.data[offset:])  # type: ignore[index]
+        part.segment, part.number = self, number
+        part.shared = True
+        return part
+
+    def bind_at(self, number: int, x: Any, part: bool) -> bool:
+        """Give the value of a realized tensor, or the part that it shows, the number that it had in a recording that is
+        replayed; False if it has another one already."""
+        value = x._storage.value
+        if not part:
+            if value.segment is None and self.values[number] is None:
+                value.segment, value.number = self, number
+                self.values[number] = value
+            return self.values[number] is value
+        if not self._partial(x):
+            return False
+        if value.segment is None:
+            value.segment, value.number = self, IN_PARTS
+            self.split.append(value)
+        offset = x._offset * x.dtype.itemsize
+        if self.parts.setdefault((id(value), offset), number) != number:
+            return False
+        if self.values[number] is None:
+            self.values[number] = self._part_value(value, offset, number)
+        return True
 
     def _advance(self, entry: Entry) -> None:
         values = self.values
@@ -271,12 +300,15 @@ class Recorder:
             value.data, value.nbytes = None, nbytes
             value.segment, value.number = self, len(values)
             values.append(value)
-        ended = self.ended
-        if ended is not None:
-            self.ended = None
-            if entry.parent is self.root:
-                ended.following = entry
+        if self.ended is not None:
+            self.begins(entry)
         self.cursor = entry  # at last: Ctrl-C may come at any line, and a value too many does no harm
+
+    def begins(self, entry: Entry) -> None:
+        """Note what follows upon the last segment."""
+        if entry.parent is self.root and self.ended is not None:
+            self.ended.following = entry
+        self.ended = None
 
     def pending(self, number: int, nbytes: int) -> Value:
         """A new pending value at a number that is free."""
@@ -300,7 +332,7 @@ class Recorder:
         try:
             specs = tuple([self._operand(x) for x in operands])
         except BaseException:
-            self._unbind(first, slot)
+            self.unbind(first, slot)
             raise
         entry = Entry(op, specs, params, needs, metas)
         entry.first, entry.parent = first, self.cursor
@@ -331,7 +363,7 @@ class Recorder:
             if self._partial(x):
                 return Part(self._part(x), x._shape, x._strides, 0, x.dtype)
             return Arg(self.bind(storage), x._shape, x._strides, x._offset, x.dtype)
-        if x.__class__ in (int, float, bool) and (x.__class__ is not int or x in _INT64):
+        if x.__class__ in (int, float, bool) and (x.__class__ is not int or x in INT64):
             self.numbers.append(x)
             return Number(len(self.numbers) - 1, x.__class__)
         return x
@@ -388,10 +420,10 @@ class _Failed:
         raise self.error
 
 
-def _fail(values: list[Value], overwritten: list[tuple[weakref.ref, Any]], error: BaseException) -> None:
+def _fail(values: list[Value], overwritten: list[tuple[Any, Any]], error: BaseException) -> None:
     """Nothing is half-written: storages whose new contents could not be computed keep their old ones."""
-    for ref, old in reversed(overwritten):
-        storage = ref()
+    for held, old in reversed(overwritten):
+        storage = held() if isinstance(held, weakref.ref) else held
         if storage is not None and storage.value.data is None:
             storage.value = old if isinstance(old, Value) else old() or storage.value
     failed = _Failed(error)
@@ -419,4 +451,3 @@ def results_of(end: Entry) -> list[int]:
     if end.results is None:
         end.results = [n for entry in end.path() for n in entry.outputs]
     return end.results
-

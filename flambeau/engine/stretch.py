@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import ref
 
 from flambeau.engine.record import WRITE, Entry, Recorder
 from flambeau.engine.value import Value
@@ -82,10 +83,11 @@ class Stretch:
                 value.segment, value.number = into, number
                 fresh.append((number, value))
         else:
-            values.extend([None] * (self.end.count - begun))  # type: ignore[list-item]
-            for number, value in fresh:
-                values[number] = value
-            return True
+            if len({number for number, _ in fresh}) == len(fresh):  # none that were one value are two now
+                values.extend([None] * (self.end.count - begun))  # type: ignore[list-item]
+                for number, value in fresh:
+                    values[number] = value
+                return True
         for _, value in fresh:
             value.segment = None
         return False
@@ -93,10 +95,18 @@ class Stretch:
     def play(self, into: Recorder, tensors: Sequence[Any], numbers: Sequence[Any]) -> None:
         """Do to the tensors what the recorded function did to them."""
         into.numbers.extend(numbers)
-        into.cursor = self.end
+        into.cursor, into.ended = self.end, None
+        values, overwritten, new = into.values, into.overwritten, object.__new__
         for i, number in self.writes:
             t = tensors[i]
-            into.overwrite(t._storage, into.pending(number, t._storage.nbytes))
+            storage = t._storage
+            old = storage.value
+            storage.value = values[number] = value = new(Value)
+            value.data, value.nbytes, value.segment, value.number = None, old.nbytes, into, number
+            if old.data is None:
+                overwritten.append((storage, ref(old)))
+            else:
+                overwritten.append((storage, old))
             version = t._version_counter
             version.count += 1
             version.where = None

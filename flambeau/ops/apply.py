@@ -14,6 +14,7 @@ from flambeau.dtypes import FLOAT, can_cast, float32
 from flambeau.engine import execute
 from flambeau.engine.execute import Meta
 from flambeau.engine.value import Value, empty_bytes, holding
+from flambeau.ops import matched
 from flambeau.shape import Size, contiguous_strides
 from flambeau.tensors import Tensor, detached, fresh, make
 
@@ -47,6 +48,13 @@ def wants_history(inputs: Sequence[Any]) -> bool:
 
 def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     """Record an op (or run it, where it cannot wait) and its history; one tensor, or a tuple of them."""
+    into = execute.thread.recorder
+    if into is not None:
+        entry = into.cursor.hot
+        if entry is not None and entry.op is op and entry.call is not None:
+            outputs = entry.call(into, inputs, params)
+            if outputs is not None:
+                return outputs
     if state.autocast is not None and (op.narrows or op.widens):
         inputs = [_autocast(x, op) for x in inputs]
     needs = None
@@ -68,9 +76,7 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
         metas = (metas,)
     if execute.watching:
         _tell_watchers(op, inputs, params, metas)
-    outputs = [
-        fresh(s, m.shape, m.dtype, m.strides) for s, m in zip(execute.record(op, inputs, params, metas), metas)
-    ]
+    outputs = [fresh(s, m.shape, m.dtype, m.strides) for s, m in zip(execute.record(op, inputs, params, metas), metas)]
     if needs is not None:
         _remember(Form(op, inputs, params, outputs), inputs, outputs)
     elif state.inference:
@@ -87,12 +93,12 @@ def _recorded(into: Any, entry: Any, values: Sequence[Value], inputs: Sequence[A
     if needs is not None:
         if entry.node is None:
             entry.node = Form(op, inputs, entry.params, outputs)
-        node = _remember(entry.node, inputs, outputs)
-        nodes = into.nodes
-        node.index = len(nodes)
-        nodes.append(node)
+        _remember(entry.node, inputs, outputs)
     elif state.inference:
         _mark_inference(outputs)
+    entry.matches += 1
+    if entry.matches == matched.OFTEN:
+        entry.call = matched.matched_call(entry)
     if entry.full:
         into.settle()
     return tuple(outputs) if op.multiple else outputs[0]
@@ -112,7 +118,7 @@ def _needs(inputs: Sequence[Any]) -> tuple[bool, ...] | None:
     return needs if True in needs else None
 
 
-def _remember(form: Form, inputs: Sequence[Any], outputs: list[Tensor]) -> OpNode:
+def _remember(form: Form, inputs: Sequence[Any], outputs: list[Tensor]) -> None:
     """Give the results of an op their history."""
     node = node_of(form, inputs, outputs)
     for nr, out in enumerate(outputs):
@@ -120,7 +126,6 @@ def _remember(form: Form, inputs: Sequence[Any], outputs: list[Tensor]) -> OpNod
             out._grad_fn = node
             if nr:
                 out._output_nr = nr
-    return node
 
 
 def _mark_inference(outputs: list[Tensor]) -> None:
@@ -162,11 +167,7 @@ def apply_view(op: Any, x: Tensor, params: dict[str, Any]) -> Tensor:
     if state.grad and x.requires_grad:
         if known[1] is None:
             known[1] = Form(op, (x,), params, (out,))
-        out._grad_fn = node = node_of(known[1], (x,), (out,))
-        into = execute.recorder()
-        if into is not None:
-            node.index = len(into.nodes)
-            into.nodes.append(node)
+        out._grad_fn = node_of(known[1], (x,), (out,))
     out._seen_history = out._base._history
     return out
 

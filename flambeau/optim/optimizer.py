@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from flambeau.autograd.mode import state
-from flambeau.autograd.node import RemovableHandle
+from flambeau.autograd.node import AccumulateGrad, RemovableHandle, accumulator
 from flambeau.dtypes import float32
 from flambeau.engine.execute import settle
 from flambeau.tensors import Tensor
@@ -165,6 +165,7 @@ class Optimizer:
             )
         self.state = defaultdict(dict)
         self.param_groups = []
+        self._leaves: list[AccumulateGrad] = []
         groups: list[Any] = list(params)
         if len(groups) == 0:
             raise ValueError("optimizer got an empty parameter list")
@@ -185,6 +186,7 @@ class Optimizer:
         self.__dict__.update(state)
         for name in _HOOKS:
             self.__dict__.setdefault(name, OrderedDict())
+        self._leaves = []
         self._patch_step_function()
         self.defaults.setdefault("differentiable", False)
 
@@ -243,12 +245,12 @@ class Optimizer:
             self._check_param(param)
         for name, default in self.defaults.items():
             if default is required and name not in param_group:
-                raise ValueError(
-                    f"parameter group didn't specify a value of required optimization parameter {name}"
-                )
+                raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
             param_group.setdefault(name, default)
         self._check_group(param_group)
         self.param_groups.append(param_group)
+        # A leaf's node in the backward graph is not made anew in every step while somebody holds it.
+        self._leaves += [accumulator(p) for p in param_group["params"] if p._requires_grad and p.is_leaf]
 
     @staticmethod
     def _split_names(group: dict[str, Any], params: list[Any]) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 ALIGN, PAGE = 64, 4096  # bytes; blocks of LARGE bytes and more begin at a page
 LARGE = 1 << 20
+NEAR = 4  # blocks of a class that are looked through for one of just the right size
 KEPT_AT_LEAST = 64 << 20  # bytes of free blocks that are always allowed
 
 
@@ -48,27 +49,35 @@ def allocate(nbytes: int) -> Block:
     counts.live += size
     if counts.live > counts.peak:
         counts.peak = counts.live
+    blocks = _free.get(size, ())
+    nr = -1
     try:
-        block = _free[size].pop()
-    except (KeyError, IndexError):
+        while blocks[nr][0].size != nbytes and nr > -NEAR:
+            nr -= 1
+    except IndexError:
+        nr = -1
+    try:
+        block = blocks.pop(nr)  # type: ignore[union-attr]
+    except (AttributeError, IndexError):
         return _mapped(nbytes, size)
     counts.free -= size
     counts.reused += 1
-    return block if block.array.size == nbytes else _resized(block, nbytes)
+    return block if block[0].size == nbytes else _resized(block, nbytes)
 
 
 def release(block: Block) -> None:
     """Take a block back. Its memory is used again, unless somebody still holds it."""
-    nbytes = block.array.size
+    array = block[0]
+    nbytes = array.size
     size = _class_of.get(nbytes) or _size_class(nbytes)
     counts = _counts
     counts.live -= size
-    if _references(block) != _ALONE:
+    if sys.getrefcount(array) > _ALONE[0] or sys.getrefcount(array.base) > _ALONE[1]:
         return
-    try:
-        _free[size].append(block)
-    except KeyError:
-        _free.setdefault(size, []).append(block)
+    blocks = _free.get(size)
+    if blocks is None:
+        blocks = _free.setdefault(size, [])
+    blocks.append(block)
     counts.free += size
     if counts.free > counts.peak and counts.free > KEPT_AT_LEAST:
         empty_cache()

@@ -21,6 +21,7 @@ import numpy as np
 
 import flambeau
 from flambeau.engine import execute
+from flambeau.ops import matched
 from tests.engine.fuzz.compare import differences
 from tests.engine.fuzz.program import Program, smaller
 from tests.engine.fuzz.running import Running, Seen, run
@@ -67,10 +68,12 @@ def run_in(mode: str, program: Program, threads: int = 2, perturbed: bool = Fals
     before, mode_before = flambeau.get_num_threads(), execute.mode()
     flambeau.set_num_threads(threads)
     execute.set_mode(*MODES[mode])
+    often, matched.OFTEN = matched.OFTEN, 1 + program.seed % 4
     try:
         return run(program, flambeau, perturbed)
     finally:
         execute.set_mode(mode_before)
+        matched.OFTEN = often
         flambeau.set_num_threads(before)
 
 
