@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
-from time import perf_counter, perf_counter_ns
+from time import get_clock_info, perf_counter, perf_counter_ns, thread_time_ns
 from typing import TypeVar
 
 import numpy as np
@@ -27,6 +27,7 @@ from flambeau.engine.forking import at_fork
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.plan import Address, Buffer, Kernel, Launch
 from flambeau.engine.runtime import jit
+from flambeau.engine.runtime.cores import get_num_threads
 from flambeau.engine.runtime.launch import Table
 from flambeau.engine.schedule.lowering import Epilogue, Site
 from flambeau.engine.value import empty_bytes
@@ -36,11 +37,12 @@ MOST = 24  # kernels to measure for a choice
 COMPILING, RUNNING = 1.0, 0.5  # seconds to spend on a choice, but for a few runs of those that take longer
 CLEARLY = 0.97  # of the estimated best's time: whatever takes longer is not worth other bits and another kernel
 CLOSE, HOPELESS = 1.1, 1.5  # times the least: who is measured again, who is not even a second time
-ROUNDS = 3  # more measurements, at least
+FEW, ROUNDS = 8, 3  # kernels that run in any case; measurements of the close ones after that
 STRETCH, BRIEF = 20_000, 1_000_000  # nanoseconds that are worth measuring; that nobody minds measuring twice
 PAGE, LARGE = 4096, 1 << 20  # bytes: large memory begins at a page, as the allocator has it
 
 _ARENA = Buffer("temp", 0)
+_PRECISE = get_clock_info("thread_time").resolution <= 1e-6  # seconds
 _FILL = 0x3F  # a byte that makes ordinary numbers of every float dtype
 
 asked = os.environ.get("FLAMBEAU_SEARCH", "")
@@ -230,7 +232,7 @@ def _fastest(
     arena = empty_bytes(room + PAGE)
     arena[:] = _FILL
     slots = np.array([-(-arena.ctypes.data // PAGE) * PAGE], np.int64)
-    least = dict(zip(tables, _race([*tables.values()], slots)))
+    least = dict(zip(tables, _race([*tables.values()], slots)))  # the last ones may not have run
     fastest = min(least, key=least.__getitem__)
     best = fastest if least[fastest] < CLEARLY * least[options[0]] else options[0]
     if log.COMPILE:
@@ -239,10 +241,13 @@ def _fastest(
 
 
 def _race(tables: list[Table], slots: np.ndarray) -> list[float]:
-    """The least nanoseconds of each: all of them run, then those that are close go on in turns with the first one."""
+    """The least nanoseconds of each, but for the last ones if time is up: all of them run, then those that are close
+    go on in turns with the first one."""
     least: list[float] = []
     end = perf_counter() + RUNNING
     for table in tables:
+        if len(least) >= FEW and perf_counter() > end:
+            break
         once = _nanoseconds(table, slots)
         again = once < BRIEF or once < HOPELESS * min([once, *least])
         least.append(_nanoseconds(table, slots, once) if again else once)
@@ -258,9 +263,10 @@ def _race(tables: list[Table], slots: np.ndarray) -> list[float]:
 
 
 def _nanoseconds(table: Table, slots: np.ndarray, expected: float = STRETCH) -> float:
-    """The time of a run, taken over several if they are short."""
+    """The time of a run, taken over several if they are short. A thread by itself is not charged for waiting."""
     times, address = max(1, int(STRETCH / expected)), slots.ctypes.data
-    before = perf_counter_ns()
+    clock = thread_time_ns if _PRECISE and get_num_threads() == 1 else perf_counter_ns
+    before = clock()
     for _ in range(times):
         table.run(address)
-    return (perf_counter_ns() - before) / times
+    return (clock() - before) / times
