@@ -61,6 +61,13 @@ def test_many_heads_masked() -> None:
     check(make(16, 3, 4), make(16, 0, 4), make(16, 0, 5))
 
 
+def test_gradients_lie_as_pytorch_lays_them() -> None:
+    q, k, v = (torch.randn(2, 3, 8, 16, requires_grad=True) for _ in range(3))
+    y = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    for g in torch.autograd.grad(y.sum(), (q, k, v)):
+        assert g.stride() == (384, 16, 48, 1)
+
+
 def test_many_heads_of_long_rows() -> None:
     q, k, v = (make(16, 300, 400, seed=seed) * 0.2 for seed in range(3))  # more than a task packs by itself
     check(q[:, :20], k, v)

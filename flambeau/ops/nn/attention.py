@@ -100,9 +100,17 @@ def _backward_meta(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Any, noise:
     full = g._shape[:-2]
     both = broadcast_shapes(full, sums._shape[:-1])
     return (
-        Meta((*both, *q._shape[-2:]), q.dtype), Meta((*both, *k._shape[-2:]), k.dtype),
-        Meta((*full, *v._shape[-2:]), v.dtype),
+        _side_by_side((*both, *q._shape[-2:]), q.dtype), _side_by_side((*both, *k._shape[-2:]), k.dtype),
+        _side_by_side((*full, *v._shape[-2:]), v.dtype),
     )  # fmt: skip
+
+
+def _side_by_side(shape: Ints, dtype: dtypes.dtype) -> Meta:
+    """[batch, heads, rows, elements] as PyTorch lays gradients out: the heads of a row are neighbours."""
+    if len(shape) != 4:
+        return Meta(shape, dtype)
+    _, heads, rows, size = shape
+    return Meta(shape, dtype, (heads * rows * size, size, heads * size, 1))
 
 
 def _decomposed(q: Tensor, k: Tensor, v: Tensor, mask: Any, noise: Any, scale: float, causal: bool) -> Tensor:

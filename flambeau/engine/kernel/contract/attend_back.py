@@ -67,6 +67,7 @@ class _Backward(Blocks):
     def emit(self) -> None:
         names = ["first", "first_right", "second"] + ["second_right"] * self.turned
         names += [] if self.form.room else ["first_panels", "second_panels"]
+        names += ["first_gradient"] + ["second_gradient"] * self.turned + ["lanes_gradient"] * self.form.whole
         names += ["mask"] * bool(self.form.mask) + ["noise"] * self.form.noise
         self.each_tile(tuple(names), self._rows)
 
@@ -89,9 +90,9 @@ class _Backward(Blocks):
                 right, step = at["second_right"], self.word("second_right_rows")
                 self.add_products(self.second, self.d, right, step, start, count, size, None)
             self._block_done(at, start, count)
-        self._store(self.first, "first_gradient", depth)
+        self._store(self.first, at, "first_gradient", depth)
         if self.turned:
-            self._store(self.second, "second_gradient", size)
+            self._store(self.second, at, "second_gradient", size)
 
     def _block_done(self, at: dict[str, Val], start: Val, count: Val) -> None:
         """What else is to be done with a block of lanes."""
@@ -132,14 +133,14 @@ class _Backward(Blocks):
         base = self.w.pointer(k, name)
         return k.load(base, place, self.type) if there is None else k.masked_load(base, place, self.type, there)
 
-    def _store(self, total: Val, name: str, size: Val) -> None:
+    def _store(self, total: Val, at: dict[str, Val], name: str, size: Val) -> None:
         k = self.k
         with k.loop(k.sub(self.stop, self.read), start=k.sub(self.row, self.read)) as r:
-            row = k.add(k.mul(self.batch, self.all_rows), k.add(self.read, r))
+            first = k.mul(k.add(self.read, r), self.word(f"{name}_rows"))
             with k.loop(size, step=self.width) as c:
                 x = k.load(total, k.add(k.mul(r, self.form.wide), c), self.type)
                 mask = k.mask(k.sub(size, c), self.width)
-                scalars.store(k, x, self.w.pointer(k, name), k.add(k.mul(row, size), c), self.form.dtype, mask)
+                scalars.store(k, x, at[name], k.add(first, c), self.form.dtype, mask)
 
 
 class _Whole(_Backward):
@@ -155,11 +156,9 @@ class _Whole(_Backward):
         with k.loop(self.all_lanes) as lane:
             g = k.at(at["second_right"], k.mul(lane, self.word("second_right_rows")), self.tile.type)
             _delta(self, g, k.add(first, lane))
-        self.lanes_gradient = k.at(self.w.pointer(k, "lanes_gradient"), k.mul(first, depth), self.tile.type)
-        count = k.mul(self.all_lanes, depth)
-        with k.loop(count, step=self.width) as i:
-            mask = k.mask(k.sub(count, i), self.width)
-            k.masked_store(k.const(self.type, 0), self.lanes_gradient, i, mask)
+        with k.loop(self.all_lanes) as lane, k.loop(depth, step=self.width) as c:
+            place = k.add(k.mul(lane, self.word("lanes_gradient_rows")), c)
+            k.masked_store(k.const(self.type, 0), at["lanes_gradient"], place, k.mask(k.sub(depth, c), self.width))
 
     def _rows(self, at: dict[str, Val]) -> None:
         depth, size = self.word("depth"), self.word("size")
@@ -180,8 +179,9 @@ class _Whole(_Backward):
             sums = tile.sums(k, left, right, k.sub(self.stop, self.row), (1, self.span), row_step, masks)
             for r, vectors in enumerate(sums):
                 with k.when(k.add(lane, r) < count):
-                    first = k.add(k.mul(k.add(k.add(start, lane), r), depth), column)
+                    row = k.add(k.add(start, lane), r)
+                    first = k.add(k.mul(row, self.word("lanes_gradient_rows")), column)
                     for v, (x, mask) in enumerate(zip(vectors, masks)):
                         place = k.add(first, v * self.width)
-                        before = k.masked_load(self.lanes_gradient, place, self.type, mask)
-                        k.masked_store(k.add(before, x), self.lanes_gradient, place, mask)
+                        before = k.masked_load(at["lanes_gradient"], place, self.type, mask)
+                        k.masked_store(k.add(before, x), at["lanes_gradient"], place, mask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from flambeau import dtypes
@@ -20,14 +21,20 @@ from flambeau.engine.plan import Address, Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
 from flambeau.shape import Ints, contiguous_strides, is_contiguous
 
+GRADIENTS = ("q_gradient", "k_gradient", "v_gradient")
 VECTORS = 2  # of a tile: with as many rows as the registers then hold
 
 
 class _Heads:
     """The operands of attention, as batches of matrices over the same heads."""
 
-    def __init__(self, site: Site, call: Call, shape: Ints, operands: dict[str, Any]) -> None:
-        """`shape` is that of the scores; operands are those that the kernels read, None for an absent one."""
+    def __init__(
+        self, site: Site, call: Call, shape: Ints, operands: dict[str, Any], results: Sequence[str] = ()
+    ) -> None:  # fmt: skip
+        """`shape` is that of the scores; operands are those that the kernels read, None for an absent one.
+
+        `results` names those of the call's results whose heads need not be one behind the other.
+        """
         self.site, self.call, self.scale = site, call, float(call.params["scale"])
         self.dtype = operands["q"].dtype
         if self.dtype not in (dtypes.float32, dtypes.float64):
@@ -38,6 +45,9 @@ class _Heads:
         for name, x in operands.items():
             if x is not None:
                 places[name], present[name] = self._near(name, x)
+        for nr, name in enumerate(results):
+            meta = call.metas[nr]
+            places[name], present[name] = site.result(nr), Arg(0, meta.shape, meta.layout, 0, meta.dtype)
         spread = {name: self._spread(name, x, tuple(batch), shape) for name, x in present.items()}
         self.sizes, steps = joined(batch, [s[:-2] for s in spread.values()])
         self.operands = {
@@ -150,7 +160,7 @@ def attention_backward(site: Site, call: Call) -> None:
     shape = (*sums.shape, k.shape[-2])
     if tuple(g.shape[:-1]) != tuple(sums.shape) or not all(is_contiguous(x.shape, x.strides) for x in (out, sums)):
         raise Unsupported("values of more heads than there are weights")
-    heads = _Heads(site, call, shape, {"q": q, "k": k, "v": v, "g": g, "mask": mask, "noise": noise})
+    heads = _Heads(site, call, shape, {"q": q, "k": k, "v": v, "g": g, "mask": mask, "noise": noise}, GRADIENTS)
     delta = site.temp(max(heads.batch * heads.queries, 1) * heads.dtype.itemsize)
     if heads.many and heads.queries and heads.keys:
         room = heads.room(heads.queries, max(heads.depth, heads.size))
@@ -185,8 +195,11 @@ def _gradients(heads: _Heads, form: Form, panels: dict[str, Operand], delta: Add
     operands = {"first": own[a], "first_right": own[b], "second": own[c], "second_right": own[d]}
     if panels:
         operands.update(first_panels=panels[b], second_panels=panels[d])
+    operands["first_gradient"] = own[GRADIENTS[turned]]
+    if turned:
+        operands["second_gradient"] = own[GRADIENTS[2]]
+    if form.whole:
+        operands["lanes_gradient"] = own[GRADIENTS[0]]
     words = heads.words(form, rows, lanes, operands, turned)
     words.add(out=site.source(out), sums=site.source(sums), delta=delta)
-    words.add(first_gradient=site.result(1 if turned else 0), second_gradient=site.result(2))
-    words.add(lanes_gradient=site.result(0))
     heads.launch(backward(form, words.bind(), turned), words, rows, form, 5 if form.whole else 4 if turned else 3)
