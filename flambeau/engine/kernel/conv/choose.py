@@ -17,8 +17,9 @@ from flambeau.dtypes import dtype
 from flambeau.engine.kernel.conv import channels, pixels
 from flambeau.engine.kernel.conv.lanes import pieces, power
 from flambeau.engine.kernel.conv.prepare import width_of
-from flambeau.engine.kernel.conv.winograd import Band, Sides
+from flambeau.engine.kernel.conv.winograd import Band, M, Sides
 from flambeau.engine.kernel.conv.winograd_product import Block
+from flambeau.engine.kernel.conv.winograd_weights import Parts
 from flambeau.engine.kernel.target import cache_sizes, vector_bytes, vector_registers
 from flambeau.shape import Ints
 
@@ -33,6 +34,7 @@ UNPACKED = 1.08  # what kernels with pixels in the lanes take longer than it see
 LAUNCH = 4000  # cycles of one more launch, and what comes with it
 COPY = 0.8  # cycles to lay out a pixel anew
 TASKS = 8  # that share the bands of a product by transforms, each with memory of its own
+SLOTS = 4  # at least that many tasks share the bands where weights' gradients are summed, each with its own sums
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,8 @@ def gradient_tiles(s: Sizes) -> list[list[GradientTile]]:
 
 # -- Winograd's transforms -------------------------------------------------------------------------------------
 
-FEW_TILES, MANY_TILES = 32, 128  # of a band, where its memory would fill more or less than the second cache
+FEW_TILES, MANY_TILES = 32, 128  # of a band
+PART = 128  # channels of either side whose sums a task keeps near
 STAGES = 4.0  # cycles of a number of a tile, in vectors, besides its multiplications
 
 
@@ -256,8 +259,8 @@ def winograd(sides: Sides, batch: int, depth: int, width: int, d: dtype) -> Wino
     """`depth` counts the channels of all phases."""
     lanes, second = width_of(d), cache_sizes()[1]
     numbers = sides.products * (depth + width)  # of a tile
-    most = max(FEW_TILES, min(MANY_TILES, second // 2 // (numbers * d.itemsize)))
-    band = Band.of(batch, sides, most)
+    most = min(MANY_TILES, second // 2 // (numbers * d.itemsize), batch * sides.tiles // TASKS)
+    band = Band.of(batch, sides, max(FEW_TILES, most))
     tiles, bands = band.tiles(sides), band.count(batch, sides)
     cycles, block = _block(tiles, width, lanes)
     frame = band.pixels(sides) * depth // len(sides.phases) / lanes
@@ -265,6 +268,44 @@ def winograd(sides: Sides, batch: int, depth: int, width: int, d: dtype) -> Wino
     weights = sides.products * depth * width
     packing = weights * 2 * _per_packed(weights * d.itemsize)
     return Winograd(cost + packing, band, block, min(bands, TASKS))
+
+
+class WinogradSums(NamedTuple):
+    """How the weights' gradient is computed by transforms, and the cycles that takes."""
+
+    cost: float
+    band: Band
+    block: Block
+    parts: Parts
+
+
+def _parts(length: int, lanes: int) -> int:
+    """Channels of a part: as many as may be, such that parts are equal."""
+    return max(n for n in range(lanes, length + 1, lanes) if length % n == 0 and n <= max(PART, lanes))
+
+
+@lru_cache(1024)
+def winograd_sums(sides: Sides, batch: int, depth: int, width: int, d: dtype) -> WinogradSums:
+    """`depth` and `width` are the channels of the input and of the output."""
+    lanes, phases = width_of(d), len(sides.phases)
+    inputs, outputs = _parts(depth, lanes), _parts(width, lanes)
+    count = (depth // inputs) * (width // outputs)
+    numbers = sides.products * (inputs * phases + outputs)
+    band = Band.of(batch, sides, max(FEW_TILES, min(MANY_TILES, batch * sides.tiles * count // SLOTS)))
+    tiles, bands = band.tiles(sides), band.count(batch, sides)
+    slots = min(bands, _count(SLOTS, count))
+    blocks = []
+    for v in range(1, min(8, inputs * phases // lanes) + 1):
+        for t in range(1, min(outputs, (vector_registers() - 2 - v) // v) + 1):
+            if inputs * phases // lanes % v == 0 == outputs % t:
+                cycles = outputs // t * (inputs * phases // lanes // v) * (tiles * _step(t * v, t + v, t) + 2 * t * v)
+                blocks.append((cycles, Block(t, v)))
+    cycles, block = min(blocks, key=lambda entry: entry[0])
+    frames = band.pixels(sides) * inputs + tiles * M * M * outputs
+    cost = count * bands * (sides.products * cycles + STAGES * (numbers * tiles + frames) / lanes)
+    sums = sides.products * depth * phases * width
+    adding = sums / lanes * (4 + slots * 6)
+    return WinogradSums(cost + adding, band, block, Parts(inputs, outputs, slots))
 
 
 def fast_memory() -> tuple[int, int]:

@@ -17,6 +17,7 @@ from flambeau.engine.kernel.conv.lanes import Store, power
 from flambeau.engine.kernel.conv.prepare import Image, Panels, computed, padded, weight_panels, width_of
 from flambeau.engine.kernel.conv.winograd import Sides
 from flambeau.engine.kernel.conv.winograd_product import EPILOGUE, WinogradKernel, WinogradWeights
+from flambeau.engine.kernel.conv.winograd_weights import WinogradGradient, WinogradSums
 from flambeau.engine.kernel.pool.windows import Windows
 from flambeau.engine.kernel.search import Choices
 from flambeau.engine.plan import Address, Kernel
@@ -174,6 +175,39 @@ def _launch_transformed(
     site.launch(
         Kernel(kernel.key, kernel.emit), args, kernel.tasks, cost=choose.CYCLE * how.cost,
         note=f"convolution {product.depth}->{product.width} {product.grid} by transforms", work=(product.flops, 0.0),
+    )  # fmt: skip
+
+
+def _transformed_sums(product: Product, d: dtype) -> choose.WinogradSums | None:
+    """How to compute the gradient of a product's weights by transforms, if it can be."""
+    lanes, sides = width_of(d), Sides.of(product)
+    if sides is None or product.depth % lanes or product.width % lanes:
+        return None
+    return choose.winograd_sums(sides, product.batch, product.depth, product.width, computed(d))
+
+
+def _launch_transformed_sums(
+    site: Site, product: Product, how: choose.WinogradSums, source: _Planes, gradient: _Planes, d: dtype
+) -> None:
+    """Launch the gradient of a product's weights by transforms."""
+    kind = computed(d)
+    product = replace(product, source=product.source._replace(batch=source[1][0], channel=source[1][1]))
+    sides = Sides.of(product)
+    assert sides is not None
+    kernel = WinogradGradient(product, sides, how.parts, kind, gradient[1], how.band, how.block)
+    sums = site.temp(how.parts.slots * kernel.slot_room * kind.itemsize)
+    scratch = site.temp(kernel.scratch * kind.itemsize)
+    note = f"weight gradient {product.depth}->{product.width} {product.grid} by transforms"
+    words = source[0], gradient[0], sums, site.result(), scratch, kernel.source_tiles.count
+    site.launch(
+        Kernel(kernel.key, kernel.emit), words, kernel.tasks, cost=choose.CYCLE * how.cost, note=note,
+        work=(product.flops, 0.0),
+    )  # fmt: skip
+    last = WinogradSums(product, sides, how.parts, kind, gradient[1], Store(d, 1, None, 0))
+    nbytes = (how.parts.slots * kernel.slot_room + product.width * product.depth * len(product.taps)) * kind.itemsize
+    site.launch(
+        Kernel(last.key, last.emit), words, last.tasks, cost=nbytes * 0.05, note="add and transform sums",
+        work=(0.0, nbytes),
     )  # fmt: skip
 
 
@@ -434,7 +468,14 @@ def _gradient_sums(site: Site, choices: Choices, shape: Shape, call: Call) -> No
         shape.batch, shape.groups, shape.inputs, shape.outputs, grid, shape.taps, width_of(g.dtype), (),
         shape.kernel[2], copied=_split_copy(shape, x),
     )  # fmt: skip
-    tile = choices.pick("tile", choose.gradient_tile(sizes), lambda: choose.gradient_tiles(sizes))
+    tile = choose.gradient_tile(sizes)
+    product = geometry.forward(replace(shape, out=grid), Layout.of(x.strides), shape.low, Layout.of(g.strides))
+    how = _transformed_sums(product, g.dtype)
+    better = how is not None and how.cost < choose.gradient_cost(sizes, tile)
+    if how is not None and choices.pick("by transforms", better, lambda: YES_NO):
+        _launch_transformed_sums(site, product, how, _planes(site, x), _planes(site, g), g.dtype)
+        return
+    tile = choices.pick("tile", tile, lambda: choose.gradient_tiles(sizes))
     split = shape.stride[2] if not tile.by_channels and grid[2] > 1 else 1
     source = _framed(site, Image.of(site, x), shape.batch, shape.low, shape.reach(), split, not tile.by_channels)
     problem = weights.Problem(

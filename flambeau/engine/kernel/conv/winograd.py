@@ -55,16 +55,24 @@ def transposed(matrix: Matrix) -> Matrix:
 
 
 def _line(matrix: Matrix, x: Sequence[Val]) -> list[Val]:
-    """matrix @ x, where the rows' factors are of one size."""
+    """matrix @ x; what has a factor other than 1 is multiplied once for all."""
     found = []
     for row in matrix:
-        used = [(factor, value) for factor, value in zip(row, x) if factor]
-        used.sort(key=lambda entry: entry[0] < 0)  # begins with a sum, not with a difference, where it can
-        total = used[0][1]
-        for factor, value in used[1:]:
-            total = total + value if factor * used[0][0] > 0 else total - value
-        found.append(total if used[0][0] == 1 else total * used[0][0])
+        parts = []
+        for size in sorted({abs(factor) for factor in row if factor}, reverse=True):
+            part = _signed([(factor > 0, value) for factor, value in zip(row, x) if abs(factor) == size])
+            parts.append((True, part if size == 1 else part * size))
+        found.append(_signed(parts))
     return found
+
+
+def _signed(terms: list[tuple[bool, Val]]) -> Val:
+    """The sum of terms, those that are marked False with a minus."""
+    terms = sorted(terms, key=lambda term: not term[0])
+    total = terms[0][1] if terms[0][0] else -terms[0][1]
+    for positive, value in terms[1:]:
+        total = total + value if positive else total - value
+    return total
 
 
 def transform(down: Matrix, across: Matrix, x: Sequence[Sequence[Val]]) -> list[list[Val]]:
