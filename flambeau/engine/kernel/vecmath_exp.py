@@ -119,7 +119,11 @@ def expm1(k: Emitter, x: Val) -> Val:
 def sigmoid(k: Emitter, x: Val) -> Val:
     """1 / (1 + exp(-x)), down to where that is denormal."""
     e = exp(k, -magnitude(k, x))
-    return k.select(x < 0.0, e, 1.0) / (e + 1.0)
+    total = e + 1.0
+    lost = e - (total - 1.0)  # what rounding the sum took away
+    y = k.select(x < 0.0, e, 1.0) / total
+    inverse = k.select(x < 0.0, 1.0 - y, y)  # 1 / total, closely enough
+    return k.fma(-(y * inverse), lost, y)
 
 
 def tanh(k: Emitter, x: Val) -> Val:
