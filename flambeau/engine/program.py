@@ -15,7 +15,7 @@ from flambeau.engine import reference, watching
 from flambeau.engine.graph import Arg, Call, Graph, Number, Write
 from flambeau.engine.plan import Address, Buffer, HostCall, Launch, Plan
 from flambeau.engine.record import WRITE, Entry
-from flambeau.engine.runtime.allocator import Block, allocate
+from flambeau.engine.runtime.allocator import Block, allocate, trim
 from flambeau.engine.runtime.launch import Table
 from flambeau.engine.schedule.planner import plan
 from flambeau.engine.value import Pooled, Value, empty_bytes, located
@@ -95,12 +95,14 @@ def memory_of(graph: Graph) -> dict[int, int]:
 class _Scratch(threading.local):
     """A thread's arena: programs do not run inside one another, so one is enough for all of them."""
 
-    memory = np.empty(0, np.uint8)
+    memory = _NO_MEMORY = np.empty(0, np.uint8)
     address = 0
 
     def of(self, nbytes: int) -> int:
         """The address of at least so many bytes."""
         if self.memory.size < nbytes:
+            self.memory = self._NO_MEMORY
+            trim()  # what the references have used until now
             self.memory = empty_bytes(nbytes)
             self.address = self.memory.__array_interface__["data"][0]
         return self.address

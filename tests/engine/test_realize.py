@@ -60,7 +60,9 @@ def test_a_program_slower_than_the_references_is_replaced_by_one_that_is_not_fus
 def test_small_segments_are_compiled_only_when_they_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     submitted: list[int] = []
     submit = realize.compiler.submit
-    monkeypatch.setattr(realize.compiler, "submit", lambda end, *a, **k: (submitted.append(end.depth), submit(end, *a, **k))[1])
+    monkeypatch.setattr(
+        realize.compiler, "submit", lambda end, *a, **k: (submitted.append(end.depth), submit(end, *a, **k))[1]
+    )
     x = torch.ones(3)
     assert (x + 41).sum().item() == 126
     assert not submitted
@@ -78,3 +80,16 @@ def test_what_does_not_depend_on_an_op_that_fails_is_computed() -> None:
     assert good.tolist() == [2.0, 2.0, 2.0]
     with pytest.raises(IndexError):
         bad.tolist()
+
+
+def test_an_arena_that_grows_does_not_hold_the_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch, held = program._Scratch(), []
+
+    def empty(nbytes: int) -> np.ndarray:
+        held.append(scratch.memory.size)
+        return np.empty(nbytes, np.uint8)
+
+    monkeypatch.setattr(program, "empty_bytes", empty)
+    assert scratch.of(1000) == scratch.of(10)
+    scratch.of(5000)
+    assert held == [0, 0]

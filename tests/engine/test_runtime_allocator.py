@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,3 +102,21 @@ def test_threads_never_share_a_block() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def resident() -> int:
+    """Pages of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+def test_pages_that_hold_nothing_go_back_to_the_system() -> None:
+    if allocator._malloc_trim is None:
+        allocator.trim()  # does nothing here
+        return
+    arrays = [np.ones(100_000, np.uint8) for _ in range(500)]  # small ones come from the C library's heap
+    last = arrays[-1]
+    held = resident()
+    arrays.clear()
+    allocator.trim()
+    assert resident() < held - 8000
+    assert last.all()

@@ -11,8 +11,9 @@ operations on dicts and lists, each atomic for Python threads.
 
 from __future__ import annotations
 
+import ctypes
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -89,6 +90,12 @@ def empty_cache() -> None:
     _counts.free = 0
 
 
+def trim() -> None:
+    """Let the C library give pages that hold nothing back to the system, if it is one that can."""
+    if _malloc_trim is not None:
+        _malloc_trim(0)
+
+
 def memory_stats() -> dict[str, int]:
     """Bytes in use, their peak, and bytes kept for later; blocks taken from the system and blocks used again."""
     c = _counts
@@ -130,4 +137,12 @@ def _references(block: Block) -> tuple[int, int]:
     return sys.getrefcount(array), sys.getrefcount(array.base)
 
 
+def _c_function(name: str) -> Any:
+    try:
+        return getattr(ctypes.CDLL(None), name)
+    except (OSError, TypeError, AttributeError):  # no such library here, or no such function in it
+        return None
+
+
+_malloc_trim = _c_function("malloc_trim")
 _ALONE = _references(_mapped(ALIGN, ALIGN))  # what a block shows that only its owner holds
