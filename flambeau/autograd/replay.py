@@ -22,7 +22,6 @@ from flambeau.engine.record import IN_PARTS, Entry, Recorder
 from flambeau.engine.value import Storage, Value
 from flambeau.tensors import Tensor, Version
 
-MOST = 8  # replays kept at one entry
 UNUSED = -1  # the number of what a node kept in an earlier segment, and the walk did not read
 
 
@@ -335,8 +334,7 @@ class Watch:
         if self.outside.keys() - taken or any(leaf.number < self.begun for leaf in replay.leaves):
             return
         replay.count, replay.end, replay.numbers = len(self.nodes), into.cursor, into.numbers[self.slots :]
-        start = replay.start
-        start.events = [replay, *(start.events or ())][:MOST]
+        replay.start.keep(replay)
 
     def _note_leaves(self) -> bool:
         """Note what became of the leaves; whether that can be done again."""

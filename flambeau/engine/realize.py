@@ -299,4 +299,3 @@ class Compiler:
 
 compiler = Compiler()
 at_fork(in_child=compiler.forked)
-

@@ -27,6 +27,7 @@ from flambeau.errors import UserLine, user_line
 LONGEST = 4000  # entries of a segment: a loop that never looks at its results is realized now and then
 LARGEST = 1 << 34  # bytes of results of a segment
 MANY_CHILDREN = 24  # of an entry: programs that branch on every value must not fill the memory
+MANY_EVENTS = 8  # walks and steps that begin at one entry and may be replayed
 MANY_SEGMENTS = 512  # that begin differently
 MANY_ENTRIES = 200_000  # of a thread's tree: then it is planted anew
 IN_PARTS = -2  # the number of a value from outside whose parts are numbered instead
@@ -82,6 +83,10 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"<entry {self.depth} {getattr(self.op, 'name', self.op)}>"
+
+    def keep(self, event: Any) -> None:
+        """Remember an event that begins after this entry; the oldest is forgotten."""
+        self.events = [event, *(self.events or ())][:MANY_EVENTS]
 
     def path(self) -> list[Entry]:
         """The segment that ends here, first entry first."""

@@ -20,8 +20,6 @@ from weakref import ref
 from flambeau.engine.record import WRITE, Entry, Recorder
 from flambeau.engine.value import Value
 
-MOST = 4  # stretches kept at one entry
-
 
 class Stretch:
     """What was recorded from now until `close` as a function of `tensors`.
@@ -50,7 +48,9 @@ class Stretch:
         ours = {v.number for v in before}
         if any(v.data is not None and v.number not in ours for v in into.values[self.begun :] if v is not None):
             return  # it read something that is not among its tensors
-        self.operands = [(v.number, _look(t)) for v, t in zip(before, self.tensors)]
+        self.operands = [
+            (v.number, t._shape, t._strides, t._offset, t.dtype) for v, t in zip(before, self.tensors)
+        ]  # fmt: skip
         self.writes = [
             (i, t._storage.value.number)
             for i, (v, t) in enumerate(zip(before, self.tensors)) if t._storage.value is not v
@@ -61,7 +61,7 @@ class Stretch:
         if any(entry.op is WRITE and entry.outputs[0] not in written for entry in path):
             return  # it overwrote something twice, or something that is not among its tensors
         del self.into, self.tensors, self.segment, self.before
-        self.start.events = [self, *(self.start.events or ())][:MOST]
+        self.start.keep(self)
 
     def fits(self, into: Recorder, tag: Any, tensors: Sequence[Any], slots: int) -> bool:
         """Whether these tensors stand where those of the recording stood; binds the values that were new in it."""
@@ -69,11 +69,14 @@ class Stretch:
             return False
         values, begun = into.values, self.begun
         fresh: list[tuple[int, Value]] = []
-        for t, (number, look) in zip(tensors, self.operands):
+        for t, (number, shape, strides, offset, dtype) in zip(tensors, self.operands):
+            if (
+                (t._shape is not shape and t._shape != shape) or (t._strides is not strides and t._strides != strides)
+                or t._offset != offset or t.dtype is not dtype
+            ):  # fmt: skip
+                break
             storage = t._storage
             value = storage.value
-            if (t._shape, t._strides, t._offset, t.dtype) != look:
-                break
             if value.segment is into:
                 if value.number != number:
                     break
@@ -110,10 +113,6 @@ class Stretch:
             version = t._version_counter
             version.count += 1
             version.where = None
-
-
-def _look(t: Any) -> tuple:
-    return t._shape, t._strides, t._offset, t.dtype
 
 
 def replayed(into: Recorder, tag: Any, tensors: Sequence[Any], numbers: Sequence[Any]) -> bool:

@@ -158,17 +158,17 @@ def apply_view(op: Any, x: Tensor, params: dict[str, Any]) -> Tensor:
     shape, strides, offset = known[0]
     out = make(x._storage, shape, strides, offset, x.dtype, x._version_counter)
     base = x._base
-    out._base = x if base is None else base
+    out._base = base = x if base is None else base
     out._view_ops = (*x._view_ops, (op, params))
     if op.multi_view or x._view_kind is not None:
         out._view_kind = "multi" if op.multi_view else x._view_kind
     elif not state.grad:
         out._view_kind = "no_grad"
-    if state.grad and x.requires_grad:
+    if state.grad and (x._grad_fn is not None or x.requires_grad):
         if known[1] is None:
             known[1] = Form(op, (x,), params, (out,))
         out._grad_fn = node_of(known[1], (x,), (out,))
-    out._seen_history = out._base._history
+    out._seen_history = base._history
     return out
 
 

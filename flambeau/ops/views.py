@@ -321,7 +321,7 @@ def reshape_as(self: Tensor, other: Tensor) -> Tensor:
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions from `start_dim` to `end_dim` as one."""
     size = _flattened(input._shape, start_dim, end_dim)
-    return input if size is None else reshape(input, size)
+    return input if size is None else _reshape(input, size)
 
 
 @lru_cache(1024, typed=True)

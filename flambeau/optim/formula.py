@@ -194,12 +194,13 @@ class FormulaOptimizer(Optimizer):
         tag: list = [self.update_op, state.autocast]
         last: Any = ...  # parameters that have taken equally many steps share their numbers
         keys: tuple[str, ...] = ()
+        advance = self.advance
         for p in group["params"]:
             g = p._grad
             if g is None:
                 continue
             kept = states.get(p) or self._begin(p, group)
-            count = self.advance(kept, group)
+            count = advance(kept, group)
             if count != last or tuple(kept) != keys:
                 last, keys = count, tuple(kept)
                 names, values, params = self._prepared(keys, count, group)
@@ -207,7 +208,8 @@ class FormulaOptimizer(Optimizer):
                 kind = (*params.values(), *[x is None for x in values])
             tensors = [kept[name] for name in names]
             work.append((p, g, kept, names, tensors, values, params))
-            operands += (p, g)
+            operands.append(p)
+            operands.append(g)
             operands += tensors
             numbers += given
             tag.append(kind)
