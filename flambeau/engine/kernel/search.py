@@ -16,6 +16,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
+from statistics import median
 from time import get_clock_info, perf_counter, perf_counter_ns, thread_time_ns
 from typing import TypeVar
 
@@ -37,7 +38,7 @@ MOST = 24  # kernels to measure for a choice
 COMPILING, RUNNING = 1.0, 0.5  # seconds to spend on a choice, but for a few runs of those that take longer
 CLEARLY = 0.97  # of the estimated best's time: whatever takes longer is not worth other bits and another kernel
 CLOSE, HOPELESS = 1.1, 1.5  # times the least: who is measured again, who is not even a second time
-FEW, ROUNDS = 8, 3  # kernels that run in any case; measurements of the close ones after that
+FEW, ROUNDS, FINALS = 6, 2, 5  # kernels that run in any case; then measurements of those that are close; of two
 STRETCH, BRIEF = 20_000, 1_000_000  # nanoseconds that are worth measuring; that nobody minds measuring twice
 PAGE, LARGE = 4096, 1 << 20  # bytes: large memory begins at a page, as the allocator has it
 
@@ -232,17 +233,18 @@ def _fastest(
     arena = empty_bytes(room + PAGE)
     arena[:] = _FILL
     slots = np.array([-(-arena.ctypes.data // PAGE) * PAGE], np.int64)
-    least = dict(zip(tables, _race([*tables.values()], slots)))  # the last ones may not have run
-    fastest = min(least, key=least.__getitem__)
-    best = fastest if least[fastest] < CLEARLY * least[options[0]] else options[0]
+    least, taken = _race([*tables.values()], slots)
+    best = [*tables][taken]
     if log.COMPILE:
-        log.searched(title, least, options[0], best, perf_counter() - began)
+        log.searched(title, dict(zip(tables, least)), options[0], best, perf_counter() - began)
     return best
 
 
-def _race(tables: list[Table], slots: np.ndarray) -> list[float]:
-    """The least nanoseconds of each, but for the last ones if time is up: all of them run, then those that are close
-    go on in turns with the first one."""
+def _race(tables: list[Table], slots: np.ndarray) -> tuple[list[float], int]:
+    """The least nanoseconds of each, but for the last ones if time is up, and which to take.
+
+    All of them run; those that are close go on in turns with the first one; the fastest must beat that in a final.
+    """
     least: list[float] = []
     end = perf_counter() + RUNNING
     for table in tables:
@@ -259,7 +261,12 @@ def _race(tables: list[Table], slots: np.ndarray) -> list[float]:
         for nr in close:
             least[nr] = min(least[nr], _nanoseconds(tables[nr], slots, least[nr]))
         rounds += 1
-    return least
+    fastest = least.index(min(least))
+    if fastest == 0:
+        return least, 0
+    finals = [[_nanoseconds(tables[nr], slots, least[nr]) for nr in (0, fastest)] for _ in range(FINALS)]
+    clearly = median(time / estimated for estimated, time in finals) < CLEARLY
+    return least, fastest if clearly and least[fastest] < CLEARLY * least[0] else 0
 
 
 def _nanoseconds(table: Table, slots: np.ndarray, expected: float = STRETCH) -> float:

@@ -20,6 +20,7 @@ from flambeau.engine.plan import Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
 
 BLOCK = 512  # steps of the sum before sums go to memory
+BLOCKS = (256, 1024)  # what else may be worth trying
 STREAM = 16  # the same where a matrix is read once, in long runs: as many runs at a time as the machine follows
 STREAM_BYTES = 32  # of such a matrix that arrive in a cycle, at best
 PAGE = 4096  # bytes apart, lines of memory take one another's places in the first cache
@@ -93,7 +94,7 @@ class _Job:
         self.words = Words()
 
     def run(self, choices: search.Choices) -> None:
-        shape = self._shape()
+        self.choices, shape = choices, self._shape()
         plan = choices.pick("plan", choose.best(shape), lambda: choose.plans(shape))
         if plan.deep:
             self._dots(plan)
@@ -131,12 +132,12 @@ class _Job:
             b = packed(self.site, p.sizes, p.depth, b, p.columns, shape[1] * self.width, compute)
         masked = p.columns % (shape[1] * self.width) != 0
         tile = Tile(*shape, a.dtype, b.dtype, compute, a_layout, b_layout, masked)
-        high = l2 // 2 // (min(p.depth, BLOCK) * compute.itemsize + 1)
+        block = STREAM if streamed else self._block_of_sum()
+        high = l2 // 2 // (min(p.depth, BLOCK if streamed else block) * compute.itemsize + 1)
         tiles = -(-p.rows // tile.rows) * -(-p.columns // tile.columns)
         cycles = tiles * (p.depth * choose.tile_cycles(*shape) + choose.TILE_COST)
         if streamed:
             cycles = max(cycles, b_size / STREAM_BYTES)
-        block = STREAM if streamed else BLOCK
         self._divide(tile.rows, tile.columns, high, cycles, block, RUN // tile.columns if streamed else 1)
         block = block if self.chunk > block else 0
         # a run is brought near by the first rows, for the others
@@ -147,6 +148,12 @@ class _Job:
             count = p.batch * self.chunks * tiles
             self.words.add(sums=self.site.temp(count * tile.rows * tile.columns * compute.itemsize))
         self._launch(gemm.kernel(self.words.bind()), cycles, "gemm")
+
+    def _block_of_sum(self) -> int:
+        """Steps of the sum before sums go to memory."""
+        if self.product.depth <= min(BLOCKS):
+            return BLOCK
+        return self.choices.pick("block of the sum", BLOCK, lambda: [BLOCKS])
 
     def _divide(self, rows: int, columns: int, high: int, cycles: float, unit: int, wide: int = 1) -> None:
         """Cut the work into tasks: blocks of whole tiles, and parts of the sum where there are few of these."""
