@@ -27,6 +27,7 @@ from flambeau.engine.schedule.layouts import laid_out
 from flambeau.engine.schedule.lowering import Kernels, Unsupported
 from flambeau.engine.schedule.memory import Memory, Root
 from flambeau.engine.schedule.opaque import Host, Opaque, moved
+from flambeau.engine.schedule.pieces import put_together
 from flambeau.engine.schedule.spaces import Axis, View, flat
 from flambeau.shape import contiguous_strides, extent, is_contiguous
 
@@ -36,7 +37,7 @@ SMALL = 32768  # elements of work that may as well be done by the way
 
 def plan(graph: Graph, fuse: bool = True) -> Plan:
     """The launches that compute a graph, and the memory they need."""
-    return Planner(laid_out(graph), fuse).plan()
+    return Planner(laid_out(put_together(graph)), fuse).plan()
 
 
 class Value:
