@@ -48,13 +48,6 @@ def wants_history(inputs: Sequence[Any]) -> bool:
 
 def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     """Record an op (or run it, where it cannot wait) and its history; one tensor, or a tuple of them."""
-    into = execute.thread.recorder
-    if into is not None:
-        entry = into.cursor.hot
-        if entry is not None and entry.op is op and entry.call is not None:
-            outputs = entry.call(into, inputs, params)
-            if outputs is not None:
-                return outputs
     if state.autocast is not None and (op.narrows or op.widens):
         inputs = [_autocast(x, op) for x in inputs]
     needs = None
