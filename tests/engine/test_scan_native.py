@@ -60,3 +60,17 @@ def test_edge_values(name: str, start: int) -> None:
         np.testing.assert_allclose(got[0], want[0], 1e-6)
         if len(got) > 1:
             assert (got[1] == want[1]).all()
+
+
+@pytest.mark.parametrize("name", ["cummax", "cummin"])
+def test_of_equal_elements_the_latest_counts(name: str) -> None:
+    x = from_array(np.array([3, 1, 3, 2, 1, 1, 3, 2, 0, 1, 3, 0, 2, 2, 1, 0, 0, 3], np.float32))
+    same(native(ops[name], x, dim=0), reference(ops[name], x, dim=0))
+
+
+@pytest.mark.parametrize("columns", [15, 500, 2048, 2100])
+def test_many_rows_together(columns: int) -> None:
+    rng = np.random.default_rng(0)
+    x = from_array(rng.integers(0, 5, (4, columns)).astype(np.float32))
+    for name in ("cumsum", "cummax"):
+        same(native(ops[name], x, threads=3, dim=0), reference(ops[name], x, dim=0))

@@ -73,6 +73,8 @@ MOVES: dict[str, Callable[[], tuple[Any, list[Any], dict[str, Any]]]] = {
     "backwards": lambda: (ops["flip"], [torch.randn(5, 131)], {"dims": (1,)}),
     "join": lambda: (ops["cat"], [torch.randn(5, n) for n in (64, 77, 130)], {"dim": 1}),
     "roll": lambda: (ops["roll"], [torch.randn(9, 200)], {"shifts": (3,), "dims": (1,)}),
+    "running sum": lambda: (ops["cumsum"], [torch.randn(3, 9, 2064)], {"dim": 1}),
+    "running maximum": lambda: (ops["cummax"], [torch.randn(9, 192)], {"dim": 0}),
     "fill": lambda: (ops["fill"], [torch.randn(1111)], {"value": 2.5}),
 }  # fmt: skip
 
@@ -82,7 +84,7 @@ MOVES: dict[str, Callable[[], tuple[Any, list[Any], dict[str, Any]]]] = {
 def test_moves(name: str, threads: int) -> None:
     op, inputs, params = MOVES[name]()
     for got, expected in zip(native(op, *inputs, threads=threads, **params), reference(op, *inputs, **params)):
-        np.testing.assert_array_equal(got, expected)
+        np.testing.assert_allclose(got, expected, 1e-6)
 
 
 @pytest.mark.parametrize("d", [dtypes.float64, dtypes.float32, dtypes.bfloat16, dtypes.uint8])

@@ -15,6 +15,8 @@ alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -26,6 +28,7 @@ from flambeau.engine.kernel.scalars import Scalars, compute_type, convert, load,
 UNROLL = 4  # vectors in flight
 SWEEP_BLOCK = 4096  # elements of a run whose sum is made apart, for accuracy
 COLUMN_BLOCK = 128  # rows of a run over columns whose sums are made apart
+ROWS = 8  # rows that wide columns take at a time
 
 
 def emit_nest(k: Emitter, nest: Nest) -> None:
@@ -77,9 +80,13 @@ class Writer:
         *places, self.block, piece = self.split(unit, extents)
         self.at = dict(zip(nest.outer, places))
         self.scopes.append({})
+        if nest.wide:
+            self.wide(piece)
+            self.scopes.pop()
+            return
         copies = [0]
         if nest.reduced and not nest.sweep:
-            copies = self.stand_on_columns(piece)
+            copies = self.stand_on_columns(self.k.mul(piece, nest.strips * nest.width))
         for number in range(nest.passes):
             self.finish_row(number, copies)
             if not nest.reduced:
@@ -104,11 +111,11 @@ class Writer:
             index = rest
         return found[::-1]
 
-    def stand_on_columns(self, piece: Index) -> list[int]:
-        """Set lanes and masks for a strip of columns."""
+    def stand_on_columns(self, first: Index) -> list[int]:
+        """Set lanes and masks for the strip of columns that begins at `first`."""
         k, nest = self.k, self.nest
         extent, step = nest.axes[nest.lane].extent, nest.strips * nest.width
-        self.first_lane = [k.add(k.mul(piece, step), nr * nest.width) for nr in range(nest.strips)]
+        self.first_lane = [k.add(first, nr * nest.width) for nr in range(nest.strips)]
         ragged = extent % step != 0
         self.masks = [k.mask(k.sub(extent, lane), nest.width) if ragged else None for lane in self.first_lane]
         return [*range(nest.strips)]
@@ -124,8 +131,7 @@ class Writer:
     def reduce(self, number: int, copies: list[int]) -> None:
         """A pass over the row: its reductions, and the stores of elements that can be made."""
         k, nest = self.k, self.nest
-        making = [nr for nr, s in enumerate(nest.steps) if s.kind == "reduce" and nest.stage[nr] == number]
-        making = [nr for nr in making if nr in self.wanted]
+        making = self.made_in(number)
         if not making and not self.stores_of(number):
             return
         totals = [self.nothing(nr) for nr in making for _ in copies]
@@ -137,6 +143,11 @@ class Writer:
                 if nest.sweep:
                     total = k.fold(total, lambda a, b, step=step: reductions.combine(k, step.detail, step.dtype, a, b))
                 self.scopes[-1][nr, copy] = total
+
+    def made_in(self, number: int) -> list[int]:
+        """The reductions of a pass."""
+        steps = enumerate(self.nest.steps)
+        return [nr for nr, s in steps if s.kind == "reduce" and self.nest.stage[nr] == number and nr in self.wanted]
 
     def nothing(self, nr: int) -> Val:
         """What a reduction begins with, in every lane."""
@@ -266,6 +277,65 @@ class Writer:
         if isinstance(length, int) and length < each:
             return [[s] for s in sums[0]]
         return [[sums[row][nr] for row in range(each)] for nr in range(width)]
+
+    # -- wide columns: results in memory, a few rows at a time -----------------------------------------------------
+
+    def wide(self, piece: Index) -> None:
+        """The reductions of some columns, in the order of `blocks` and `run_down`."""
+        k, nest = self.k, self.nest
+        making, (axis,) = self.made_in(0), nest.inner
+        start, stop = self.bounds(axis)
+        totals, sums = (
+            [k.stack(compute_type(nest.steps[nr].dtype), nest.wide) for nr in making] for _ in range(2)
+        )  # fmt: skip
+        nothing = [self.nothing(nr) for nr in making for _ in range(nest.strips)]
+        with self.strip(piece) as (at, copies):
+            self.put(totals, at, nothing)
+        with k.loop(stop, start, COLUMN_BLOCK) as begin:
+            end = k.minimum(k.add(begin, COLUMN_BLOCK), stop)
+            with self.strip(piece) as (at, copies):
+                self.put(sums, at, nothing)
+            with k.loop(end, begin, ROWS) as first, self.strip(piece) as (at, copies):
+                self.compute(1, 0, copies)
+                last = k.minimum(k.add(first, ROWS), end)
+                with self.loop(last, first, 1, self.found(making, sums, at)) as (i, carried, carry):
+                    carry(self.row(0, making, carried, i))
+                self.put(sums, at, carry.results)
+            with self.strip(piece) as (at, copies):
+                parts = [[x] for x in self.found(making, sums, at)]
+                self.put(totals, at, self.add_up(making, self.found(making, totals, at), parts))
+        with self.strip(piece) as (at, copies):
+            for nr, x in enumerate(self.found(making, totals, at)):
+                self.scopes[-1][making[nr // nest.strips], nr % nest.strips] = x
+            self.finish_row(0, copies)
+            self.finish_row(1, copies)
+
+    @contextmanager
+    def strip(self, piece: Index) -> Iterator[tuple[Index, list[int]]]:
+        """The loop over strips of wide columns: where each is kept, and its copies."""
+        k, nest = self.k, self.nest
+        begin = k.mul(piece, nest.wide)
+        end = k.minimum(k.add(begin, nest.wide), nest.axes[nest.lane].extent)
+        with k.loop(end, begin, nest.strips * nest.width) as first:
+            self.scopes.append({})
+            yield k.sub(first, begin), self.stand_on_columns(first)
+            self.scopes.pop()
+
+    def put(self, buffers: list[Val], at: Index, results: list[Val]) -> None:
+        """Keep results of a strip."""
+        for nr, x in enumerate(results):
+            buffer, copy = divmod(nr, self.nest.strips)
+            self.k.store(x, buffers[buffer], self.k.add(at, copy * self.nest.width))
+
+    def found(self, making: list[int], buffers: list[Val], at: Index) -> list[Val]:
+        """What was kept of a strip."""
+        k, nest = self.k, self.nest
+        return [
+            k.load(buffer, k.add(at, copy * nest.width), vector(compute_type(nest.steps[nr].dtype), nest.width))
+            for nr, buffer in zip(making, buffers) for copy in range(nest.strips)
+        ]  # fmt: skip
+
+    # -- the innermost loop ----------------------------------------------------------------------------------------
 
     def row(self, number: int, making: list[int], sums: list[Val], place: Index) -> list[Val]:
         self.at[self.nest.inner[-1]] = place

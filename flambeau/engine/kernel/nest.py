@@ -23,6 +23,7 @@ TASK = 16384  # elements that a task goes through
 HEAVY = 8  # instructions from which a step is kept for later passes rather than made again
 KEPT = 1 << 16  # bytes of a row that are kept
 SHORT = 64  # elements of a short run
+WIDE = 1024  # columns whose results are in memory while rows go by
 
 
 class Axis(NamedTuple):
@@ -123,7 +124,17 @@ class Nest:
         extent = self.axes[self.lane].extent
         if not self.reduced:
             return -(-extent // self.piece)
-        return 1 if self.sweep else -(-extent // (self.strips * self.width))
+        return 1 if self.sweep else -(-extent // (self.wide or self.strips * self.width))
+
+    @cached_property
+    def wide(self) -> int:
+        """How many columns a reduction keeps in memory, to take a few rows at a time: long runs instead of a stretch of
+        each row. 0: it goes down strip by strip, results in registers."""
+        strip, extent = self.strips * self.width, self.axes[self.lane].extent
+        if self.sweep or len(self.reduced) != 1 or self.passes > 1 or self.sums > 1 or extent <= strip:
+            return 0
+        far = max(map(self.volume, range(len(self.accesses)))) > cache_sizes()[1]
+        return min(WIDE, -(-extent // strip) * strip) if far else 0
 
     @cached_property
     def piece(self) -> int:
@@ -150,6 +161,7 @@ class Nest:
     def key(self) -> str:
         axes = "n" if self.flat else ",".join(f"{a.extent}{'r' if a.reduced else ''}" for a in self.axes)
         parts = [f"nest {axes} lane{self.lane} w{self.width} s{self.sums}x{self.strips} c{self.chunk}"]
+        parts += [f"wide{self.wide}"] if self.wide else []
         parts += [f"{a.strides}{a.dtype.name}{a.block or ''}" for a in self.accesses]
         for s in self.steps:
             detail = s.detail.key if s.kind == "map" else repr(s.detail)
