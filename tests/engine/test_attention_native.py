@@ -11,6 +11,8 @@ import flambeau as torch
 from flambeau.ops.nn.attention import attention_backward_op, attention_op
 from tests.engine.harness import native, reference
 
+BOUNDS = {"float64": 1e-11, "float32": 2e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
+
 
 def make(*shape: int, dtype: Any = torch.float32, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng([seed, *shape]).standard_normal(shape)).to(dtype)
@@ -23,7 +25,7 @@ def same(op: Any, *inputs: Any, **params: Any) -> list[torch.Tensor]:
     for x, y, z in zip(one, two, expected):
         assert x.tobytes() == y.tobytes()
         assert x.shape == z.shape and x.dtype == z.dtype
-        bound = 1e-11 if x.dtype == np.float64 else 2e-5
+        bound = BOUNDS[x.dtype.name]
         np.testing.assert_allclose(x, z, rtol=bound, atol=bound)
     return [torch.from_numpy(z) for z in expected]
 
@@ -142,3 +144,16 @@ def test_nan_stays_in_its_row() -> None:
     q = make(1, 20, 16).clone()
     q[0, 3, 2] = torch.nan
     same(attention_op, q, make(1, 40, 16, seed=1), make(1, 40, 16, seed=2), None, None, scale=1.0, causal=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_narrow_floats(dtype: Any) -> None:
+    q, k, v = (make(2, 3, 20, 16, dtype=dtype, seed=seed) for seed in range(3))
+    check(q, k, v, causal=True)
+    check(q, k.transpose(-1, -2)[..., :16, :16], v[..., :16, :], make(1, 1, 20, 16, dtype=dtype))
+    check(q, q, q, make(20, 20) > 0)
+    qkv = make(2, 20, 3, 3, 16, dtype=dtype).permute(2, 0, 3, 1, 4)
+    check(*qkv.unbind(0))
+    check(q, make(1, 1, 5, 16, dtype=dtype).expand(2, 3, 5, 16), make(1, 3, 5, 16, dtype=dtype).expand(2, 3, 5, 16))
+    square = make(1, 16, 16, dtype=dtype)
+    check(square, square.transpose(1, 2), square)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flambeau.dtypes import bfloat16, float16
 from flambeau.engine.schedule.lowering import Unsupported
 from flambeau.ops.op import ops
 from flambeau.tensors import Tensor, from_array
@@ -40,7 +41,7 @@ def operands(cell: str, sizes: tuple[int, ...], d: Any, bias: bool = True, turne
 
 
 def close(got: list[np.ndarray], want: list[np.ndarray], d: Any) -> None:
-    tolerance = 2e-5 if d is np.float32 else 1e-12
+    tolerance = {np.float32: 2e-5, np.float64: 1e-12}.get(d, 2e-2)
     for g, w in zip(got, want, strict=True):
         np.testing.assert_allclose(g, w, tolerance, tolerance)
 
@@ -82,6 +83,16 @@ def test_gradients_that_are_broadcast() -> None:
     grads = [one.expand(*y.shape) for y in forward[:3]]
     args = (*grads, inputs[0], *[from_array(y) for y in forward[3:]], *inputs[3:])
     close(native(BACK, *args, **how), reference(BACK, *args, **how), np.float32)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])
+@pytest.mark.parametrize("d", [float16.np, bfloat16.np], ids=["float16", "bfloat16"])
+def test_narrow_floats(cell: str, d: Any) -> None:
+    inputs = operands(cell, (3, 5, 4, 33), d, turned=True)
+    how = {"cell": cell, "sizes": None, "backwards": True}
+    want = reference(FORWARD, *inputs, **how)
+    close(native(FORWARD, *inputs, **how), want, d)
+    back_of(cell, inputs, want, d, how)
 
 
 def test_packed_sequences_are_left_to_the_reference() -> None:

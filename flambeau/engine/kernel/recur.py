@@ -24,6 +24,7 @@ from flambeau.engine.kernel.move import Window, copy, fill, result, window
 from flambeau.engine.kernel.recur_cells import CELLS, Cell
 from flambeau.engine.kernel.scalars import Scalars
 from flambeau.engine.kernel.target import cache_sizes, vector_bytes, vector_registers
+from flambeau.engine.kernel.widen import widened
 from flambeau.engine.plan import Address, Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
 from flambeau.shape import Ints, contiguous_strides
@@ -98,6 +99,7 @@ def require(call: Call, d: dtype, sizes: Ints) -> None:
 # -- the layer -------------------------------------------------------------------------------------------------
 
 
+@widened
 def layer(site: Site, call: Call) -> None:
     """One layer in one direction: outputs, last states, and what the way back needs."""
     x, h0, c0, w_ih, w_hh, b_ih, b_hh, _ = call.inputs

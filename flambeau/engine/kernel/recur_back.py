@@ -20,12 +20,14 @@ from flambeau.engine.kernel.recur import ordered, pack, product, require, scratc
 from flambeau.engine.kernel.recur_cells import CELLS, Cell
 from flambeau.engine.kernel.scalars import Scalars
 from flambeau.engine.kernel.target import vector_bytes
+from flambeau.engine.kernel.widen import widened
 from flambeau.engine.plan import Kernel
 from flambeau.engine.schedule.lowering import Site
 
 SUM_BLOCK = 256  # rows whose sum is made apart, for accuracy
 
 
+@widened
 def layer_back(site: Site, call: Call) -> None:
     """Gradients of the input, the first states, the weights and the biases."""
     g, gh, gc, x, saved, c_before, h_before, w_ih, w_hh = call.inputs[:9]

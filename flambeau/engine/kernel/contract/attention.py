@@ -17,6 +17,7 @@ from flambeau.engine.kernel.contract.product import Operand, broadcast_strides, 
 from flambeau.engine.kernel.contract.words import Words
 from flambeau.engine.kernel.move import Window, copy, window
 from flambeau.engine.kernel.target import vector_bytes, vector_registers
+from flambeau.engine.kernel.widen import widened
 from flambeau.engine.plan import Address, Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
 from flambeau.shape import Ints, contiguous_strides, is_contiguous
@@ -137,6 +138,7 @@ class _Heads:
         self.site.launch(kernel, tuple(words.args), tasks, flops / 100, note, (flops, moved))
 
 
+@widened
 def attention(site: Site, call: Call) -> None:
     q, k, v, mask, noise = call.inputs
     out, sums = call.metas
@@ -155,6 +157,7 @@ def attention(site: Site, call: Call) -> None:
     heads.launch(forward(form, words.bind()), words, heads.queries, form, 2)
 
 
+@widened
 def attention_backward(site: Site, call: Call) -> None:
     g, q, k, v, mask, noise, out, sums = call.inputs
     shape = (*sums.shape, k.shape[-2])
