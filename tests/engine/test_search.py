@@ -219,14 +219,17 @@ def every_way(monkeypatch: pytest.MonkeyPatch, name: str, *inputs: Any, **params
     wanted = reference(op, *inputs, **params)
     done, made, waiting = 0, {}, [{}]
     estimated: dict[str, str] = {}
+    spread: list[dict[str, str]] = []
 
     def lowered(site: Site, key: str, lower: search.Lowering, scratch: Callable[[], Scratch]) -> None:
         listed = Choices(made, listing=True)
         lower(scratch(), listed)
         name = next((name for name in listed.options if name not in made), None)
-        if name is not None and made == estimated:
+        if name is not None and (made == estimated or "True" in made.values()) and made not in spread:
             waiting.extend({**made, name: option} for option in listed.options[name])
-            estimated[name] = listed.options[name][0]
+            spread.append(made)
+            if made == estimated:
+                estimated[name] = listed.options[name][0]
         lower(site, Choices(made))
 
     monkeypatch.setattr(search, "lowered", lowered)
@@ -249,8 +252,8 @@ def test_every_kernel_of_a_product(monkeypatch: pytest.MonkeyPatch, rows: int, c
 
 @pytest.mark.parametrize(
     "images, inputs, outputs, size, kernel, stride",
-    [(3, 18, 34, 8, 3, 1), (2, 5, 6, 19, 5, 2), (4, 34, 34, 4, 3, 1), (2, 24, 16, 9, 1, 1)],
-    ids=["3x3", "strided", "small images", "1x1"],
+    [(3, 18, 34, 8, 3, 1), (2, 5, 6, 19, 5, 2), (4, 34, 34, 4, 3, 1), (2, 24, 16, 9, 1, 1), (2, 32, 64, 12, 3, 1)],
+    ids=["3x3", "strided", "small images", "1x1", "by transforms"],
 )
 def test_every_kernel_of_a_convolution(
     monkeypatch: pytest.MonkeyPatch, images: int, inputs: int, outputs: int, size: int, kernel: int, stride: int

@@ -230,6 +230,7 @@ def gradient_tiles(s: Sizes) -> list[list[GradientTile]]:
 # -- Winograd's transforms -------------------------------------------------------------------------------------
 
 FEW_TILES, MANY_TILES = 32, 128  # of a band
+BANDS = (8, 16, 32, 64, 128, 256)  # tiles of a band at most: what may be worth trying
 PART = 128  # channels of either side whose sums a task keeps near
 STAGES = 4.0  # cycles of a number of a tile, in vectors, besides its multiplications
 
@@ -255,12 +256,12 @@ def _block(tiles: int, width: int, lanes: int) -> tuple[float, Block]:
 
 
 @lru_cache(1024)
-def winograd(sides: Sides, batch: int, depth: int, width: int, d: dtype) -> Winograd:
-    """`depth` counts the channels of all phases."""
+def winograd(sides: Sides, batch: int, depth: int, width: int, d: dtype, most: int = 0) -> Winograd:
+    """`depth` counts the channels of all phases; `most`: tiles of a band at most, 0: as many as seem best."""
     lanes, second = width_of(d), cache_sizes()[1]
     numbers = sides.products * (depth + width)  # of a tile
-    most = min(MANY_TILES, second // 2 // (numbers * d.itemsize), batch * sides.tiles // TASKS)
-    band = Band.of(batch, sides, max(FEW_TILES, most))
+    fitting = min(MANY_TILES, second // 2 // (numbers * d.itemsize), batch * sides.tiles // TASKS)
+    band = Band.of(batch, sides, most or max(FEW_TILES, fitting))
     tiles, bands = band.tiles(sides), band.count(batch, sides)
     cycles, block = _block(tiles, width, lanes)
     frame = band.pixels(sides) * depth // len(sides.phases) / lanes
@@ -285,13 +286,14 @@ def _parts(length: int, lanes: int) -> int:
 
 
 @lru_cache(1024)
-def winograd_sums(sides: Sides, batch: int, depth: int, width: int, d: dtype) -> WinogradSums:
-    """`depth` and `width` are the channels of the input and of the output."""
+def winograd_sums(sides: Sides, batch: int, depth: int, width: int, d: dtype, most: int = 0) -> WinogradSums:
+    """`depth` and `width` are the channels of the input and of the output; `most` as for `winograd`."""
     lanes, phases = width_of(d), len(sides.phases)
     inputs, outputs = _parts(depth, lanes), _parts(width, lanes)
     count = (depth // inputs) * (width // outputs)
     numbers = sides.products * (inputs * phases + outputs)
-    band = Band.of(batch, sides, max(FEW_TILES, min(MANY_TILES, batch * sides.tiles * count // SLOTS)))
+    fitting = min(MANY_TILES, batch * sides.tiles * count // SLOTS)
+    band = Band.of(batch, sides, most or max(FEW_TILES, fitting))
     tiles, bands = band.tiles(sides), band.count(batch, sides)
     slots = min(bands, _count(SLOTS, count))
     blocks = []
