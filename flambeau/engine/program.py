@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine import reference, watching
+from flambeau.engine.garbage import collected_rarely
 from flambeau.engine.graph import Arg, Call, Graph, Number, Write
 from flambeau.engine.plan import Address, Buffer, HostCall, Launch, Plan
 from flambeau.engine.record import WRITE, Entry
@@ -24,6 +25,7 @@ from flambeau.engine.watching import Watcher
 _NUMBERS, _STATUS, _ARENA = Buffer("numbers", 0), Buffer("status", 0), Buffer("temp", 0)
 
 
+@collected_rarely()
 def compiled(end: Entry, wanted: Sequence[int], fuse: bool) -> Program:
     """The program of the segment that ends at `end`, giving the results `wanted`."""
     graph, outside, number_of = graph_of(end, wanted)
