@@ -25,7 +25,7 @@ def index(position: int, size: Callable[..., int], ignored: str = "", from_end: 
         (found,) = arrays
         if not found.size or found.dtype.kind not in "iu":
             return False
-        low, high = found.min(), found.max()
+        low, high = _extremes(found)
         limit = size(*operands, **params)
         if from_end:
             return bool(low < -limit or high >= limit)
@@ -37,15 +37,26 @@ def index(position: int, size: Callable[..., int], ignored: str = "", from_end: 
     return Hazard((position,), suspicious)
 
 
+def _extremes(found: np.ndarray) -> tuple[int, int]:
+    """The least and the largest entry; of few entries Python finds them sooner than NumPy does."""
+    if found.size > 32:
+        return found.min(), found.max()
+    entries = found.reshape(-1).tolist()
+    return min(entries), max(entries)
+
+
 def indices(first: int) -> Hazard:
     """Entries of the operands from `first` on, each an index of a dimension of operand 0, outside its size."""
 
     def suspicious(arrays: Sequence[np.ndarray], operands: Sequence[Any], params: dict[str, Any]) -> bool:
         given = [d for d, x in enumerate(operands[first:]) if x is not None]
         shape = operands[0]._shape
-        return any(
-            found.size and (found.min() < 0 or found.max() >= shape[d]) for d, found in zip(given, arrays)
-        )
+        for d, found in zip(given, arrays):
+            if found.size:
+                low, high = _extremes(found)
+                if low < 0 or high >= shape[d]:
+                    return True
+        return False
 
     return Hazard(None, suspicious, first)
 
