@@ -23,14 +23,16 @@ from tests.engine.fuzz.program import Block, Line, Program, smaller
 ROOT = Path(__file__).resolve().parents[2]
 SOAK = bool(os.environ.get("FLAMBEAU_SOAK"))
 PROCESSES = 2
-SECONDS = 1800 if SOAK else 50
+PROGRAMS = 1_000_000 if SOAK else 1250  # of each process; the same ones every time
+SECONDS = 1800 if SOAK else 600
 
 
 @pytest.mark.parametrize("share", range(PROCESSES))
 def test_every_mode_gives_the_same(share: int, tmp_path: Path) -> None:
     """In a process of its own: native code that crashes must not take the other tests with it."""
     first = share + (1_000_000 if SOAK else 0)
-    arguments = ["--first", str(first), "--stride", str(PROCESSES), "--seconds", str(SECONDS), "--failures", "3"]
+    options = {"first": first, "stride": PROCESSES, "count": PROGRAMS, "seconds": SECONDS, "failures": 3}
+    arguments = [f"--{name}={value}" for name, value in options.items()]
     done = subprocess.run(
         [sys.executable, "-m", "tests.engine.fuzz", *arguments], cwd=ROOT, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), "FLAMBEAU_CACHE_DIR": str(tmp_path)}, timeout=SECONDS + 400,
