@@ -1,6 +1,7 @@
 """What the engine does, a line at a time on stderr: FLAMBEAU_LOG=compile, FLAMBEAU_LOG=trace, or both with a comma.
 
     compile   each segment that became a program: why, of what, and in how long
+              and each search for kernels that was asked for: what was estimated, what is best, and their times
     trace     each time that pending ops are run, and why; each op that came where another one was expected
 """
 
