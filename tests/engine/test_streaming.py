@@ -60,6 +60,14 @@ def test_what_is_read_as_well_stays_near() -> None:
     assert streamed(g.check(g.write(x, g.call(ops["mul"], x, 0.5))).steps) == [False]
 
 
+def test_what_is_written_over_may_begin_anywhere() -> None:
+    g = Recording()
+    memory, x = g.input(np.zeros(1300, np.float32)), g.input(np.ones(1024, np.float32))
+    for offset in (0, 3, 17):
+        memory = g.write(memory.view((1024,), offset=offset), g.call(ops["exp"], x))
+    assert all(streamed(g.check(memory).steps))
+
+
 def test_results_that_lie_alike_go_together() -> None:
     g = Recording()
     x = g.input(np.ones((8, 256), np.float32))

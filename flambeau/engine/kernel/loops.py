@@ -28,7 +28,6 @@ from flambeau.engine.kernel.scalars import Scalars, compute_type, convert, load,
 UNROLL = 4  # vectors in flight
 SWEEP_BLOCK = 4096  # elements of a run whose sum is made apart, for accuracy
 COLUMN_BLOCK = 128  # rows of a run over columns whose sums are made apart
-ROWS = 8  # rows that wide columns take at a time
 
 
 def emit_nest(k: Emitter, nest: Nest) -> None:
@@ -295,9 +294,9 @@ class Writer:
             end = k.minimum(k.add(begin, COLUMN_BLOCK), stop)
             with self.strip(piece) as (at, copies):
                 self.put(sums, at, nothing)
-            with k.loop(end, begin, ROWS) as first, self.strip(piece) as (at, copies):
+            with k.loop(end, begin, nest.rows) as first, self.strip(piece) as (at, copies):
                 self.compute(1, 0, copies)
-                last = k.minimum(k.add(first, ROWS), end)
+                last = k.minimum(k.add(first, nest.rows), end)
                 with self.loop(last, first, 1, self.found(making, sums, at)) as (i, carried, carry):
                     carry(self.row(0, making, carried, i))
                 self.put(sums, at, carry.results)

@@ -84,6 +84,7 @@ class Nest:
     strips: int = 1  # of a reduction over columns: vectors side by side
     chunk: int = 0  # the outermost reduced axis is cut into blocks of so many (0: not cut)
     fresh: frozenset[int] = frozenset()  # accesses to memory that is only written here, and begins at a line's start
+    loose: frozenset[int] = frozenset()  # the same, but it may begin anywhere
 
     @cached_property
     def flat(self) -> bool:
@@ -137,6 +138,15 @@ class Nest:
         return min(WIDE, -(-extent // strip) * strip) if far else 0
 
     @cached_property
+    def rows(self) -> int:
+        """How many rows wide columns take at a time: as many as there are streams that the machine keeps apart; whole
+        rows of several arrays one after the other."""
+        whole = [a for a in self.accesses if a.strides[self.lane] and a.strides[self.reduced[0]]]
+        if len(whole) == 1:
+            return 8
+        return 1 if self.wide >= self.axes[self.lane].extent else 4
+
+    @cached_property
     def piece(self) -> int:
         """Elements of a unit of elementwise work along the lanes."""
         extent = self.axes[self.lane].extent
@@ -167,7 +177,7 @@ class Nest:
             detail = s.detail.key if s.kind == "map" else repr(s.detail)
             parts.append(f"{s.kind} {s.dtype.name} {s.operands} {detail}")
         parts += [f"{s.step}>{s.access}{'f' if s.full else ''}{'!' if s.check else ''}" for s in self.stores]
-        parts += [f"{nr}streamed" for nr in sorted(self.streamed)]
+        parts += [f"{nr}streamed{' ragged' * self.ragged(nr)}" for nr in sorted(self.streamed)]
         return "|".join(parts)
 
     # -- what depends on what -------------------------------------------------------------------------------------
@@ -273,19 +283,23 @@ class Nest:
         """
         found = [s.access for s in self.stores if s.full and not s.check and self._streams(s)]
         like = [(self.accesses[nr].strides, self.accesses[nr].dtype.itemsize) for nr in found]
-        return frozenset(nr for nr, form in zip(found, like) if form == like[0])
+        if found and found[0] in self.loose:
+            return frozenset(found[:1])
+        return frozenset(nr for nr, form in zip(found, like) if form == like[0] and nr in self.fresh)
 
     def _streams(self, s: Store) -> bool:
         """Whether a store may go past the caches: where rows begin in mid-line, lanes first go to the next line."""
         access = self.accesses[s.access]
         long = self.axes[self.lane].extent * access.dtype.itemsize >= 4 * LINE
-        if s.access not in self.fresh or access.strides[self.lane] != 1 or not long:
+        if s.access not in self.fresh | self.loose or access.strides[self.lane] != 1 or not long:
             return False
         makes = any(step.kind == "reduce" and at == self.known(s.step) for step, at in zip(self.steps, self.stage))
         return self.volume(s.access) >= last_cache() and (not self.ragged(s.access) or (self.sweep and not makes))
 
     def ragged(self, access: int) -> bool:
         """Whether rows may begin elsewhere than at a multiple of their vectors' bytes."""
+        if access in self.loose:
+            return True
         strides, d, _ = self.accesses[access]
         whole = min(self.width, LINE // d.itemsize)
         return any(step % whole for nr, step in enumerate(strides) if nr != self.lane)

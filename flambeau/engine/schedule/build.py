@@ -188,16 +188,17 @@ class Built:
         order = self.group.reduction.order if self.group.reduction else None
         return Nest(
             tuple(self.axes), self.lane, self.width, self.accesses, steps, stores, self.sums, self.strips,
-            order.chunk if order else 0, self._fresh(steps),
+            order.chunk if order else 0, *self._only_written(steps),
         )  # fmt: skip
 
-    def _fresh(self, steps: list[Step]) -> frozenset[int]:
-        """The accesses to memory of our own that begin at a line's start and are not read here."""
+    def _only_written(self, steps: list[Step]) -> tuple[frozenset[int], frozenset[int]]:
+        """The accesses to memory that is not read here: those that begin at a line's start, and those that may not."""
         read = {id(self.args[s.detail][0]) for s in steps if s.kind == "load"}
-        return frozenset(
-            nr for nr, (root, offset) in enumerate(self.args)
-            if root.buffer.kind in ("output", "temp") and not offset % LINE and id(root) not in read
-        )  # fmt: skip
+        written = {nr: root.buffer.kind for nr, (root, _) in enumerate(self.args) if id(root) not in read}
+        own = {nr for nr, kind in written.items() if kind in ("output", "temp")}
+        aligned = frozenset(nr for nr in own if not self.args[nr][1] % LINE)
+        loose = frozenset(nr for nr, kind in written.items() if kind == "input" or nr in own - aligned)
+        return aligned, loose
 
     def _access(self, known: dict[Any, int], memory: Any, offset: int, seen: Form, full: bool) -> int:
         key = id(memory.root), memory.dtype, offset, seen, full

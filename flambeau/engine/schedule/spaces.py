@@ -104,7 +104,8 @@ def reduction_axes(shape: Sequence[int], dims: Sequence[int]) -> Axes:
 _PARALLEL = 16  # independent results that keep every thread busy
 _STRIP = 64  # columns that a thread takes at once
 _WORTHWHILE = 32768  # elements below which one thread does it all
-_BLOCK = 16384  # elements of a block of a split reduction
+_BLOCK = 16384  # elements of a block of a split reduction, at least
+_BLOCKS = 64  # of which there are at most so many: columns write one element of each block's results at a time
 
 
 class Order(NamedTuple):
@@ -128,7 +129,7 @@ def reduction_order(axes: Axes) -> Order:
     longest = next(a.extent for a in axes if a.reduced)
     if units >= _PARALLEL or total < _WORTHWHILE:
         return Order(sweep, 0, 0)
-    blocks = min(longest, -(-total // _BLOCK))
+    blocks = min(longest, -(-total // _BLOCK), _BLOCKS)
     chunk = -(-longest // blocks)
     if chunk > 256:
         chunk += -chunk % 256  # whole vectors
