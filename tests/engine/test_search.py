@@ -23,10 +23,12 @@ from flambeau.engine.runtime import jit
 from flambeau.engine.runtime.cache import ObjectCache
 from flambeau.engine.schedule.lowering import Site
 from flambeau.ops.contract import mm_op
-from flambeau.ops.nn.conv import input_gradient_op, weight_gradient_op
+from flambeau.ops.nn.activation import relu_op
+from flambeau.ops.nn.conv import convolution_op, input_gradient_op, weight_gradient_op
 from flambeau.ops.nn.conv_kernels import Window
 from flambeau.ops.op import ops
 from tests.engine.harness import native, reference
+from tests.engine.planned import Recording
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "a product for a test"
@@ -269,6 +271,29 @@ def test_every_kernel_of_a_convolution(
     assert every_way(monkeypatch, "convolution", x, w, b, window=window) > 8
     assert every_way(monkeypatch, input_gradient_op.name, g, w, shape=tuple(x.shape), window=window) > 8
     assert every_way(monkeypatch, weight_gradient_op.name, g, x, shape=tuple(w.shape), window=window) > 8
+
+
+def test_fusion_does_not_change_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products, convolutions and gradients with other kernels than estimated: the bits of all programs are the same."""
+    keys: list[str] = []
+
+    def remembered(key: str, lower: search.Lowering, scratch: Callable[[], Scratch]) -> dict[str, str]:
+        listed = Choices({}, listing=True)
+        lower(scratch(), listed)
+        keys.append(key)
+        return {name: options[-1] for name, options in listed.options.items()}
+
+    monkeypatch.setattr(search, "_remembered", remembered)
+    window = Window((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    random = np.random.default_rng(0).standard_normal
+    g = Recording()
+    a, b = g.input(random((40, 600), np.float32)), g.input(random((600, 50), np.float32))
+    x, w = g.input(random((2, 18, 9, 9), np.float32)), g.input(random((20, 18, 3, 3), np.float32))
+    product = g.call(relu_op, g.call(mm_op, a, b))
+    image = g.call(convolution_op, x, w, None, window=window)
+    weights = g.call(weight_gradient_op, image, x, shape=(20, 18, 3, 3), window=window)
+    g.check(product, g.call(relu_op, image), weights, rtol=1e-4, atol=1e-3)
+    assert len(set(keys)) == 3 < len(keys)
 
 
 def test_a_search_measures_what_it_chooses_from(

@@ -1,9 +1,9 @@
 """Choices by measurement: on request, kernels are timed, and the fastest of a shape is remembered on disk.
 
 A lowering that could take several kernels asks its `Choices` for the one to take: that is the estimated best, unless
-another was measured to be faster. `FLAMBEAU_SEARCH=1` measures what is not remembered yet; what
-is remembered holds for later processes without the request as well, for every number of threads and whatever is fused
-onto the kernel, as these must not change results. `FLAMBEAU_SEARCH=0` goes by the estimates alone.
+another was measured to be faster. `FLAMBEAU_SEARCH=1` measures what is not remembered yet; what is remembered holds
+for later processes without the request as well, for every number of threads and whatever is fused onto the kernel, as
+these must not change results. `FLAMBEAU_SEARCH=0` goes by the estimates alone.
 
 What is remembered lies beside the object code (`runtime/cache.py`), a file for each shape, named `choice-*` and bound
 to the same machine, versions and source. To forget it, delete those files.
@@ -271,7 +271,7 @@ def _race(tables: list[Table], slots: np.ndarray) -> tuple[list[float], int]:
 
 def _nanoseconds(table: Table, slots: np.ndarray, expected: float = STRETCH) -> float:
     """The time of a run, taken over several if they are short. A thread by itself is not charged for waiting."""
-    times, address = max(1, int(STRETCH / expected)), slots.ctypes.data
+    times, address = max(1, int(STRETCH / max(expected, 1))), slots.ctypes.data
     clock = thread_time_ns if _PRECISE and get_num_threads() == 1 else perf_counter_ns
     before = clock()
     for _ in range(times):
