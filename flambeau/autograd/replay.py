@@ -31,7 +31,8 @@ class _Visit(NamedTuple):
     Attributes:
         index: of the node, in the order in which the walk came upon them; the root's is 0.
         form: what it has in common with all nodes of the same recorded call.
-        edges: where they lead: (index, output), (-1, number of a leaf) or None.
+        nodes_behind: the edges to nodes: (position, index of the node, output).
+        leaves_behind: the edges to leaves: (position, number of the leaf).
         inputs, outputs: what it kept of this segment: (position, number of the value).
         outside: what it kept of earlier ones: (whether an output, position, number of the value, how it was looked at).
         constants: (position, number) of operands that are Python numbers.
@@ -39,7 +40,8 @@ class _Visit(NamedTuple):
 
     index: int
     form: Form
-    edges: tuple
+    nodes_behind: tuple
+    leaves_behind: tuple
     inputs: tuple
     outputs: tuple
     outside: tuple
@@ -89,49 +91,39 @@ class Replay:
         outside: list[tuple[int, Any, bool]] = []
         nodes[0] = root._grad_fn
         last = 1 << 62
-        for index, form, edges, inputs, outputs, others, constants in self.visits:
+        for index, form, nodes_behind, leaves_behind, inputs, outputs, others, constants in self.visits:
             node = nodes[index]
             if (
-                node.__class__ is not form.cls or node.form is not form or node.sequence >= last
-                or node.hooks or node.tensor_hooks or node.retained
+                node.form is not form or node.sequence >= last or node.hooks or node.tensor_hooks or node.retained
             ):  # fmt: skip
                 return None
-            last = node.sequence
-            for edge, to in zip(node.edges, edges):
-                if edge is None or to is None:
-                    if edge is not to:
-                        return None
-                    continue
-                at, nr = to
-                if at >= 0:
-                    if nodes[at] is None:
-                        nodes[at] = edge[0]
-                    elif nodes[at] is not edge[0]:
-                        return None
-                    if edge[1] != nr:
-                        return None
-                    continue
-                leaf = getattr(edge[0], "variable", None)
-                if leaf is None or edge[0].hooks or (leaves[nr] is not leaf and leaves[nr] is not None):
+            last, edges, kept = node.sequence, node.edges, node.inputs
+            for i, at, nr in nodes_behind:
+                behind, output = edges[i]
+                if output != nr or (nodes[at] is not behind and nodes[at] is not None):
+                    return None
+                nodes[at] = behind
+            for i, nr in leaves_behind:
+                end = edges[i][0]
+                leaf = end.variable
+                if end.hooks or (leaves[nr] is not leaf and leaves[nr] is not None):
                     return None
                 leaves[nr] = leaf
-            kept = node.inputs
             if kept is None:
                 return None
             for i, number in inputs:
                 saved = kept[i]
                 tensor = saved.tensor
-                if tensor is None or tensor._version_counter.count != saved.version:
-                    return None
                 value = tensor._storage.value
-                if value.number != number or value.segment is not into:
+                if (
+                    value.number != number or value.segment is not into
+                    or tensor._version_counter.count != saved.version
+                ):  # fmt: skip
                     return None
             for nr, number in outputs:
                 saved = node.outputs[nr]
-                if saved.packed is not None or saved.of[5].count != saved.version:
-                    return None
                 value = saved.of[0].value
-                if value.number != number or value.segment is not into:
+                if value.number != number or value.segment is not into or saved.of[5].count != saved.version:
                     return None
             if others and not _from_outside(node, others, outside):
                 return None
@@ -241,7 +233,10 @@ def replayed(into: Recorder, root: Tensor) -> bool:
     mode = _mode()
     for replay in events:
         if replay.__class__ is Replay:
-            found = replay.fits(into, root, mode)
+            try:
+                found = replay.fits(into, root, mode)
+            except AttributeError:  # a node of another kind, or what it kept is gone
+                continue
             if found is not None and replay.bind(into, found[2]):
                 replay.play(into, *found[:2])
                 return True
@@ -277,17 +272,15 @@ class Watch:
         if not self.good:
             return
         self.last = node.sequence
-        edges = tuple([self._target(edge) for edge in node.edges])
+        edges = [(i, *self._target(edge)) for i, edge in enumerate(node.edges) if edge is not None]
         form, inputs, outputs = node.form, node.inputs, node.outputs  # type: ignore[attr-defined]
         kept = [self._kept(False, i, inputs[i]) for i in form.kept]
         kept += [self._kept(True, nr, outputs[nr]) for nr in form.kept_outputs]
         constants = tuple([(i, x) for i, x in enumerate(inputs) if isinstance(x, (bool, int, float, complex))])
         self.visited.append((index, form, edges, kept, constants))
 
-    def _target(self, edge: Any) -> Any:
-        """Where an edge leads, as a _Visit notes it."""
-        if edge is None:
-            return None
+    def _target(self, edge: Any) -> tuple[int, int]:
+        """Where an edge leads: the index of a node and its output, or -1 and the number of a leaf."""
         if isinstance(edge[0], AccumulateGrad):
             return -1, self._leaf(edge[0])
         if id(edge[0]) not in self.indices:
@@ -329,7 +322,9 @@ class Watch:
         taken: set[int] = set()
         for index, form, edges, kept, numbers in self.visited:
             inputs, outputs, others = self._sorted(kept)
-            replay.visits.append(_Visit(index, form, edges, inputs, outputs, others, numbers))
+            behind = tuple([edge for edge in edges if edge[1] >= 0])
+            leaves = tuple([(i, nr) for i, at, nr in edges if at < 0])
+            replay.visits.append(_Visit(index, form, behind, leaves, inputs, outputs, others, numbers))
             taken.update(number for _, _, number, _ in others)
         if self.outside.keys() - taken or any(leaf.number < self.begun for leaf in replay.leaves):
             return

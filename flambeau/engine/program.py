@@ -16,7 +16,7 @@ from flambeau.engine.garbage import collected_rarely
 from flambeau.engine.graph import Arg, Call, Graph, Number, Write
 from flambeau.engine.plan import Address, Buffer, HostCall, Launch, Plan
 from flambeau.engine.record import WRITE, Entry
-from flambeau.engine.runtime.allocator import Block, allocate, trim
+from flambeau.engine.runtime.allocator import Block, allocate_all, trim
 from flambeau.engine.runtime.launch import Table
 from flambeau.engine.schedule.planner import plan
 from flambeau.engine.value import Pooled, Value, empty_bytes, located
@@ -177,7 +177,7 @@ class Program:
         Inputs are then as they were: the references will say what is wrong.
         """
         outside = [values[n] for n in self.outside]
-        blocks = [allocate(nbytes) for nbytes in self.made]
+        blocks = allocate_all(self.made)
         self.slots.pack_into(
             self.table, 0, *[v.address or located(v) for v in outside], *[block[1] for block in blocks],
             *self.fixed, _scratch.of(self.plan.arena),

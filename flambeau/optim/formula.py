@@ -153,7 +153,6 @@ class FormulaOptimizer(Optimizer):
 
     # -- stepping ----------------------------------------------------------------------------------------------
 
-    @_use_grad_for_differentiable
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; returns the value of `closure`, which computes the loss anew.
 
@@ -215,6 +214,7 @@ class FormulaOptimizer(Optimizer):
             tag.append(kind)
         return work, operands, numbers, tag
 
+    @_use_grad_for_differentiable
     def _update(self, work: list) -> None:
         op = self.update_op
         for p, g, kept, names, tensors, values, params in work:
@@ -226,6 +226,7 @@ class FormulaOptimizer(Optimizer):
                 else:
                     assign_into(old, new)
 
+    @_use_grad_for_differentiable
     def _begin(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         if group.get("fused"):
             check_fused(p)
@@ -249,6 +250,7 @@ class FormulaOptimizer(Optimizer):
             values.append(float(1 - _get_value(group["lr"]) * decay if kind is DECOUPLED else decay))
         return tensors, values, params_of(Recipe(tensors, tuple(numbers), fixed, kind, bool(group.get("maximize"))))
 
+    @_use_grad_for_differentiable
     def _step_tensors(self, group: dict[str, Any]) -> None:
         """The same formula on tensors, recorded by autograd: hyper-parameters may be tensors that require grad."""
         for p in group["params"]:

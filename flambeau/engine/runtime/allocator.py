@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,24 +46,47 @@ _counts = _Counts()
 
 def allocate(nbytes: int) -> Block:
     """A block of uninitialised memory."""
-    size = _class_of.get(nbytes) or _size_class(nbytes)
+    return allocate_all((nbytes,))[0]
+
+
+def allocate_all(sizes: Sequence[int]) -> list[Block]:
+    """Blocks of uninitialised memory, one of each size."""
+    found: list[Block] = []
+    taken = reused = recycled = 0
+    for nbytes in sizes:
+        size = _class_of.get(nbytes) or _size_class(nbytes)
+        taken += size
+        blocks = _free.get(size)
+        block = _fitting(blocks, nbytes) if blocks else None
+        if block is None:
+            block = _mapped(nbytes, size)
+        else:
+            reused += size
+            recycled += 1
+        found.append(block)
     counts = _counts
-    counts.live += size
+    counts.live += taken
+    counts.free -= reused
+    counts.reused += recycled
     if counts.live > counts.peak:
         counts.peak = counts.live
-    blocks = _free.get(size, ())
+    return found
+
+
+def _fitting(blocks: list[Block], nbytes: int) -> Block | None:
+    """One of some free blocks, if possible one of just this size; None if other threads have taken them all."""
     nr = -1
     try:
-        while blocks[nr][0].size != nbytes and nr > -NEAR:
+        while blocks[nr][0].size != nbytes:
             nr -= 1
+            if nr < -NEAR:
+                raise IndexError
     except IndexError:
         nr = -1
     try:
-        block = blocks.pop(nr)  # type: ignore[union-attr]
-    except (AttributeError, IndexError):
-        return _mapped(nbytes, size)
-    counts.free -= size
-    counts.reused += 1
+        block = blocks.pop(nr)
+    except IndexError:
+        return None
     return block if block[0].size == nbytes else _resized(block, nbytes)
 
 
