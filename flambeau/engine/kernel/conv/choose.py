@@ -267,7 +267,7 @@ def winograd(sides: Sides, batch: int, depth: int, width: int, d: dtype, most: i
     frame = band.pixels(sides) * depth // len(sides.phases) / lanes
     cost = bands * (sides.products * depth * cycles + STAGES * (numbers * tiles / lanes + frame))
     weights = sides.products * depth * width
-    packing = weights * 2 * _per_packed(weights * d.itemsize)
+    packing = weights * 0.5 * _per_packed(weights * d.itemsize)
     return Winograd(cost + packing, band, block, min(bands, TASKS))
 
 

@@ -10,14 +10,12 @@ from math import prod
 from flambeau.dtypes import FLOAT, dtype
 from flambeau.engine.graph import Arg, Call, Meta
 from flambeau.engine.kernel import move, search
-from flambeau.engine.kernel.conv import channels, choose, depthwise, geometry, pixels, weights
+from flambeau.engine.kernel.conv import channels, choose, depthwise, geometry, pixels, weights, winograd_lower
 from flambeau.engine.kernel.conv.choose import Sizes
 from flambeau.engine.kernel.conv.geometry import Layout, Product, Shape
 from flambeau.engine.kernel.conv.lanes import Store, power
 from flambeau.engine.kernel.conv.prepare import Image, Panels, computed, padded, weight_panels, width_of
-from flambeau.engine.kernel.conv.winograd import Sides
-from flambeau.engine.kernel.conv.winograd_product import EPILOGUE, WinogradKernel, WinogradWeights
-from flambeau.engine.kernel.conv.winograd_weights import WinogradGradient, WinogradSums
+from flambeau.engine.kernel.conv.winograd_lower import Planes
 from flambeau.engine.kernel.pool.windows import Windows
 from flambeau.engine.kernel.search import Choices
 from flambeau.engine.plan import Address, Kernel
@@ -47,14 +45,11 @@ def _contiguous(site: Site, operand: Arg) -> Address:
     return memory
 
 
-_Planes = tuple[Address, depthwise.Steps]  # row-major planes, and the steps from plane to plane
-
-
-def _planes(site: Site, operand: Arg) -> _Planes:
+def _planes(site: Site, operand: Arg) -> Planes:
     """The operand as planes of the dtype of sums, copied if it does not lie so."""
     if computed(operand.dtype) is operand.dtype and has_planes(operand.shape, operand.strides):
-        return site.source(operand), operand.strides[:2]
-    return _contiguous(site, operand), contiguous_strides(operand.shape)[:2]
+        return Planes(site.source(operand), operand.strides[:2])
+    return Planes(_contiguous(site, operand), contiguous_strides(operand.shape)[:2])
 
 
 def _fits(image: Image, low: Ints, frame: Ints) -> bool:
@@ -133,87 +128,6 @@ def _launch(
         Kernel(kernel.key, kernel.emit), args, kernel.tasks, cost=choose.product_time(sizes, tile),
         note=f"convolution {product.depth}->{product.width} {product.grid}",
         work=(product.flops, 0.0),
-    )  # fmt: skip
-
-
-# -- by Winograd's transforms ------------------------------------------------------------------------------------
-
-
-def _tiles_of_band(choices: Choices) -> int:
-    return choices.pick("tiles of a band", 0, lambda: [choose.BANDS])
-
-
-def _transformed(product: Product, d: dtype, meta: Meta) -> choose.Winograd | None:
-    """How to compute a product by transforms, if it can be."""
-    kind, lanes = computed(d), width_of(d)
-    sides = Sides.of(product)
-    whole = product.depth % lanes == product.width % lanes == 0 and has_planes(meta.shape, meta.layout)
-    if sides is None or not whole:
-        return None
-    return choose.winograd(sides, product.batch, product.depth * len(sides.phases), product.width, kind)
-
-
-def _launch_transformed(
-    site: Site, product: Product, most: int, planes: _Planes, given: _Weights, epilogue: Epilogue | None
-) -> None:
-    """Launch a product by transforms, with so many tiles in a band at most; 0: as many as seem best."""
-    kind = computed(given.dtype)
-    source, (batch, channel) = planes
-    product = replace(product, source=product.source._replace(batch=batch, channel=channel))
-    sides = Sides.of(product)
-    assert sides is not None
-    how = choose.winograd(sides, product.batch, product.depth * len(sides.phases), product.width, kind, most)
-    weights_ = WinogradWeights(product, sides, how.block.vectors, kind)
-    panels = site.temp(weights_.room * kind.itemsize)
-    site.launch(
-        Kernel(weights_.key, weights_.emit), (given.address, panels), weights_.tasks,
-        cost=choose.CYCLE * 2 * weights_.room, note="transform weights",
-        work=(0.0, (weights_.room + product.width * product.depth * len(product.taps)) * kind.itemsize),
-    )  # fmt: skip
-    store = Store(given.dtype, product.out_steps[2], epilogue, EPILOGUE)
-    kernel = WinogradKernel(product, sides, how.band, how.block, kind, store, given.bias is not None, how.tasks)
-    scratch = site.temp(kernel.scratch * kind.itemsize)
-    args = (
-        source, panels, site.result(), given.bias or 0, given.address, scratch, kernel.depth,
-        *(epilogue.args if epilogue is not None else ()),
-    )  # fmt: skip
-    site.launch(
-        Kernel(kernel.key, kernel.emit), args, kernel.tasks, cost=choose.CYCLE * how.cost,
-        note=f"convolution {product.depth}->{product.width} {product.grid} by transforms", work=(product.flops, 0.0),
-    )  # fmt: skip
-
-
-def _transformed_sums(product: Product, d: dtype) -> choose.WinogradSums | None:
-    """How to compute the gradient of a product's weights by transforms, if it can be."""
-    lanes, sides = width_of(d), Sides.of(product)
-    if sides is None or product.depth % lanes or product.width % lanes:
-        return None
-    return choose.winograd_sums(sides, product.batch, product.depth, product.width, computed(d))
-
-
-def _launch_transformed_sums(
-    site: Site, product: Product, most: int, source: _Planes, gradient: _Planes, d: dtype
-) -> None:
-    """Launch the gradient of a product's weights by transforms; `most` as in `_launch_transformed`."""
-    kind = computed(d)
-    product = replace(product, source=product.source._replace(batch=source[1][0], channel=source[1][1]))
-    sides = Sides.of(product)
-    assert sides is not None
-    how = choose.winograd_sums(sides, product.batch, product.depth, product.width, kind, most)
-    kernel = WinogradGradient(product, sides, how.parts, kind, gradient[1], how.band, how.block)
-    sums = site.temp(how.parts.slots * kernel.slot_room * kind.itemsize)
-    scratch = site.temp(kernel.scratch * kind.itemsize)
-    note = f"weight gradient {product.depth}->{product.width} {product.grid} by transforms"
-    words = source[0], gradient[0], sums, site.result(), scratch, kernel.source_tiles.count
-    site.launch(
-        Kernel(kernel.key, kernel.emit), words, kernel.tasks, cost=choose.CYCLE * how.cost, note=note,
-        work=(product.flops, 0.0),
-    )  # fmt: skip
-    last = WinogradSums(product, sides, how.parts, kind, gradient[1], Store(d, 1, None, 0))
-    nbytes = (how.parts.slots * kernel.slot_room + product.width * product.depth * len(product.taps)) * kind.itemsize
-    site.launch(
-        Kernel(last.key, last.emit), words, last.tasks, cost=nbytes * 0.05, note="add and transform sums",
-        work=(0.0, nbytes),
     )  # fmt: skip
 
 
@@ -341,9 +255,7 @@ def _forward(site: Site, choices: Choices, shape: Shape, call: Call) -> None:
     if _by_columns(site, choices, shape, call, time):
         return
     given = _Weights(site, w, b)
-    how = _transformed(product, x.dtype, meta)
-    if how is not None and choices.pick("by transforms", choose.CYCLE * how.cost < time, lambda: YES_NO):
-        _launch_transformed(site, product, _tiles_of_band(choices), _planes(site, x), given, site.epilogue)
+    if _by_transforms(site, choices, [product], x, given, meta, time, site.epilogue):
         return
     tile = choices.pick("tile", tile, lambda: choose.product_tiles(sizes))
     neighbours, margin, frame = isinstance(tile, pixels.Tile), shape.low, shape.reach()
@@ -352,6 +264,25 @@ def _forward(site: Site, choices: Choices, shape: Shape, call: Call) -> None:
     split = shape.stride[2] if neighbours and shape.out[2] > 1 else 1
     image = _framed(site, image, shape.batch, margin, frame, split, neighbours)
     _launch(site, geometry.forward(shape, image.layout, margin, result), tile, image, given, site.epilogue)
+
+
+def _by_transforms(
+    site: Site, choices: Choices, products: list[Product], source: Arg, given: _Weights, meta: Meta, time: float,
+    epilogue: Epilogue | None,
+) -> bool:  # fmt: skip
+    """Launch products by Winograd's transforms, if they can be and take less than `time`."""
+    groups = winograd_lower.groups(products, source.dtype) if has_planes(meta.shape, meta.layout) else []
+    better = bool(groups) and winograd_lower.time(groups, source.dtype) < time
+    if not groups or not choices.pick("by transforms", better, lambda: YES_NO):
+        return False
+    most, planes = _tiles_of_band(choices), _planes(site, source)
+    for group in groups:
+        winograd_lower.launch(site, group, most, planes, given.address, given.bias, given.dtype, epilogue)
+    return True
+
+
+def _tiles_of_band(choices: Choices) -> int:
+    return choices.pick("tiles of a band", 0, lambda: [choose.BANDS])
 
 
 def _by_columns(site: Site, choices: Choices, shape: Shape, call: Call, time: float) -> bool:
@@ -415,12 +346,8 @@ def _gradient_products(site: Site, choices: Choices, shape: Shape, call: Call) -
     sizes = [_sizes(product, g.dtype, framed) for product in plain]
     tiles = [choose.product_tile(s) for s in sizes]
     given = _Weights(site, w, b)
-    hows = [_transformed(product, g.dtype, meta) for product in plain]
-    better = all(how and choose.CYCLE * how.cost < choose.product_time(*tile) for how, *tile in zip(hows, sizes, tiles))
-    if all(hows) and choices.pick("by transforms", better, lambda: YES_NO):
-        source = _planes(site, g)
-        for product in plain:
-            _launch_transformed(site, product, _tiles_of_band(choices), source, given, None)
+    time = sum(choose.product_time(*tile) for tile in zip(sizes, tiles))
+    if _by_transforms(site, choices, plain, g, given, meta, time, None):
         return
     for nr, s in enumerate(sizes):
         tiles[nr] = choices.pick(f"tile {nr}", tiles[nr], functools.partial(choose.product_tiles, s))
@@ -475,10 +402,11 @@ def _gradient_sums(site: Site, choices: Choices, shape: Shape, call: Call) -> No
     )  # fmt: skip
     tile = choose.gradient_tile(sizes)
     product = geometry.forward(replace(shape, out=grid), Layout.of(x.strides), shape.low, Layout.of(g.strides))
-    how = _transformed_sums(product, g.dtype)
+    how = winograd_lower.sums(product, g.dtype)
     better = how is not None and how.cost < choose.gradient_cost(sizes, tile)
     if how is not None and choices.pick("by transforms", better, lambda: YES_NO):
-        _launch_transformed_sums(site, product, _tiles_of_band(choices), _planes(site, x), _planes(site, g), g.dtype)
+        most = _tiles_of_band(choices)
+        winograd_lower.launch_sums(site, product, most, _planes(site, x), _planes(site, g), g.dtype)
         return
     tile = choices.pick("tile", tile, lambda: choose.gradient_tiles(sizes))
     split = shape.stride[2] if not tile.by_channels and grid[2] > 1 else 1

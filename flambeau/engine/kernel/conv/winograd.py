@@ -15,7 +15,7 @@ This file has the transforms, and what a product must look like to be computed s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from flambeau.engine.kernel.conv.geometry import Product
@@ -90,7 +90,7 @@ class Side:
     stride: int
     low: int  # how far before a pixel's place its window begins
     taps: int  # of one phase: every stride-th of the window
-    order: tuple[int, ...]  # the window's taps by place: their numbers in the product
+    more: int = 0  # pixels of the source that windows of other products with the same frame reach further
 
     @property
     def tiles(self) -> int:
@@ -102,17 +102,16 @@ class Side:
 
     def reach(self, tiles: int) -> int:
         """Pixels of the source that so many tiles read."""
-        return self.stride * (M * tiles + self.taps - 1)
+        return self.stride * (M * tiles + self.taps - 1) + self.more
 
     @classmethod
     def of(cls, product: Product, dim: int) -> Side | None:
         """None if its taps are no windows that there is a transform for."""
         places, stride = product.places[dim], product.stride[dim]
-        order = tuple(sorted(range(len(places)), key=places.__getitem__))
-        consecutive = [places[nr] for nr in order] == list(range(min(places, default=0), max(places, default=0) + 1))
+        consecutive = sorted(places) == list(range(min(places, default=0), max(places, default=0) + 1))
         if not places or not consecutive or len(places) % stride or len(places) // stride not in TRANSFORMS:
             return None
-        return cls(product.grid[dim], product.size[dim], stride, -min(places), len(places) // stride, order)
+        return cls(product.grid[dim], product.size[dim], stride, -min(places), len(places) // stride)
 
 
 @dataclass(frozen=True)
@@ -146,12 +145,58 @@ class Sides:
     def phases(self) -> list[tuple[int, int]]:
         return [(h, w) for h in range(self.height.stride) for w in range(self.width.stride)]
 
-    def taps(self, phase: tuple[int, int]) -> list[list[int]]:
-        """Numbers of a phase's taps in the product, by row and column."""
-        rows, columns = (
-            side.order[first :: side.stride] for side, first in zip((self.height, self.width), phase)
-        )  # fmt: skip
-        return [[row * len(self.width.order) + column for column in columns] for row in rows]
+    def taps(self, product: Product) -> list[list[list[int]]]:
+        """The numbers of a product's taps, by phase, row and column of the window."""
+        down, across = (sorted(range(len(places)), key=places.__getitem__) for places in product.places[1:])
+        found = []
+        for h, w in self.phases:
+            rows, columns = down[h :: self.height.stride], across[w :: self.width.stride]
+            found.append([[row * len(across) + column for column in columns] for row in rows])
+        return found
+
+    def window(self, product: Product) -> tuple[int, ...]:
+        """Where the taps of a product's window lie in the weights, in the order of their places."""
+        down, across = (sorted(range(len(places)), key=places.__getitem__) for places in product.places[1:])
+        return tuple([product.weight_taps[row * len(across) + column] for row in down for column in across])
+
+
+@dataclass(frozen=True)
+class Residue:
+    """What is its own of one of several products over the same source."""
+
+    down: int  # where its windows begin in the frame
+    across: int
+    first: int  # offset of its first pixel in the result
+    tap: int  # offset of its windows' first tap in the weights, from that of the first product
+
+
+def together(products: Sequence[Product]) -> tuple[Sides, tuple[Residue, ...]] | None:
+    """Products that differ in no size as one, over a frame that has the windows of all; None if they do differ."""
+    found = [Sides.of(product) for product in products]
+    sides = [each for each in found if each is not None]
+    tops, lefts = [each.height.low for each in sides], [each.width.low for each in sides]
+    if len(sides) < len(products) or len({_placeless(each) for each in sides}) != 1:
+        return None
+    top, left = max(tops), max(lefts)
+    height = replace(sides[0].height, low=top, more=top - min(tops))
+    width = replace(sides[0].width, low=left, more=left - min(lefts))
+    taps = [each.window(p) for each, p in zip(sides, products)]
+    if len({_relative(window) for window in taps}) != 1:
+        return None
+    residues = [
+        Residue(top - h, left - w, p.out_first, window[0] - taps[0][0])
+        for h, w, p, window in zip(tops, lefts, products, taps)
+    ]  # fmt: skip
+    return Sides(height, width), tuple(residues)
+
+
+def _relative(window: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple([tap - window[0] for tap in window])
+
+
+def _placeless(sides: Sides) -> Sides:
+    """Without where windows begin."""
+    return Sides(replace(sides.height, low=0), replace(sides.width, low=0))
 
 
 @dataclass(frozen=True)

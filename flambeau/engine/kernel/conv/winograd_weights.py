@@ -214,11 +214,11 @@ class WinogradSums(_Sums):
         height, width = self.sides.height, self.sides.width
         down, across = transposed(height.transform.weights), transposed(width.transform.weights)
         size, step, found = width.transform.size, self.parts.outputs * self.depth, {}
-        for nr, phase in enumerate(self.sides.phases):
+        for nr, taps in enumerate(self.sides.taps(self.product)):
             start = k.add(first, nr * self.parts.inputs)
             flat = [self._sum(k, k.add(start, xi * step)) for xi in range(self.sides.products)]
             values = transform(down, across, [flat[at : at + size] for at in range(0, len(flat), size)])
-            for numbers, row in zip(self.sides.taps(phase), values):
+            for numbers, row in zip(taps, values):
                 found.update(zip(numbers, row))
         return [found[tap] for tap in range(len(found))]
 
@@ -241,8 +241,8 @@ class WinogradSums(_Sums):
     def _directly(self, k: Emitter, o: Index, first: Index, out: Index) -> None:
         """The weights of an output and a vector of inputs, sum by sum: slow, and right where values are no numbers."""
         p, lanes, (height, width) = self.product, self.lanes, (self.sides.height, self.sides.width)
-        type, ramp = vector(self.kind, lanes), k.ramp(vector("i64", lanes))
-        with k.loop(lanes) as c, k.loop(len(height.order)) as down, k.loop(len(width.order)) as across:
+        type, ramp, columns_ = vector(self.kind, lanes), k.ramp(vector("i64", lanes)), width.taps * width.stride
+        with k.loop(lanes) as c, k.loop(height.taps * height.stride) as down, k.loop(columns_) as across:
             plane = k.mul(k.add(first, c), p.source.channel)
             with k.loop(p.batch, carried=[k.const(type, 0)]) as images:
                 with k.loop(height.count, carried=images.carried) as rows:
@@ -263,7 +263,7 @@ class WinogradSums(_Sums):
                     rows.carry(*loop.results)
                 images.carry(*rows.results)
             total = k.fold(images.results[0], k.add)
-            at = k.add(k.add(out, k.mul(c, p.weight_in)), k.add(k.mul(down, len(width.order)), across))
+            at = k.add(k.add(out, k.mul(c, p.weight_in)), k.add(k.mul(down, columns_), across))
             scalars.store(k, total, k.pointer(RESULT), at, self.store.dtype)
 
     def _pixels(self, k: Emitter, base: Index, pixels: Val, first: Index, mask: Val) -> Val:
