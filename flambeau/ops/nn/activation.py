@@ -16,6 +16,8 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.apply import in_place, type_name
 from flambeau.ops.nn.checks import require_floating, require_number
 from flambeau.ops.nn.derive import grads_through, wants_history
@@ -26,6 +28,8 @@ from flambeau.ops.rules import elementwise, require_tensor
 from flambeau.ops.samples import Samples, call, unary_on
 from flambeau.shape import elementwise_strides, wrap_dim
 from flambeau.tensors import Tensor
+
+gates = later("flambeau.engine.kernel.gates")
 
 _away_from_kinks = unary_on(0.1, 0.4)
 _wide = unary_on(-4.0, 4.0)
@@ -553,8 +557,12 @@ def _glu_vjp(g: Tensor, _y: Any, x: Tensor, dim: int) -> tuple:
     return grads_through(gated, g, (x,), (True,))
 
 
-glu_backward_op = op("glu_backward", ref=_glu_backward, meta=lambda g, x, dim: Meta(x._shape, x.dtype))
-glu_op = op("glu", ref=_glu, meta=_glu_meta, vjp=_glu_vjp, samples=lambda t: [call(t(3, 4), dim=1)])
+glu_backward_op = op(
+    "glu_backward", ref=_glu_backward, meta=lambda g, x, dim: Meta(x._shape, x.dtype), lower=Kernels(gates.glu_backward)
+)
+glu_op = op(
+    "glu", ref=_glu, meta=_glu_meta, vjp=_glu_vjp, samples=lambda t: [call(t(3, 4), dim=1)], lower=Kernels(gates.glu)
+)
 
 
 @public("F")
