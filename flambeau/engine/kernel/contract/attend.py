@@ -134,13 +134,16 @@ class Blocks:
         """Steps in a panel: whole vectors of them."""
         return self.k.mul(self.k.add(depth, self.width - 1) // self.width, self.width)
 
-    def bring_near(self, name: str, columns: Val) -> None:
-        """Have the next head's rows of an operand, as many as a tile has, brought near while this one's are at work."""
+    def bring_near(self, names: tuple[str, ...], columns: Val) -> None:
+        """Have the next head's rows, as many as a tile has, brought near while this head's are at work."""
         k = self.k
-        _, (offset,) = batch_offsets(k, self.w, k.add(self.batch, 1), self.form.batches, (name,))
-        base, step = k.at(self.w.pointer(k, name), offset, self.tile.type), self.word(f"{name}_rows")
-        with k.loop(self.stop, start=self.row) as row, k.loop(columns, step=self.width) as c:
-            k.prefetch(base, k.add(k.mul(row, step), c), self.tile.type)
+        _, offsets = batch_offsets(k, self.w, k.add(self.batch, 1), self.form.batches, names)
+        bases = [k.at(self.w.pointer(k, name), offset, self.tile.type) for name, offset in zip(names, offsets)]
+        with k.loop(self.stop, start=self.row) as row:
+            rows = [k.at(base, k.mul(row, self.word(f"{n}_rows")), self.tile.type) for n, base in zip(names, bases)]
+            with k.loop(columns, step=self.width) as c:
+                for start in rows:
+                    k.prefetch(start, c, self.tile.type)
 
     def limits(self) -> tuple[Index, Index]:
         """The lanes that some row has something to do with."""
@@ -257,8 +260,7 @@ class Blocks:
 def weight(k: Emitter, x: Val) -> Val:
     """exp of numbers that are not above 0 by more than rounding: what would be denormal beside a weight of 1 is 0."""
     low = {"float": -87.0, "double": -708.0}[element(x.type)]
-    tiny = k.compare("lt", x, low)
-    return k.select(tiny, 0.0, moderate_exp(k, k.select(tiny, low, x)))
+    return k.select(k.compare("lt", x, low), 0.0, moderate_exp(k, x))
 
 
 def forward(form: Form, words: Bound) -> Kernel:
@@ -288,8 +290,8 @@ class _Forward(Blocks):
         k, form = self.k, self.form
         depth, size = self.word("depth"), self.word("size")
         if form.whole:
-            for name, columns in (("q", depth), ("k", depth), ("v", size)):
-                self.bring_near(name, columns)
+            self.bring_near(("q", "k"), depth)
+            self.bring_near(("v",), size)
         self.clear(self.total)
         self._each_row(lambda r: k.store(k.const(self.type, -math.inf), self.top, r))
         self._each_row(lambda r: k.store(k.const(self.type, 0), self.sum, r))

@@ -16,7 +16,7 @@ from flambeau.engine.kernel.contract.attend import Blocks, Form, weight
 from flambeau.engine.kernel.contract.product import ACROSS
 from flambeau.engine.kernel.contract.tile import Tile
 from flambeau.engine.kernel.contract.words import Bound
-from flambeau.engine.kernel.emit import Emitter, Val
+from flambeau.engine.kernel.emit import Emitter, Index, Val
 from flambeau.engine.plan import Kernel
 
 OF_QUERY = ("sums", "delta")  # what was kept for each query
@@ -84,18 +84,20 @@ class _Backward(Blocks):
                 self.products(into, at[name], self.word(f"{name}_rows"), at[f"{name}_panels"], steps, start, count)
             with k.loop(form.rows) as r:
                 self._row(at, r, start, count)
-            right, step = at["first_right"], self.word("first_right_rows")
-            self.add_products(self.first, self.scores, right, step, start, count, depth, None)
-            if self.turned:
-                right, step = at["second_right"], self.word("second_right_rows")
-                self.add_products(self.second, self.d, right, step, start, count, size, None)
-            self._block_done(at, start, count)
+            unseen = k.maximum(k.sub(self.read, start), 0) if form.causal and self.turned else 0
+            seen = k.add(start, unseen), k.sub(count, unseen)
+            for total, scores, name, steps in (
+                (self.first, self.scores, "first", depth), (self.second, self.d, "second", size)
+            )[: 1 + self.turned]:  # fmt: skip
+                left, right = k.at(scores, unseen, self.tile.type), at[f"{name}_right"]
+                self.add_products(total, left, right, self.word(f"{name}_right_rows"), *seen, steps, None)
+            self._block_done(at, start, unseen, count)
         self._store(self.first, at, "first_gradient", depth)
         if self.turned:
             self._store(self.second, at, "second_gradient", size)
 
-    def _block_done(self, at: dict[str, Val], start: Val, count: Val) -> None:
-        """What else is to be done with a block of lanes."""
+    def _block_done(self, at: dict[str, Val], start: Val, unseen: Index, count: Val) -> None:
+        """What else is to be done with a block of lanes, of which no row sees the first `unseen`."""
 
     def _row(self, at: dict[str, Val], r: Val, start: Val, count: Val) -> None:
         """Scores of a row become s and its d becomes p * noise, which the values' gradient wants."""
@@ -162,18 +164,19 @@ class _Whole(_Backward):
 
     def _rows(self, at: dict[str, Val]) -> None:
         depth, size = self.word("depth"), self.word("size")
-        for name, columns in (("first", depth), ("first_right", depth), ("second", size), ("second_right", size)):
-            self.bring_near(name, columns)
+        self.bring_near(("first", "first_right", "first_gradient", "lanes_gradient"), depth)
+        self.bring_near(("second", "second_right", "second_gradient"), size)
         super()._rows(at)
 
-    def _block_done(self, at: dict[str, Val], start: Val, count: Val) -> None:
+    def _block_done(self, at: dict[str, Val], start: Val, unseen: Index, count: Val) -> None:
         """Add s^T k, over the rows that are not another tile's, to the gradients of the lanes."""
         k, form, d = self.k, self.form, self.form.dtype
         tile = Tile(LANES, form.vectors, d, d, d, ACROSS, ACROSS, True)
         depth, row_step, skip = self.word("depth"), self.word("first_rows"), k.sub(self.row, self.read)
         rows = k.at(at["first"], k.mul(self.row, row_step), tile.type)
         scores = k.at(self.scores, k.mul(skip, self.span), tile.type)
-        with k.loop(count, step=LANES) as lane, k.loop(depth, step=tile.columns) as column:
+        first_lane = k.sub(unseen, k.rem(unseen, LANES))
+        with k.loop(count, start=first_lane, step=LANES) as lane, k.loop(depth, step=tile.columns) as column:
             masks = [k.mask(k.sub(depth, k.add(column, v * self.width)), self.width) for v in range(tile.vectors)]
             left, right = k.at(scores, lane, tile.type), k.at(rows, column, tile.type)
             sums = tile.sums(k, left, right, k.sub(self.stop, self.row), (1, self.span), row_step, masks)
