@@ -79,6 +79,9 @@ def test_results_that_lie_alike_go_together() -> None:
 MOVES: dict[str, Callable[[], tuple[Any, list[Any], dict[str, Any]]]] = {
     "clone": lambda: (ops["clone"], [torch.randn(5, 7, 130)], {"strides": (7 * 130, 130, 1)}),
     "backwards": lambda: (ops["flip"], [torch.randn(5, 131)], {"dims": (1,)}),
+    "transpose": lambda: (ops["clone"], [torch.randn(80, 144).t()], {"strides": (80, 1)}),
+    "ragged transpose": lambda: (ops["clone"], [torch.randn(3, 96, 77).mT], {"strides": (77 * 96, 96, 1)}),
+    "transpose of doubles": lambda: (ops["clone"], [torch.randn(40, 90).double().t()], {"strides": (40, 1)}),
     "join": lambda: (ops["cat"], [torch.randn(5, n) for n in (64, 77, 130)], {"dim": 1}),
     "roll": lambda: (ops["roll"], [torch.randn(9, 200)], {"shifts": (3,), "dims": (1,)}),
     "running sum": lambda: (ops["cumsum"], [torch.randn(3, 9, 2064)], {"dim": 1}),

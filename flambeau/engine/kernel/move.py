@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,13 +22,14 @@ from flambeau import dtypes
 from flambeau.dtypes import COMPLEX, dtype
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel import scalars
-from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, lanes, vector
+from flambeau.engine.kernel.emit import BITS, LINE, Emitter, Index, Val, element, lanes, vector
 from flambeau.engine.kernel.move_walk import Walk, lanes_loop, line_start, merged
 from flambeau.engine.kernel.target import last_cache, vector_bytes
 from flambeau.engine.plan import Address, Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
 from flambeau.shape import Ints
 
+TILES = 4  # tiles in a row along the source of a transpose
 RAW = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}  # elements that are only moved, by size
 
 
@@ -227,32 +229,23 @@ def _runs(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Walk, Kernel
 def _tiles(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Walk, Kernel]:
     """By square tiles: the last dimension is a run of the target, the one before it a run of the source.
 
-    Tiles follow one another along the runs of whichever window has its runs further apart.
+    A few tiles follow one another along the source, so that whole lines of it are read; then come those beside them,
+    along the target.
     """
     walk = Walk(dims, inner=2)
     side = min(moved.width, 16)
     ndim = len(walk.sizes)
     baked = {d: walk.sizes[d] for d in (ndim - 2, ndim - 1) if walk.sizes[d] < side and d != walk.lead}
-    by_target = abs(walk.strides[0][-2]) >= abs(walk.strides[1][-1])
+    whole_lines = side * moved.target.itemsize == LINE and walk.strides[0][-2] * moved.target.itemsize % LINE == 0
+    stream = moved.stream and whole_lines and not baked
 
     def emit(k: Emitter) -> None:
         target, source = k.pointer(0), k.pointer(1)
-        with walk.rows(k, 2, baked) as (offsets, [across, along], [[to, _], [_, step]]):
-            tile = _Tile(k, moved, side, k.at(target, offsets[0], moved.raw), to,
-                         k.at(source, offsets[1], RAW[moved.source.itemsize]), step)  # fmt: skip
-            outer, inner = (across, along) if by_target else (along, across)
-            with k.loop(outer[1], outer[0], side) as i, k.loop(inner[1], inner[0], side) as j:
-                a, b = (j, i) if by_target else (i, j)
-                if baked:
-                    tile.move(a, b, along[1], across[1])
-                else:
-                    whole = k.bits("and", k.add(a, side) <= along[1], k.add(b, side) <= across[1])
-                    with k.when(whole):
-                        tile.move(a, b)
-                    with k.when(k.bits("xor", whole, True)):
-                        tile.move(a, b, along[1], across[1])
+        with walk.rows(k, 2, baked) as (offsets, ranges, [[to, _], [_, step]]):
+            out, source = k.at(target, offsets[0], moved.raw), k.at(source, offsets[1], RAW[moved.source.itemsize])
+            _Tile(k, moved, side, out, to, source, step).walk(ranges, bool(baked), stream)
 
-    return walk, Kernel(f"transpose {moved.key} {walk.form} {baked} side{side} {by_target:d}", emit)
+    return walk, Kernel(f"transpose {moved.key} {walk.form} {baked} side{side}{' streamed' * stream}", emit)
 
 
 class _Tile:
@@ -264,7 +257,34 @@ class _Tile:
         self.k, self.moved, self.side = k, moved, side
         self.target, self.to, self.source, self.step = target, to, source, step
 
-    def move(self, a: Val, b: Val, a_end: Index | None = None, b_end: Index | None = None) -> None:
+    def walk(self, ranges: list[tuple[Index, Index]], small: bool, stream: bool) -> None:
+        """All tiles. `small`: none is whole. `stream`: past the caches if the target turns out to be aligned."""
+        k, side, ((low, high), (start, stop)) = self.k, self.side, ranges
+        if small:
+            with k.loop(high, low, side) as b, k.loop(stop, start, side) as a:
+                self.move(a, b, stop, high)
+            return
+        below = k.add(low, k.mul(k.div(k.sub(high, low), side), side))
+        beside = k.add(start, k.mul(k.div(k.sub(stop, start), side), side))
+        past = k.rem(k.address(self.target), LINE) if stream else None
+        for streams in (True, False) if stream else (False,):
+            with k.when(past.equals(0) if streams else past.differs(0)) if past is not None else nullcontext():
+                self.whole(low, below, start, beside, streams)
+        with k.loop(high, low, side) as b, k.loop(stop, beside, side) as a:
+            self.move(a, b, stop, high)
+        with k.loop(high, below, side) as b, k.loop(beside, start, side) as a:
+            self.move(a, b, stop, high)
+
+    def whole(self, low: Index, below: Index, start: Index, beside: Index, stream: bool) -> None:
+        """The tiles that lie inside: apart from those at the edges, whose masks would fill the registers."""
+        k, side = self.k, self.side
+        with k.loop(below, low, TILES * side) as first, k.loop(beside, start, side) as a:
+            with k.loop(k.minimum(k.add(first, TILES * side), below), first, side) as b:
+                self.move(a, b, stream=stream)
+
+    def move(
+        self, a: Val, b: Val, a_end: Index | None = None, b_end: Index | None = None, stream: bool = False
+    ) -> None:  # fmt: skip
         """The tile at column `a` and row `b` of the target, cut off at the ends (None: it is whole)."""
         k, side = self.k, self.side
         mask = None if b_end is None else k.mask(k.sub(b_end, b), side)
@@ -277,7 +297,7 @@ class _Tile:
             rows.append(self.moved.load(k, self.source, k.add(b, k.mul(at, self.step)), side, mask))
         for c, column in enumerate(transposed(k, rows)):
             if b_end is None or a_end is None:
-                self.moved.put(k, column, self.target, k.add(k.mul(k.add(b, c), self.to), a))
+                self.moved.put(k, column, self.target, k.add(k.mul(k.add(b, c), self.to), a), stream=stream)
             elif not (isinstance(b_end, int) and c >= b_end):
                 with k.when(k.add(b, c) < b_end):
                     place = k.add(k.mul(k.add(b, c), self.to), a)
@@ -285,16 +305,25 @@ class _Tile:
 
 
 def transposed(k: Emitter, rows: Sequence[Val]) -> list[Val]:
-    """A square of lanes, turned: log2 stages, each exchanging halves of ever larger blocks."""
-    found, side = list(rows), len(rows)
-    step = 1
-    while step < side:
-        for i in range(side):
-            if not i & step:
-                a, b = found[i], found[i | step]
-                found[i] = k.shuffle(a, b, [side + j - step if j & step else j for j in range(side)])
-                found[i | step] = k.shuffle(a, b, [side + j if j & step else j + step for j in range(side)])
-        step *= 2
+    """A square of lanes, turned: squares inside 16 bytes by interleaving their rows, then these as elements."""
+    side, size = len(rows), max(BITS[element(rows[0].type)] // 8, 1)
+    inner = min(16 // size, side)
+    low = [j for first in range(0, side, inner) for i in range(inner // 2) for j in (first + i, side + first + i)]
+    high = [j + inner // 2 for j in low]
+    squares = [list(rows[first : first + inner]) for first in range(0, side, inner)]
+    for square in squares:
+        for _ in range(inner.bit_length() - 1):
+            pairs = list(zip(square[: inner // 2], square[inner // 2 :]))
+            square[:] = [k.shuffle(a, b, picks) for a, b in pairs for picks in (low, high)]
+    even = [j for first in range(0, 2 * side, 2 * inner) for j in range(first, first + inner)]
+    odd = [j + inner for j in even]
+    found: list[Val] = [rows[0]] * side
+    for c, column in enumerate(zip(*squares)):
+        parts = list(column)
+        for _ in range(len(squares).bit_length() - 1):
+            pairs = list(zip(parts[::2], parts[1::2]))
+            parts = [k.shuffle(a, b, picks) for picks in (even, odd) for a, b in pairs]
+        found[c::inner] = parts
     return found
 
 
