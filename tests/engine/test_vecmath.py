@@ -190,6 +190,19 @@ def test_doubles_beside_the_reference(name: str) -> None:
     np.testing.assert_allclose(got, want, rtol=2e-14, atol=4e-15)
 
 
+@pytest.mark.parametrize(
+    "dtype, wide, low, bound", [(np.float32, np.float64, -87.3, 1.1), (np.float64, LONG, -708.3, 1.1)]
+)
+def test_decay(dtype: Any, wide: Any, low: float, bound: float) -> None:
+    if dtype is np.float64 and not HAS_LONG:
+        pytest.skip("no arithmetic wider than double")
+    x = np.random.default_rng(4).uniform(low, 1e-6, 50_000).astype(dtype)
+    decay = native(vecmath_exp.decay, 1, dtype)
+    assert_within(bound, decay(x), np.exp(x.astype(wide)), x)
+    edges = np.array([0.0, -0.0, 1.01 * low, -1e30, -np.inf, np.nan], dtype)
+    np.testing.assert_array_equal(decay(edges), np.array([1, 1, 0, 0, 0, np.nan], dtype))
+
+
 @pytest.mark.parametrize("dtype, bound", [(np.float32, 1.2e-7), (np.float64, 3e-16)])
 def test_normal_distribution(dtype: Any, bound: float) -> None:
     with np.errstate(all="ignore"):

@@ -424,6 +424,7 @@ class Scalars:
     # -- mathematics ---------------------------------------------------------------------------------------------
 
     exp, exp2 = _mathematics(vecmath_exp.exp), _mathematics(vecmath_exp.exp2)
+    decay = _mathematics(vecmath_exp.decay)
     expm1, sigmoid = _mathematics(vecmath_exp.expm1), _mathematics(vecmath_exp.sigmoid)
     sinh, cosh, tanh = (_mathematics(f) for f in (vecmath_exp.sinh, vecmath_exp.cosh, vecmath_exp.tanh))
     log, log1p = _mathematics(vecmath_log.log), _mathematics(vecmath_log.log1p)

@@ -95,6 +95,11 @@ def moderate_exp(k: Emitter, x: Val) -> Val:
     return k.fma(power, expm1_of_rest(k, r), power)
 
 
+def decay(k: Emitter, x: Val) -> Val:
+    """exp of numbers that are not above 0 by more than rounding; what would be denormal is 0."""
+    return k.select(x < by_format(x, _SINGLE, _DOUBLE).normal, 0.0, moderate_exp(k, x))
+
+
 def exp2(k: Emitter, x: Val) -> Val:
     """2 to the power x."""
     limits, f = by_format(x, _SINGLE, _DOUBLE), format_of(x)

@@ -58,13 +58,13 @@ def lowered_log_softmax(t: Any, x: Any, dim: int) -> Any:
     if not x.shape:
         return t.constant(0.0, x.dtype)
     shifted = x - t.max(x, dim)
-    return shifted - t.log(t.sum(t.exp(shifted), dim))
+    return shifted - t.log(t.sum(t.decay(shifted), dim))
 
 
 def _lowered_softmax(t: Any, x: Any, dim: int) -> Any:
     if not x.shape:
         return t.constant(1.0, x.dtype)
-    e = t.exp(x - t.max(x, dim))
+    e = t.decay(x - t.max(x, dim))
     return e / t.sum(e, dim)
 
 

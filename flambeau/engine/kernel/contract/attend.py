@@ -20,8 +20,8 @@ from flambeau.engine.kernel.contract.pack import Pack
 from flambeau.engine.kernel.contract.product import ACROSS, ALONG, PANEL
 from flambeau.engine.kernel.contract.tile import Tile
 from flambeau.engine.kernel.contract.words import Bound
-from flambeau.engine.kernel.emit import Emitter, Index, Val, element, vector
-from flambeau.engine.kernel.vecmath_exp import moderate_exp
+from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
+from flambeau.engine.kernel.vecmath_exp import decay
 from flambeau.engine.kernel.vecmath_log import log
 from flambeau.engine.plan import Kernel
 
@@ -257,12 +257,6 @@ class Blocks:
         return k.gather(start, places, kind, there)
 
 
-def weight(k: Emitter, x: Val) -> Val:
-    """exp of numbers that are not above 0 by more than rounding: what would be denormal beside a weight of 1 is 0."""
-    low = {"float": -87.0, "double": -708.0}[element(x.type)]
-    return k.select(k.compare("lt", x, low), 0.0, moderate_exp(k, x))
-
-
 def forward(form: Form, words: Bound) -> Kernel:
     """The kernel of the output and of the logarithms of the sums; a task is a block of rows of a head."""
     return Kernel(f"attention {form.text}", lambda k: _Forward(k, form, words).emit())
@@ -336,7 +330,7 @@ class _Forward(Blocks):
         row, top = k.add(self.read, r), k.splat(k.load(self.next_top, r, self.tile.type), width)
         shift = k.select(top.equals(-math.inf), 0.0, top)
         with k.loop(count, step=width, carried=[k.const(self.type, 0)]) as loop:
-            e = weight(k, k.sub(k.load(line, loop.i, self.type), shift))
+            e = decay(k, k.sub(k.load(line, loop.i, self.type), shift))
             loop.carry(k.add(loop.carried[0], e))
             if self.form.noise:
                 there = self.first_lanes(k.sub(count, loop.i))
@@ -348,7 +342,7 @@ class _Forward(Blocks):
         """Bring what is known of rows up to date."""
         k = self.k
         before, top = k.load(self.top, r, self.type), k.load(self.next_top, r, self.type)
-        factor = weight(k, k.sub(before, k.select(top.equals(-math.inf), 0.0, top)))
+        factor = decay(k, k.sub(before, k.select(top.equals(-math.inf), 0.0, top)))
         total = k.mul(k.load(self.sum, r, self.type), factor)
         k.store(top, self.top, r)
         k.store(factor, self.factor, r)

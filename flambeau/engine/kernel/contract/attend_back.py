@@ -12,11 +12,12 @@ after tile, so that scores are computed once. Each element is written by one tas
 from __future__ import annotations
 
 from flambeau.engine.kernel import scalars
-from flambeau.engine.kernel.contract.attend import Blocks, Form, weight
+from flambeau.engine.kernel.contract.attend import Blocks, Form
 from flambeau.engine.kernel.contract.product import ACROSS
 from flambeau.engine.kernel.contract.tile import Tile
 from flambeau.engine.kernel.contract.words import Bound
 from flambeau.engine.kernel.emit import Emitter, Index, Val
+from flambeau.engine.kernel.vecmath_exp import decay
 from flambeau.engine.plan import Kernel
 
 OF_QUERY = ("sums", "delta")  # what was kept for each query
@@ -118,7 +119,7 @@ class _Backward(Blocks):
     ) -> None:
         k = self.k
         x = self.score(k.load(self.scores, place, self.type), at, row, lane, there)
-        p = weight(k, k.sub(x, sums))
+        p = decay(k, k.sub(x, sums))
         d = k.load(self.d, place, self.type)
         kept = p
         if self.form.noise:
