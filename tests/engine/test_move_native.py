@@ -247,3 +247,20 @@ def test_bytes_are_resampled_by_the_reference() -> None:
     x = from_array(np.ones((1, 1, 4), np.uint8))
     with pytest.raises(Unsupported):
         native(ops["upsample"], x, size=(6,), how=Resampling("linear", False, False), scales=(None,))
+
+
+@pytest.mark.parametrize("kind", [dtypes.float32, dtypes.float64, dtypes.bfloat16, dtypes.bool_], ids=lambda d: d.name)
+@pytest.mark.parametrize("pad", [(1, 1, 1, 1), (2, 0), (0, 3, 2, 0), (9, 1), (3, -2, -1, 2), (0, 0, 1, 1)])
+def test_constant_pads_of_many_rows(kind: dtype, pad: tuple[int, ...]) -> None:
+    x = from_array(values(np.random.default_rng(0), (5, 11, 17, 33), kind))
+    record, given = ops["constant_pad_nd"], {"pad": pad, "value": 1.5}
+    for how in (0, 1):
+        same(native(record, strided(x, how), threads=3, **given), reference(record, x, **given))
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("edges", [(1, 1), (0, 2), (3, 0), (9, 9)])
+def test_pads_of_rows_from_themselves(mode: str, edges: tuple[int, int]) -> None:
+    x = from_array(values(np.random.default_rng(0), (5, 3, 17, 33), dtypes.float32))
+    record, given = ops["pad_from_itself"], {"pads": ((0, 0), (0, 0), edges, edges), "mode": mode}
+    same(native(record, x, threads=3, **given), reference(record, x, **given))

@@ -189,6 +189,8 @@ def _across(dims: Sequence[tuple[int, Ints]]) -> int | None:
 
 def _runs(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Walk, Kernel]:
     """Row by row: the innermost dimension is a run of the target, if it has runs."""
+    if moved.streams(dims[-1][0]):  # what goes past the caches may go anywhere: what is read had better be in order
+        dims = [*sorted(dims[:-1], key=lambda dim: -abs(dim[1][1])), dims[-1]]
     walk = Walk(dims)
     step, start = (s[-1] for s in walk.strides)
     width = moved.width if step == 1 else 1
@@ -330,18 +332,24 @@ def transposed(k: Emitter, rows: Sequence[Val]) -> list[Val]:
 # -- constants -------------------------------------------------------------------------------------------------
 
 
+def bits_of(value: Any, d: dtype) -> int:
+    """A number as memory holds it, cast to a dtype that is not complex."""
+    with np.errstate(all="ignore"):
+        number = np.asarray(value).astype(d.np)
+    return int(number.reshape(1).view(f"i{d.itemsize}")[0])
+
+
 def fill(site: Site, shape: Ints, target: Window, value: Any, note: str = "fill") -> None:
     """Launch what sets `target[i] = value` for every `i` of `shape`; the value is cast to the target's dtype."""
     if 0 in shape:
         return
-    with np.errstate(all="ignore"):
-        number = np.asarray(value).astype(target.dtype.np)
     if target.dtype.category == COMPLEX:
+        with np.errstate(all="ignore"):
+            number = np.asarray(value).astype(target.dtype.np)
         for part, x in enumerate((number.real, number.imag)):
             fill(site, shape, target.real().part(part), x, note)
         return
-    size = target.dtype.itemsize
-    bits = int(number.reshape(1).view(f"i{size}")[0])
+    size, bits = target.dtype.itemsize, bits_of(value, target.dtype)
     walk = Walk(merged(shape, (target.strides,)))
     width = vector_bytes() // size if walk.strides[0][-1] == 1 else 1
     stream = width > 1 and large(shape, target.dtype) and walk.sizes[-1] * size >= 4 * LINE

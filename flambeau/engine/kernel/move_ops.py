@@ -14,7 +14,8 @@ from typing import NamedTuple
 from flambeau.dtypes import COMPLEX, bfloat16, dtype, float16, float32
 from flambeau.engine.graph import Call
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
-from flambeau.engine.kernel.move import RAW, Window, add, copy, fill, large, result, window
+from flambeau.engine.kernel.move import RAW, Window, add, bits_of, copy, fill, large, result, window
+from flambeau.engine.kernel.move_rows import Piece, in_rows, write_rows
 from flambeau.engine.kernel.move_walk import Walk, lanes_loop, merged
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Kernel
@@ -101,9 +102,18 @@ def runs(places: Iterable[int]) -> list[Run]:
 
 def assemble(site: Site, shape: Ints, out: Window, source: Window, places: Sequence[Sequence[int]], note: str) -> None:
     """Each dimension d of the result takes the elements `places[d]` of the source."""
-    if 0 not in shape:
+    if 0 in shape:
+        return
+    found = [runs(p) for p in places]
+    inner = [Piece(run.at, run.length, run.start, run.step) for run in found[-1]] if found else []
+    if in_rows(out, source, inner):
+        for piece in _pieces(found[:-1]):
+            sizes = (*(run.length for run in piece), shape[-1])
+            taken = _taken(piece, source)._replace(strides=(*_taken(piece, source).strides, 1))
+            write_rows(site, sizes, out.part(_offset(piece, out)), taken, inner, note)
+    else:
         stream = large(shape, out.dtype)
-        for piece in _pieces([runs(p) for p in places]):
+        for piece in _pieces(found):
             part, taken = out.part(_offset(piece, out)), _taken(piece, source)
             copy(site, tuple(run.length for run in piece), part, taken, note, stream)
 
@@ -216,19 +226,32 @@ def constant_pad(site: Site, call: Call) -> None:
     pairs = [(0, 0)] * (ndim - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
     kept = tuple(max(n + min(lo, 0) + min(hi, 0), 0) for n, (lo, hi) in zip(x.shape, pairs))
     small = math.prod(shape) < 16384 or 0 in kept
+    source = window(site, x)
+    start = sum(max(-lo, 0) * s for (lo, _), s in zip(pairs, source.strides))
+    row = [] if small else _padded_row(kept[-1], *(max(n, 0) for n in pairs[-1]))
+    by_rows = bool(row) and in_rows(out, source, row)
     if small:
         fill(site, tuple(shape), out, value, "pad")
     inner, offset = list(shape), 0
     for d, (lo, hi) in enumerate(pairs):
         for at, n in ((0, max(lo, 0)), (inner[d] - max(hi, 0), max(hi, 0))):
-            if n and not small:
+            if n and not small and not (by_rows and d == ndim - 1):
                 slab = (*inner[:d], n, *inner[d + 1 :])
                 fill(site, slab, out.part(offset + at * out.strides[d]), value, "pad")
         offset += max(lo, 0) * out.strides[d]
         inner[d] = kept[d]
-    source = window(site, x)
-    start = sum(max(-lo, 0) * s for (lo, _), s in zip(pairs, source.strides))
+    if by_rows:
+        offset -= max(pairs[-1][0], 0)
+        rows = (*kept[:-1], shape[-1])
+        write_rows(site, rows, out.part(offset), source.part(start), row, "pad", bits_of(value, out.dtype))
+        return
     copy(site, kept, out.part(offset), source.part(start), "pad", large(call.metas[0].shape, out.dtype))
+
+
+def _padded_row(n: int, before: int, after: int) -> list[Piece]:
+    """A row of `n` elements between constants."""
+    row = [Piece(0, before, None), Piece(before, n, 0), Piece(before + n, after, None)]
+    return [piece for piece in row if piece.length]
 
 
 # -- views written into ----------------------------------------------------------------------------------------
