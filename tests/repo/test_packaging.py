@@ -42,6 +42,12 @@ def test_dependencies_are_the_five() -> None:
     assert names == ["numpy", "llvmlite", "ml_dtypes", "pillow", "tqdm"]
 
 
+def test_llvm_reads_what_the_emitter_writes() -> None:
+    """Masked loads name their alignment as LLVM 22 does, which older ones refuse; llvmlite has it from 0.48 on."""
+    (floor,) = [d for d in PROJECT["project"]["dependencies"] if d.startswith("llvmlite")]
+    assert tuple(map(int, floor.partition(">=")[2].split("."))) >= (0, 48)
+
+
 def test_version_is_written_once() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
     assert flambeau._version.__version__ == __version__
