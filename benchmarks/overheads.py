@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import importlib.metadata as metadata
+import importlib.util
 import math
 import random
 import re
@@ -71,14 +72,22 @@ def closure(name: str) -> dict[str, metadata.Distribution]:
 
 
 def installed_size(side: str) -> int:
-    """Bytes of the files of `side` and its dependencies, sources of an editable install included."""
+    """Bytes of the files of `side` and its dependencies, bytecode included as pip installs it.
+
+    Our sources are counted where they are (an editable install lists others), their bytecode where Python keeps it.
+    """
     sizes = 0
-    for distribution in closure(side).values():
+    for name, distribution in closure(side).items():
+        if name == "flambeau":
+            continue
         places = (Path(str(distribution.locate_file(f))) for f in distribution.files or ())
         sizes += sum(p.stat().st_size for p in places if p.is_file())
     if side == "flambeau":
         package = Path(sys.modules[side].__file__ or "").parent
-        sizes += sum(p.stat().st_size for p in package.rglob("*") if p.is_file())
+        sizes += sum(p.stat().st_size for p in package.rglob("*") if p.is_file() and p.suffix != ".pyc")
+        sources = map(str, package.rglob("*.py"))
+        bytecode = (Path(importlib.util.cache_from_source(source)) for source in sources)
+        sizes += sum(p.stat().st_size for p in bytecode if p.exists())
     return sizes
 
 
