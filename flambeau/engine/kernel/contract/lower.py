@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from flambeau import dtypes
 from flambeau.engine.kernel import search
-from flambeau.engine.kernel.contract import choose
+from flambeau.engine.kernel.contract import choose, integers
 from flambeau.engine.kernel.contract.dots import Dots
 from flambeau.engine.kernel.contract.finish import Finish
 from flambeau.engine.kernel.contract.gemm import Gemm
@@ -30,10 +30,14 @@ NANOSECONDS = 0.25  # of a cycle
 
 def launch(site: Site, product: Product, summed: bool = False) -> None:
     """Compute a product into the site's result; `summed`: the sum of the products of its batch."""
-    for d in (product.a.dtype, product.b.dtype, product.dtype):
-        if d not in dtypes.FLOATING:
+    given = product.a.dtype, product.b.dtype, product.dtype
+    for d in given:
+        if d not in dtypes.FLOATING and (d.category != dtypes.INTEGER or summed):
             raise Unsupported(f"a product of {d}")
     if not product.rows * product.columns or not (product.batch or summed):
+        return
+    if dtypes.INTEGER in [d.category for d in given]:
+        integers.launch(site, product)
         return
     product = product if summed else _simplified(product)
 
