@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from flambeau.dtypes import COMPLEX
-from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
-from flambeau.engine.kernel.move import RAW, Window
-from flambeau.engine.kernel.move_walk import Walk, lanes_loop, merged
+from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, lanes, vector
+from flambeau.engine.kernel.move import RAW, Window, large
+from flambeau.engine.kernel.move_walk import Walk, lanes_loop, line_start, merged
 from flambeau.engine.kernel.scalars import memory_type
-from flambeau.engine.kernel.target import vector_bytes
+from flambeau.engine.kernel.target import cache_sizes, vector_bytes
 from flambeau.engine.plan import Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
 from flambeau.shape import Ints
@@ -45,9 +45,10 @@ def gather(site: Site, shape: Ints, target: Window, source: Window, terms: Seque
         shape, (target, source), terms = by_parts(shape, (target, source), terms)
     windows = (target.strides, source.strides, *(t.index.strides for t in terms))
     walk = Walk(merged(shape, windows))
+    stream = large(shape, target.dtype)
     nbytes = math.prod(shape) * (2.0 * target.dtype.itemsize + 8 * any(s[-1] for s in walk.strides[2:]))
     site.launch(
-        _kernel(walk, target.dtype.itemsize, terms),
+        _kernel(walk, target.dtype.itemsize, terms, stream),
         (target.address, source.address, site.status(), *term_words(terms), *walk.words),
         walk.tasks, nbytes / 10, note, (0.0, nbytes),
     )  # fmt: skip
@@ -70,13 +71,14 @@ def term_words(terms: Sequence[Term]) -> tuple:
     return tuple(word for t in terms for word in (t.index.address, t.size, t.step))
 
 
-def _kernel(walk: Walk, size: int, terms: Sequence[Term]) -> Kernel:
+def _kernel(walk: Walk, size: int, terms: Sequence[Term], stream: bool) -> Kernel:
+    """Runs by vectors; elements from here and there one by one, which is no slower than gathering them."""
     still = all(s[-1] == 0 for s in walk.strides[2:])
     raw = RAW[size]
-    width = vector_bytes() // (size if still and walk.strides[1][-1] == 1 else max(size, 4))
-    if walk.strides[0][-1] != 1 or (still and walk.strides[1][-1] != 1):
-        width = 1
+    width = vector_bytes() // size if still and walk.strides[0][-1] == walk.strides[1][-1] == 1 else 1
+    stream = stream and width > 1 and walk.sizes[-1] * size >= 4 * LINE
     patterns = [step_name(s[-1]) for s in walk.strides[1:]]
+    near = not still and patterns[0] == "same" and [t.step for t in terms] == [1] and _fits(terms[0].size * size, walk)
     first = 3 + 3 * len(terms)
 
     types = [memory_type(t.index.dtype) for t in terms]
@@ -86,6 +88,9 @@ def _kernel(walk: Walk, size: int, terms: Sequence[Term]) -> Kernel:
             index_steps = [step for (step,) in rest]
             out, source = k.at(k.pointer(0), offsets[0], raw), k.at(k.pointer(1), offsets[1], raw)
             rows = [k.at(k.pointer(3 + 3 * nr), offsets[2 + nr], type) for nr, type in enumerate(types)]
+            if near:  # all of the row will be met, in an order that the machine cannot guess
+                with k.loop(k.integer(4), step=LINE // size) as i:
+                    k.prefetch(source, i, raw)
             if still:
                 found = [k.load(row, 0, type) for row, type in zip(rows, types)]
                 source = k.at(source, offset(k, terms, found, 3, 2), raw)
@@ -103,14 +108,21 @@ def _kernel(walk: Walk, size: int, terms: Sequence[Term]) -> Kernel:
                     x = k.gather(source, k.add(own, offset(k, terms, found, 3, 2)), raw, mask)
                 at = i if width > 1 else k.mul(i, to)
                 if mask is None:
-                    k.store(x, out, at)
+                    k.store(x, out, at, stream=stream)
                 else:
                     k.masked_store(x, out, at, mask)
 
-            lanes_loop(k, low, high, width, body, unroll=4 if still else 1)
+            if stream:
+                low = line_start(k, out, low, high, width, size, body)
+            lanes_loop(k, low, high, width, body)
 
     kinds = " ".join(f"{t.index.dtype.name}{'w' * t.wraps}" for t in terms)
-    return Kernel(f"gather {size} {walk.form} [{kinds}] {patterns} {still} w{width}", emit)
+    return Kernel(f"gather {size} {walk.form} [{kinds}] {patterns} {still}{near} w{width}{' streamed' * stream}", emit)
+
+
+def _fits(row: int, walk: Walk) -> bool:
+    """Whether a row of so many bytes stays near while elements are taken from it, and enough of them are."""
+    return row <= cache_sizes()[1] // 4 and walk.sizes[-1] * LINE >= row
 
 
 def step_name(step: int) -> str:

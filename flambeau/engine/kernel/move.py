@@ -193,9 +193,9 @@ def _runs(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Walk, Kernel
         dims = [*sorted(dims[:-1], key=lambda dim: -abs(dim[1][1])), dims[-1]]
     walk = Walk(dims)
     step, start = (s[-1] for s in walk.strides)
-    width = moved.width if step == 1 else 1
+    width = moved.width if step == 1 and start in (-1, 0, 1) else 1  # of elements far apart, one after the other
     baked = {len(walk.sizes) - 1: walk.sizes[-1]} if walk.sizes[-1] <= width and walk.lead < len(walk.sizes) - 1 else {}
-    pattern = {0: "same", 1: "run", -1: "back"}.get(start, "steps") if width > 1 else "single"
+    pattern = {0: "same", 1: "run", -1: "back"}[start] if width > 1 else "single"
     stream = width > 1 and moved.streams(walk.sizes[-1])
 
     def emit(k: Emitter) -> None:
@@ -204,7 +204,7 @@ def _runs(dims: Sequence[tuple[int, Ints]], moved: _Moved) -> tuple[Walk, Kernel
             source = k.at(source, offsets[1], RAW[moved.source.itemsize])
             out = k.at(target, offsets[0], moved.raw)
             once = k.splat(moved.load(k, source, 0, 1), width) if pattern == "same" else None
-            ramp = k.ramp(vector("i64", width)) * step if pattern in ("back", "steps") else None
+            ramp = k.ramp(vector("i64", width)) * step if pattern == "back" else None
 
             def body(i: Index, mask: Val | None) -> None:
                 if once is not None:
