@@ -32,10 +32,10 @@ def window(kernel: int = 3, stride: int = 1, groups: int = 1, n: int = 2) -> Win
 class Network:
     """Layers over a recording, whose inputs are made first: the weights in order of use."""
 
-    def __init__(self, image: tuple, *weights: tuple) -> None:
+    def __init__(self, image: tuple, *weights: tuple, dtype: Any = np.float32) -> None:
         self.g = Recording()
-        self.x = self.g.input(floats(*image))
-        self.weights = [self.g.input(0.2 * floats(*shape)) for shape in weights]
+        self.x = self.g.input(floats(*image).astype(dtype))
+        self.weights = [self.g.input((0.2 * floats(*shape)).astype(dtype)) for shape in weights]
 
     def convolution(self, x: Ref, w: Ref, how: Window) -> Ref:
         return self.g.call(ops["convolution"], x, w, None, window=how)
@@ -61,10 +61,10 @@ class Network:
 
 
 def step(
-    image: tuple, first: tuple, second: tuple, hows: tuple[Window, Window]
+    image: tuple, first: tuple, second: tuple, hows: tuple[Window, Window], dtype: Any = np.float32
 ) -> tuple[Recording, list[Ref], list[Ref]]:
     """Two convolutions with norms, there and back; what is wanted, and the images in between."""
-    net = Network(image, first, second)
+    net = Network(image, first, second, dtype=dtype)
     a = net.convolution(net.x, net.weights[0], hows[0])
     normal = net.norm(a)
     b = net.relu(normal[0])
@@ -109,6 +109,16 @@ def test_images_between_norms_lie_channel_by_channel(name: str, monkeypatch: pyt
     monkeypatch.setattr(planner, "laid_out", lambda graph: graph)
     for with_choice, without in zip(chosen, g.run(*wanted), strict=True):
         np.testing.assert_array_equal(with_choice, without)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+@pytest.mark.parametrize("name", ["plain", "by transforms", "pointwise", "depthwise"])
+def test_other_dtypes(name: str, dtype: Any) -> None:
+    g, wanted, images = step(*STEPS[name], dtype=dtype)
+    strides = strides_in(laid_out(g.graph(*wanted)))
+    assert all(strides[image.value] == channel_major(image.shape, np.dtype(dtype).itemsize) for image in images)
+    total = wanted[-1]  # gradients of halves are small beside their rounding
+    g.check(*(wanted if dtype is np.float64 else [total]), rtol=1e-3, atol=1e-3)
 
 
 def test_what_others_see_stays_row_major() -> None:
