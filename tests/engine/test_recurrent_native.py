@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import flambeau as torch
+from flambeau.autograd import walk
 from flambeau.dtypes import bfloat16, float16
 from flambeau.engine.schedule.lowering import Unsupported
 from flambeau.ops.op import ops
@@ -83,6 +85,40 @@ def test_gradients_that_are_broadcast() -> None:
     grads = [one.expand(*y.shape) for y in forward[:3]]
     args = (*grads, inputs[0], *[from_array(y) for y in forward[3:]], *inputs[3:])
     close(native(BACK, *args, **how), reference(BACK, *args, **how), np.float32)
+
+
+@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("given", [(0,), (1,), (2,), (0, 2)], ids=str)
+def test_gradients_that_are_not_there(cell: str, given: tuple[int, ...]) -> None:
+    inputs = operands(cell, (3, 4, 5, 6), np.float32)
+    how = {"cell": cell, "sizes": None, "backwards": False}
+    forward = reference(FORWARD, *inputs, **how)
+    ones = [from_array(np.ones(y.shape, np.float32)) for y in forward[:3]]
+    rest = (inputs[0], *[from_array(y) for y in forward[3:]], *inputs[3:])
+    args = (*[g if nr in given else None for nr, g in enumerate(ones)], *rest)
+    zeros = (*[g if nr in given else g * 0 for nr, g in enumerate(ones)], *rest)
+    want = reference(BACK, *zeros, **how)
+    close(reference(BACK, *args, **how), want, np.float32)
+    close(native(BACK, *args, **how), want, np.float32)
+
+
+def test_backward_is_replayed_without_gradients_of_last_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[int] = []
+    losses: list[float] = []
+
+    class Watched(walk._Walk):
+        def run(self) -> Any:
+            walked.append(len(losses))
+            return super().run()
+
+    monkeypatch.setattr(walk, "_Walk", Watched)
+    layer, x = torch.nn.LSTM(4, 6, 2), torch.randn(3, 2, 4)
+    while len(losses) < 5:
+        layer.zero_grad()
+        loss = layer(x)[0].sum()
+        loss.backward()
+        losses.append(loss.item())
+    assert walked and max(walked) < 3
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flambeau.dtypes import dtype
-from flambeau.engine.graph import Call
+from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.contract.product import Operand
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
-from flambeau.engine.kernel.move import Window, copy, result, window
+from flambeau.engine.kernel.move import Window, copy, fill, result, window
 from flambeau.engine.kernel.recur import ordered, pack, product, require, scratch, tile_rows
 from flambeau.engine.kernel.recur_cells import CELLS, Cell
 from flambeau.engine.kernel.scalars import Scalars
@@ -23,6 +23,7 @@ from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.kernel.widen import widened
 from flambeau.engine.plan import Kernel
 from flambeau.engine.schedule.lowering import Site
+from flambeau.shape import Ints
 
 SUM_BLOCK = 256  # rows whose sum is made apart, for accuracy
 
@@ -32,16 +33,19 @@ def layer_back(site: Site, call: Call) -> None:
     """Gradients of the input, the first states, the weights and the biases."""
     g, gh, gc, x, saved, c_before, h_before, w_ih, w_hh = call.inputs[:9]
     cell, d = CELLS[call.params["cell"]], x.dtype
-    (length, batch, features), n = x.shape, gh.shape[1]
+    (length, batch, features), n = x.shape, h_before.shape[2]
     require(call, d, (length, batch, features, n))
     rows, columns = length * batch, cell.gates * n
     gx, dh, dc, g_ih, g_hh, gb, gb_state = (result(site, call, nr) for nr in range(7))
-    copy(site, gh.shape, dh, window(site, gh), "rnn back")
-    if cell.memory:
-        copy(site, gc.shape, dc, window(site, gc), "rnn back")
+    for given, into in ((gh, dh), (gc, dc))[: 1 + cell.memory]:
+        _begin(site, (batch, n), into, given)
+    outputs = scratch(site, (length, batch, n), d) if g is None else ordered(site, g)
+    if g is None:
+        fill(site, (length, batch, n), outputs, 0, "rnn back")
     to_input = scratch(site, (rows, columns), d)
     to_state = to_input if cell.joint else scratch(site, (rows, columns), d)
-    kept = [ordered(site, v).address for v in (g, saved, c_before if cell.memory else h_before, h_before)]
+    others = (saved, c_before if cell.memory else h_before, h_before)
+    kept = [outputs.address, *(ordered(site, v).address for v in others)]
     vectors = min(4, -(-n * d.itemsize // vector_bytes()))
     lane = vectors * vector_bytes() // d.itemsize
     weights = pack(site, (columns, 1, n), lane, window(site, w_hh).part(0, (w_hh.strides[0], 0, w_hh.strides[1])))
@@ -67,6 +71,14 @@ def layer_back(site: Site, call: Call) -> None:
         copy(site, (columns,), gb_state, gb, "rnn back")
     else:
         _sum_of_rows(site, rows, columns, to_state, gb_state)
+
+
+def _begin(site: Site, shape: Ints, into: Window, given: Arg | None) -> None:
+    """Set a gradient to the one given, or to zeros."""
+    if given is None:
+        fill(site, shape, into, 0, "rnn back")
+    else:
+        copy(site, shape, into, window(site, given), "rnn back")
 
 
 @dataclass(frozen=True)

@@ -58,15 +58,19 @@ _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 def _layer_back(g: Any, gh: Any, gc: Any, x: Any, gates: Any, before: Any, h_before: Any, *weights: Any, cell: str,
                 sizes: Sizes, backwards: bool) -> tuple:  # fmt: skip
     w = Weights(*weights)
+    g = np.zeros(h_before.shape, x.dtype) if g is None else g
+    gh = np.zeros(h_before.shape[1:], x.dtype) if gh is None else gh
+    gc = np.zeros(before.shape[1:], x.dtype) if gc is None else gc
     found = BACKWARD[cell](g, gh, gc, x, w, (gates, before, h_before), sizes, backwards)
     return tuple(np.empty(0, x.dtype) if part is None else part for part in found)
 
 
-def _layer_back_meta(g: Tensor, gh: Tensor, gc: Any, x: Tensor, _gates: Any, _before: Any, _h: Any, *weights: Any,
-                     cell: str, **_: Any) -> tuple[Meta, ...]:  # fmt: skip
+def _layer_back_meta(_g: Any, _gh: Any, _gc: Any, x: Tensor, _gates: Any, before: Tensor, h_before: Tensor,
+                     *weights: Any, cell: str, **_: Any) -> tuple[Meta, ...]:  # fmt: skip
     w_ih, w_hh, _, _, w_hr = weights
     bias = (w_ih._shape[0],)
-    shapes = [x._shape, gh._shape, gc._shape if cell == "lstm" else (0,), w_ih._shape, w_hh._shape, bias, bias]
+    state, memory = h_before._shape[1:], before._shape[1:] if cell == "lstm" else (0,)
+    shapes = [x._shape, state, memory, w_ih._shape, w_hh._shape, bias, bias]
     shapes.append((0,) if w_hr is None else w_hr._shape)
     return tuple(Meta(tuple(shape), x.dtype) for shape in shapes)
 
@@ -77,9 +81,7 @@ def _layer_vjp(
     inputs = (x, h0, c0, *weights)
     if wants_history([t for t in (*g, *inputs) if isinstance(t, Tensor)]):
         return grads_through(lambda *entered: _unrolled(*entered, cell=cell, **how), g[:3], inputs, needs)
-    shapes = [y[0], y[1], y[2]]
-    gs = [filled(like.shape, 0, like.dtype) if part is None else part for part, like in zip(g, shapes)]
-    found = layer_backward_op(*gs, x, y[3], y[4], y[5], *weights, cell=cell, **how)
+    found = layer_backward_op(*g[:3], x, y[3], y[4], y[5], *weights, cell=cell, **how)
     return tuple(part if needed else None for part, needed in zip(found, needs))
 
 
