@@ -17,11 +17,12 @@ from flambeau.ops.samples import call
 from flambeau.tensors import Tensor
 
 
-def _whole(name: str, ref: Callable, words: str) -> None:
+def _whole(name: str, ref: Callable, words: str, lower: Callable) -> None:
     whole: dict[str, Any] = {"dtype": dtypes.int64, "low": -20, "high": 20}
     record = op(
         name, ref=ref, meta=accepting(f"{name}_cpu", low=dtypes.INTEGER, high=dtypes.INTEGER),
         samples=lambda t: [call(t(2, 3, **whole), t(3, **whole)), call(t(0, **whole), t(1, **whole))],
+        lower=lower,
     )  # fmt: skip
 
     def function(input: Tensor, other: Tensor) -> Tensor:
@@ -33,8 +34,8 @@ def _whole(name: str, ref: Callable, words: str) -> None:
     public("torch Tensor", name=name, inplace=True, out=True)(function)
 
 
-_whole("gcd", np.gcd, "greatest common divisor")
-_whole("lcm", np.lcm, "least common multiple")
+_whole("gcd", np.gcd, "greatest common divisor", lambda k, a, b: k.gcd(a, b))
+_whole("lcm", np.lcm, "least common multiple", lambda k, a, b: k.lcm(a, b))
 
 
 def _frexp_meta(x: Tensor) -> tuple[Meta, Meta]:

@@ -275,6 +275,20 @@ def test_divisions_and_powers_give_what_the_references_give(name: str, kind: dty
             assert_close("floor_divide", got, g.reference(y)[0], kind)
 
 
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.category == dtypes.INTEGER], ids=lambda d: d.name)
+@pytest.mark.parametrize("name", ["gcd", "lcm"])
+def test_common_factors(name: str, kind: dtype) -> None:
+    limits = np.iinfo(kind.np)
+    drawn = np.random.default_rng(0).integers(limits.min, limits.max, (2, 3000), kind.np, endpoint=True)
+    few = np.random.default_rng(1).integers(0, 100, (2, 3000)).astype(kind.np)
+    grid = np.array([x.ravel() for x in np.meshgrid(edges(kind), edges(kind))])
+    for a, b in (drawn, few, grid):
+        g = Recording()
+        y = g.call(ops[name], g.input(a), g.input(b))
+        plan = g.check(y, rtol=0, atol=0)
+        assert not any(isinstance(step, HostCall) for step in plan.steps)
+
+
 def test_a_whole_number_to_one_negative_power_is_refused() -> None:
     for exponent in (-1, 3):
         g = Recording()

@@ -251,6 +251,14 @@ class Scalars:
         """`x` to the power `exponent`."""
         return self._either(vecmath_power.pow, whole.power, x, exponent)
 
+    def gcd(self, a: Val, b: Val) -> Val:
+        """The greatest common divisor of integers."""
+        return whole.gcd(self.k, a, b)
+
+    def lcm(self, a: Val, b: Val) -> Val:
+        """The least common multiple of integers."""
+        return whole.lcm(self.k, a, b)
+
     def _either(self, of_floats: Callable[..., Val], of_integers: Callable[..., Val], a: Val, b: Any) -> Val:
         return (of_floats if is_float(a.type) else of_integers)(self.k, a, self.k.val(b, a.type))
 

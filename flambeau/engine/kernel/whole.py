@@ -1,4 +1,4 @@
-"""Arithmetic of whole numbers that needs more than an instruction: quotients, remainders, powers.
+"""Arithmetic of whole numbers that needs more than an instruction: quotients, remainders, powers, common factors.
 
 Lanes are of any integer type, all of them signed; results wrap around. Nothing traps: a divisor of zero gives some
 number, so who divides looks at the divisors first.
@@ -59,3 +59,42 @@ def power(k: Emitter, a: Val, b: Val) -> Val:
     sign = k.select(odd, a, k.const(a.type, 1))
     inverse = k.select(k.bits("or", a.equals(1), a.equals(-1)), sign, 0)
     return k.select(b < 0, inverse, loop.results[0])
+
+
+# -- common factors --------------------------------------------------------------------------------------------
+
+
+def gcd(k: Emitter, a: Val, b: Val) -> Val:
+    """The greatest common divisor: the odd parts by subtracting the smaller and halving, as often as there are bits."""
+    a, b = _size(k, a), _size(k, b)
+    both = k.bits("or", a, b)
+    bits = k.cast(k.fold(both, lambda x, y: k.bits("or", x, y)), "i64", signed=False)
+    rounds = k.mul(64 - k.intrinsic("ctlz", "i64", bits, k.const("i1", False)), 2)
+    with k.loop(rounds, carried=[_odd(k, a), _odd(k, b)]) as loop:
+        x, y = loop.carried
+        less = k.compare("lt", x, y, unsigned=True)
+        small = k.select(less, x, y)
+        loop.carry(small, _odd(k, k.select(less, y, x) - small))
+    return k.bits("shl", k.bits("or", *loop.results), _twos(k, both))
+
+
+def lcm(k: Emitter, a: Val, b: Val) -> Val:
+    """The least common multiple; 0 where a or b is."""
+    a, b = _size(k, a), _size(k, b)
+    divisor = gcd(k, a, b)
+    odd = quotient(k, _odd(k, a), _odd(k, divisor))  # the least number is a power of two, and no number has its size
+    share = k.bits("shl", odd, _twos(k, a) - _twos(k, divisor))
+    return k.select(a.equals(0), 0, share * b)
+
+
+def _size(k: Emitter, x: Val) -> Val:
+    return k.select(x < 0, -x, x)
+
+
+def _twos(k: Emitter, x: Val) -> Val:
+    """How often 2 divides x; 0 where x is 0."""
+    return k.select(x.equals(0), 0, k.intrinsic("cttz", x.type, x, k.const("i1", False)))
+
+
+def _odd(k: Emitter, x: Val) -> Val:
+    return k.bits("lshr", x, _twos(k, x))
