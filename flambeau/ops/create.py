@@ -12,16 +12,13 @@ from flambeau import dtypes
 from flambeau.devices import require_cpu
 from flambeau.dtypes import dtype as DType
 from flambeau.engine import execute
-from flambeau.engine.schedule.lowering import Kernels
+from flambeau.engine.schedule.lowering import Composite
 from flambeau.engine.value import Storage, empty_bytes
 from flambeau.errors import warn_once
-from flambeau.later import later
 from flambeau.ops.copies import cast, clone, memory_format_strides
 from flambeau.ops.op import op, public
 from flambeau.shape import Ints, shape_args
 from flambeau.tensors import Tensor, detached, fresh, from_array
-
-move_ops = later("flambeau.engine.kernel.move_ops")
 
 
 def finish(t: Tensor, requires_grad: bool) -> Tensor:
@@ -527,10 +524,17 @@ def _constant(like: Tensor, value: Any) -> Tensor:
     return fill_op(like, value=value)
 
 
+def _filled(t: Any, x: Any, value: Any) -> Any:
+    """A constant, cast as NumPy casts it, in place of every element."""
+    with np.errstate(all="ignore"):
+        number = np.asarray(value).astype(x.dtype.np).item()
+    return t.copy(t.constant(number, x.dtype, x.shape))
+
+
 fill_op = op(
     "fill", ref=lambda x, value: np.full(x.shape, np.asarray(value).astype(x.dtype), x.dtype),
     meta=lambda x, value: execute.Meta(x._shape, x.dtype), vjp=lambda g, _y, _x, value: (g * 0,),
-    lower=Kernels(move_ops.filled),
+    lower=Composite(_filled),
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from tests.engine.harness import Bench, native, reference
 MOVES = [
     "clone", "copy", "cat", "stack", "constant_pad_nd", "repeat", "roll", "flip", "rot90", "tril", "triu", "diag_embed",
     "view_scatter", "embed", "pad_from_itself", "pad_from_itself_backward", "pixel_shuffle", "pixel_unshuffle",
-    "channel_shuffle", "im2col", "col2im", "fill",
+    "channel_shuffle", "im2col", "col2im",
 ]  # fmt: skip
 SUMS = {"pad_from_itself_backward", "col2im"}
 
@@ -75,9 +75,6 @@ def calls(name: str, kind: dtype) -> Iterator[Any]:
     if name == "embed":
         yield (t(3), {"shape": (3, 4), "of": ops["select"], "params": {"dim": 1, "index": 2}})
         yield (t(2, 4), {"shape": (5, 4), "of": ops["slice"], "params": {"dim": 0, "start": 1, "length": 2, "step": 2}})
-    elif name == "fill":
-        yield (t(2, 3), {"value": 3})
-        yield (t(70, 300), {"value": -1.5 if kind.category >= dtypes.FLOAT else 1})
     else:
         for inputs, params in record.samples(t):
             yield (*inputs, params)

@@ -70,7 +70,9 @@ def test_reduction_with_work_around_it(name: str, shape: tuple, dim: tuple) -> N
     g.check(*wanted, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("d", [dtypes.float64, dtypes.float16, dtypes.bfloat16, dtypes.int32, dtypes.uint8, dtypes.bool_])
+@pytest.mark.parametrize(
+    "d", [dtypes.float64, dtypes.float16, dtypes.bfloat16, dtypes.int32, dtypes.uint8, dtypes.bool_]
+)
 def test_dtypes(d: dtype) -> None:
     g = Recording()
     a, b = (g.input(random.integers(0, 5, (33, 70)).astype(d.np)) for _ in range(2))
@@ -292,3 +294,15 @@ def test_batch_norm_of_channels_last_images() -> None:
     images = Ref(g.input(floats(*shape)).value, shape, (32 * 120, 1, 32 * 12, 32), 0, dtypes.float32)
     y, *_ = g.call(ops["standardize"], images, None, None, None, None, form=_batch_form(shape), eps=1e-5)
     g.check(y, g.call(ops["tanh"], y))
+
+
+@pytest.mark.parametrize("d", [d for d in dtypes.ALL if not d.is_complex], ids=lambda d: d.name)
+@pytest.mark.parametrize("value", [0, 2.5, -3, 300, True, float("inf")])
+def test_a_constant_is_written_at_once(d: dtype, value: Any) -> None:
+    if value == float("inf") and d.category < dtypes.FLOAT:
+        return
+    g = Recording()
+    x = g.input(np.ones((3, 40)).astype(d.np))
+    whole = g.write(x, g.call(ops["fill"], x, value=value))
+    made = g.check(g.call(ops["clone"], whole.view((3, 20), (40, 2)), strides=None))
+    assert len(made.steps) == 2 and made.arena == 0

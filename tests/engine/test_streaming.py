@@ -86,7 +86,6 @@ MOVES: dict[str, Callable[[], tuple[Any, list[Any], dict[str, Any]]]] = {
     "roll": lambda: (ops["roll"], [torch.randn(9, 200)], {"shifts": (3,), "dims": (1,)}),
     "running sum": lambda: (ops["cumsum"], [torch.randn(3, 9, 2064)], {"dim": 1}),
     "running maximum": lambda: (ops["cummax"], [torch.randn(9, 192)], {"dim": 0}),
-    "fill": lambda: (ops["fill"], [torch.randn(1111)], {"value": 2.5}),
 }  # fmt: skip
 
 

@@ -32,11 +32,6 @@ def clone(site: Site, call: Call) -> None:
     copy(site, call.metas[0].shape, result(site, call), window(site, call.inputs[-1]), call.op.name)
 
 
-def filled(site: Site, call: Call) -> None:
-    """One number everywhere."""
-    fill(site, call.metas[0].shape, result(site, call), call.params["value"])
-
-
 def cat(site: Site, call: Call) -> None:
     """Operands side by side along `dim`."""
     out, dim, start = result(site, call), call.params["dim"], 0
