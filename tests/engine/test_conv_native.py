@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 import flambeau as torch
 from flambeau.engine.graph import Call
 from flambeau.engine.kernel.conv import choose
+from flambeau.engine.kernel.emit import Emitter
+from flambeau.engine.runtime import codegen
 from flambeau.engine.schedule.lowering import Unsupported
 from flambeau.ops.nn.conv import conv_transpose_op, convolution_op, input_gradient_op, weight_gradient_op
 from flambeau.ops.nn.conv_kernels import Window
 from tests.engine.harness import Bench, metas_of, native, reference
+from tests.engine.targets import TARGETS, calls
 
 
 def window(n, stride=1, padding=0, dilation=1, groups=1):
@@ -136,7 +139,9 @@ def test_gradients_of_a_transposed_one_see_fewer_positions():
     compare(weight_gradient_op, g, torch.randn(2, 4, 11, 11), shape=(5, 4, 2, 2), window=window(2, 3))
 
 
-@pytest.mark.parametrize("x,w,win", [SHAPES[1], SHAPES[8], SHAPES[12], SHAPES[15], SHAPES[18], ((2, 64, 6, 6), (64, 64, 1, 1), window(2))])
+@pytest.mark.parametrize(
+    "x,w,win", [SHAPES[1], SHAPES[8], SHAPES[12], SHAPES[15], SHAPES[18], ((2, 64, 6, 6), (64, 64, 1, 1), window(2))]
+)
 def test_layouts(x, w, win):
     out = win.out_size(x[2:], w[2:])
 
@@ -226,6 +231,28 @@ def test_transforms_leave_values_that_are_no_numbers_where_they_belong(by_transf
     compare(convolution_op, image, weights, torch.randn(w[0]), window=win)
 
 
+@pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
+@pytest.mark.parametrize("x,w,win", [TRANSFORMED[1], TRANSFORMED[8]])
+def test_transforms_compile_for_other_machines(by_transforms, target, x, w, win):
+    image, weights = torch.randn(x), torch.randn(w)
+    g = torch.randn(x[0], w[0], *win.out_size(x[2:], w[2:]))
+    for op, inputs, params in (
+        (convolution_op, (image, weights, None), {}),
+        (input_gradient_op, (g, weights), {"shape": x}),
+        (weight_gradient_op, (g, image), {"shape": w}),
+    ):
+        params = {**params, "window": win}
+        metas = metas_of(op, inputs, params)
+        bench = Bench(inputs, metas)
+        op.lower.function(bench, Call(op, tuple(bench.operand(i, inputs) for i in inputs), params, metas, (9,)))
+        kernels = [kernel for kernel, _, _ in bench.launches if "winograd" in kernel.key]
+        assert len(kernels) == 2
+        for kernel in kernels:
+            k = Emitter("kernel")
+            kernel.emit(k)
+            assert not calls(target, codegen.compile_for(*target[:3], k.text())), kernel.key
+
+
 @pytest.mark.parametrize("x,w,win", [TRANSFORMED[2], TRANSFORMED[3]])
 def test_transforms_with_epilogues(by_transforms, x, w, win):
     test_epilogues(x, w, win)
@@ -246,7 +273,10 @@ class AddAndClip:
         return k.select(k.compare("gt", total, 0.0), total, 0.0)
 
 
-@pytest.mark.parametrize("x,w,win", [SHAPES[0], SHAPES[1], SHAPES[2], SHAPES[3], SHAPES[8], SHAPES[9], SHAPES[12], SHAPES[13], SHAPES[14], SHAPES[20]])
+@pytest.mark.parametrize(
+    "x,w,win",
+    [SHAPES[0], SHAPES[1], SHAPES[2], SHAPES[3], SHAPES[8], SHAPES[9], SHAPES[12], SHAPES[13], SHAPES[14], SHAPES[20]],
+)
 def test_epilogues(x, w, win):
     x, w, b = torch.randn(x), torch.randn(w), torch.randn(w[0])
     (plain,) = reference(convolution_op, x, w, b, window=win)

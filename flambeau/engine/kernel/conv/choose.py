@@ -231,6 +231,7 @@ def gradient_tiles(s: Sizes) -> list[list[GradientTile]]:
 
 FEW_TILES, MANY_TILES = 32, 128  # of a band
 BANDS = (8, 16, 32, 64, 128, 256)  # tiles of a band at most: what may be worth trying
+NEAR = 512 << 10  # bytes of a band's tiles, where weights' gradients are summed: no machine's, as sums depend on it
 PART = 128  # channels of either side whose sums a task keeps near
 STAGES = 4.0  # cycles of a number of a tile, in vectors, besides its multiplications
 
@@ -261,12 +262,13 @@ def winograd(sides: Sides, batch: int, depth: int, width: int, d: dtype, most: i
     lanes, second = width_of(d), cache_sizes()[1]
     numbers = sides.products * (depth + width)  # of a tile
     fitting = min(MANY_TILES, second // 2 // (numbers * d.itemsize), batch * sides.tiles // TASKS)
-    band = Band.of(batch, sides, most or max(FEW_TILES, fitting))
+    weights = sides.products * depth * width
+    few = FEW_TILES if weights * d.itemsize < 8 * second else 2 * FEW_TILES  # weights come from afar for every band
+    band = Band.of(batch, sides, most or max(few, fitting))
     tiles, bands = band.tiles(sides), band.count(batch, sides)
     cycles, block = _block(tiles, width, lanes)
     frame = band.pixels(sides) * depth // len(sides.phases) / lanes
     cost = bands * (sides.products * depth * cycles + STAGES * (numbers * tiles / lanes + frame))
-    weights = sides.products * depth * width
     packing = weights * 0.5 * _per_packed(weights * d.itemsize)
     return Winograd(cost + packing, band, block, min(bands, TASKS))
 
@@ -292,7 +294,7 @@ def winograd_sums(sides: Sides, batch: int, depth: int, width: int, d: dtype, mo
     inputs, outputs = _parts(depth, lanes), _parts(width, lanes)
     count = (depth // inputs) * (width // outputs)
     numbers = sides.products * (inputs * phases + outputs)
-    fitting = min(MANY_TILES, batch * sides.tiles * count // SLOTS)
+    fitting = min(MANY_TILES, NEAR // (numbers * d.itemsize), batch * sides.tiles * count // SLOTS)
     band = Band.of(batch, sides, most or max(FEW_TILES, fitting))
     tiles, bands = band.tiles(sides), band.count(batch, sides)
     slots = min(bands, _count(SLOTS, count))

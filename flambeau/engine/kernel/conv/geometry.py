@@ -132,7 +132,6 @@ class Product:
         places, stride, size = self.places[dim], self.stride[dim], self.size[dim]
         return [Span.of(pixel * stride, places, size) for pixel in range(self.grid[dim])]
 
-
     @property
     def pixels(self) -> int:
         return self.batch * prod(self.grid)

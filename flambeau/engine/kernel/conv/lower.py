@@ -174,7 +174,14 @@ def _depthwise(shape: Shape, call: Call) -> bool:
 
 
 def _launch_depthwise(
-    site: Site, shape: Shape, windows: Windows, x: Arg, w: Arg, b: Arg | None, result: depthwise.Steps, flipped: bool,
+    site: Site,
+    shape: Shape,
+    windows: Windows,
+    x: Arg,
+    w: Arg,
+    b: Arg | None,
+    result: depthwise.Steps,
+    flipped: bool,
     epilogue: Epilogue | None,
 ) -> None:
     store = Store(x.dtype, 1, epilogue, depthwise.EPILOGUE)

@@ -290,9 +290,7 @@ class PixelGradient(WeightKernel):
                 sums = self._step(k, source, gradient, start, self.lanes, sums)
         return self._step(k, source, gradient, whole, count - whole, sums) if count > whole else sums
 
-    def _step(
-        self, k: Emitter, source: Val, gradient: Val, at: Index, count: int, sums: Sequence[Val]
-    ) -> list[Val]:
+    def _step(self, k: Emitter, source: Val, gradient: Val, at: Index, count: int, sums: Sequence[Val]) -> list[Val]:
         """Add `count` pixels; lanes that are no pixels are read as zeros, since 0 * inf is not 0."""
         mask = None if count == self.lanes else k.mask(count, self.lanes)
         g = [
