@@ -37,8 +37,8 @@ def dcgan(torch: Any, batch: int) -> Iterator[float]:
     netG.apply(weights_init)
     netD.apply(weights_init)
     criterion = nn.BCELoss()
-    optimizerD = torch.optim.Adam(netD.parameters(), lr=0.0002, betas=(0.5, 0.999))
-    optimizerG = torch.optim.Adam(netG.parameters(), lr=0.0002, betas=(0.5, 0.999))
+    optimizerD = torch.optim.Adam(netD.parameters(), lr=0.00002, betas=(0.5, 0.999))
+    optimizerG = torch.optim.Adam(netG.parameters(), lr=0.00002, betas=(0.5, 0.999))
     real_label, fake_label = 1.0, 0.0
     dataloader = images(torch, batch, nc)
 
