@@ -122,6 +122,26 @@ def may_refuse(graph: Graph) -> bool:
     )  # fmt: skip
 
 
+def last_refusing(plan: Plan) -> int:
+    """The place of the last launch that looks at data which it may not accept; -1 if none does."""
+    places = [
+        nr for nr, step in enumerate(plan.steps) if isinstance(step, Launch)
+        and any(isinstance(a, Address) and a.buffer == _STATUS for a in step.args)
+    ]  # fmt: skip
+    return max(places, default=-1)
+
+
+def written_after(plan: Plan, place: int, roots: dict[int, int]) -> set[int]:
+    """The values whose memory is written, but by no step up to a place."""
+    early: set[int] = set()
+    late: set[int] = set()
+    for nr, step in enumerate(plan.steps):
+        calls = step.calls if isinstance(step, Launch) else ()
+        found = {roots[call.output] for call in calls if isinstance(call, Write)}
+        (late if nr > place else early).update(found)
+    return late - early
+
+
 class Program:
     """A plan with its kernels compiled.
 
@@ -152,23 +172,28 @@ class Program:
         self.table = np.zeros(len(slots) + 3, np.int64)
         self.table_address = self.table.ctypes.data
         self.fixed = (_address(np.frombuffer(self.numbers, np.uint8)), _address(self.status))
-        self.endangered = sorted(set(roots.values())) if may_refuse(graph) else []
-        self.endangered = [n for n in self.endangered if n < self.inputs]
-        self.pieces = self._pieces()
+        refusing = last_refusing(plan) if may_refuse(graph) else -1
+        early = set(roots.values()) - written_after(plan, refusing, roots) if refusing >= 0 else set()
+        self.endangered = sorted(n for n in early if n < self.inputs)
+        self.refusing: Table | None = None  # after this one no kernel looks at data that it may not accept
+        self.pieces = self._pieces(refusing)
 
-    def _pieces(self) -> list[Table | HostCall]:
-        """The plan's steps, each native stretch as one table."""
+    def _pieces(self, refusing: int) -> list[Table | HostCall]:
+        """The plan's steps, each native stretch as one table; one ends with the last launch that may refuse data."""
         pieces: list[Table | HostCall] = []
         stretch: list[Launch] = []
-        for step in [*self.plan.steps, None]:
+        for nr, step in enumerate([*self.plan.steps, None]):
             if isinstance(step, Launch):
                 stretch.append(step)
-                continue
+                if nr != refusing:
+                    continue
             if stretch:
                 pieces.append(Table([_in_one_arena(launch) for launch in stretch], self.slot_of))
                 stretch = []
-            if step is not None:
-                pieces.append(step)
+            if nr == refusing:
+                self.refusing = pieces[-1]  # type: ignore[assignment]
+            elif step is not None:
+                pieces.append(step)  # type: ignore[arg-type]
         return pieces
 
     def run(self, values: list[Value], numbers: list[Any]) -> bool:
@@ -191,6 +216,8 @@ class Program:
             for piece in self.pieces:
                 if piece.__class__ is Table:
                     piece.run(self.table_address)  # type: ignore[union-attr]
+                    if piece is self.refusing and self.status[0]:
+                        break
                 else:
                     self._run_host(piece, outside, blocks, numbers)  # type: ignore[arg-type]
         if self.status[0]:
@@ -219,6 +246,8 @@ class Program:
         for piece in self.pieces:
             if isinstance(piece, Table):
                 spent += zip(piece.launches, piece.timed(self.table_address))
+                if piece is self.refusing and self.status[0]:
+                    break
             else:
                 before = perf_counter_ns()
                 self._run_host(piece, outside, blocks, numbers)

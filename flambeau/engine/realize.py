@@ -125,7 +125,8 @@ def run_reference(end: Entry, values: list[Value], numbers: list[Any], wanted: S
     path = needed(end.path(), wanted)
     for number, value in enumerate(values):
         if value is None:  # skipped in a replay, by whoever knew that nobody wants it
-            values[number] = Value.__new__(Value)
+            values[number] = value = Value.__new__(Value)
+            value.data = None
     dropped = _last_uses(path, set(wanted))
     failed: set[int] = set()  # results that could not be computed
     first: Exception | None = None
