@@ -229,6 +229,7 @@ def gradient_tiles(s: Sizes) -> list[list[GradientTile]]:
 
 # -- Winograd's transforms -------------------------------------------------------------------------------------
 
+WORTHWHILE = 0.9  # of the time without transforms: their kernels take twice as long to compile
 FEW_TILES, MANY_TILES = 32, 128  # of a band
 BANDS = (8, 16, 32, 64, 128, 256)  # tiles of a band at most: what may be worth trying
 NEAR = 512 << 10  # bytes of a band's tiles, where weights' gradients are summed: no machine's, as sums depend on it

@@ -279,7 +279,7 @@ def _by_transforms(
 ) -> bool:  # fmt: skip
     """Launch products by Winograd's transforms, if they can be and take less than `time`."""
     groups = winograd_lower.groups(products, source.dtype) if has_planes(meta.shape, meta.layout) else []
-    better = bool(groups) and winograd_lower.time(groups, source.dtype) < time
+    better = bool(groups) and winograd_lower.time(groups, source.dtype) < choose.WORTHWHILE * time
     if not groups or not choices.pick("by transforms", better, lambda: YES_NO):
         return False
     most, planes = _tiles_of_band(choices), _planes(site, source)
@@ -410,7 +410,7 @@ def _gradient_sums(site: Site, choices: Choices, shape: Shape, call: Call) -> No
     tile = choose.gradient_tile(sizes)
     product = geometry.forward(replace(shape, out=grid), Layout.of(x.strides), shape.low, Layout.of(g.strides))
     how = winograd_lower.sums(product, g.dtype)
-    better = how is not None and how.cost < choose.gradient_cost(sizes, tile)
+    better = how is not None and how.cost < choose.WORTHWHILE * choose.gradient_cost(sizes, tile)
     if how is not None and choices.pick("by transforms", better, lambda: YES_NO):
         most = _tiles_of_band(choices)
         winograd_lower.launch_sums(site, product, most, _planes(site, x), _planes(site, g), g.dtype)

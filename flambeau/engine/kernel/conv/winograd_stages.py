@@ -22,7 +22,6 @@ from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 from flambeau.engine.kernel.scalars import compute_type, load
 
 LINE = 16  # elements between the products of a tile, besides their own: their lines meet in no set of the cache
-_SPELT_OUT = 2  # vectors of a row that are not worth a loop
 
 
 def zeros(k: Emitter, memory: Val, start: Index, count: Index, type: str) -> None:
@@ -99,7 +98,7 @@ class Frame:
     def _across(self, k: Emitter, source: Val, memory: Val, at: Index, target: Index, start: int, stop: int) -> None:
         """Copy the columns from `start` to `stop` of a row."""
         whole = (stop - start) // self.lanes * self.lanes
-        if whole > _SPELT_OUT * self.lanes:
+        if whole:
             with k.loop(start + whole, start=start, step=self.lanes) as column:
                 here = k.add(target, k.mul(column, self.channels))
                 self._pixels(k, source, memory, k.add(at, column), here, self.lanes)
