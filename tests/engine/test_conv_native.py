@@ -229,6 +229,12 @@ def test_transforms_leave_values_that_are_no_numbers_where_they_belong(by_transf
     compare(convolution_op, large, weights / 1000, None, window=win)
     weights[3, 2, 1, 0], weights[5, 7, 0, 0] = float("inf"), float("nan")
     compare(convolution_op, image, weights, torch.randn(w[0]), window=win)
+    weights[::2] = float("nan")
+    compare(convolution_op, image, weights, torch.randn(w[0]), window=win)
+    compare(convolution_op, image, torch.full(w, float("nan")), None, window=win)
+    g = torch.randn(x[0], w[0], *win.out_size(x[2:], w[2:]))
+    compare(input_gradient_op, g, torch.full(w, float("nan")), shape=x, window=win)
+    compare(weight_gradient_op, g * float("nan"), image, shape=w, window=win)
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))

@@ -6,7 +6,7 @@ A task then takes band after band of the images through all stages in its own sc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from flambeau.dtypes import dtype
@@ -165,32 +165,56 @@ class WinogradKernel:
                         k.store(value, home, tile * self.width + v * lanes)
 
     def _directly(self, k: Emitter, residue: Index, window: Val, pixels: Val) -> None:
-        """The band's pixels, tap by tap: slow, and right where values are no numbers."""
-        f, lanes, kind, count = self.frame, width_of(self.dtype), scalars.compute_type(self.dtype), len(self.window)
-        columns_ = self.sides.width.taps * self.stride[1]
-        offsets = self._table(k, [f.at(nr // columns_, nr % columns_) for nr in range(count)])
+        """The band's pixels, tap by tap: slow, and right where values are no numbers.
+
+        Channels whose weights have a NaN are left: transforms have made all their pixels NaN, as they should be.
+        """
+        lanes, kind, count = width_of(self.dtype), scalars.compute_type(self.dtype), len(self.window)
         taps, firsts = self._table(k, self.window), self._table(k, [residue.tap for residue in self.residues])
         first_tap = k.add(k.integer(FIRST_TAP), k.load(firsts, residue, "i64"))
-        pixel_count = self.band.images * self.pixels.rows * self.pixels.columns
         index = vector("i64", lanes)
         apart = k.mul(k.ramp(index), k.val(k.integer(OUT_STEP), index))
+
+        def weight(o: Index, c: Index, tap: Index) -> Val:
+            at = k.add(k.mul(o, k.integer(OUT_STEP)), k.mul(c, k.integer(IN_STEP)))
+            at = k.add(at, k.add(first_tap, k.mul(k.load(taps, tap, "i64"), k.integer(TAP_STEP))))
+            return k.gather(k.pointer(GIVEN), k.add(apart, at), kind)
+
         with k.loop(self.width, step=lanes) as o:
-            start = k.const(f.type, 0) if not self.biased else k.load(k.pointer(BIAS), o, f.type)
-            with k.loop(pixel_count) as pixel:
-                k.store(start, pixels, k.add(k.mul(pixel, self.width), o))
-            with k.loop(count) as tap, k.loop(self.depth) as c:
-                at = k.add(k.mul(o, k.integer(OUT_STEP)), k.mul(c, k.integer(IN_STEP)))
-                at = k.add(at, k.add(first_tap, k.mul(k.load(taps, tap, "i64"), k.integer(TAP_STEP))))
-                w = k.gather(k.pointer(GIVEN), k.add(apart, at), kind)
-                base = k.at(window, k.add(k.load(offsets, tap, "i64"), c), kind)
-                with k.loop(pixel_count) as pixel:
-                    line, column = k.div(pixel, self.pixels.columns), k.rem(pixel, self.pixels.columns)
-                    image, row = k.div(line, self.pixels.rows), k.rem(line, self.pixels.rows)
-                    place = k.mul(k.add(k.mul(image, f.rows), k.mul(row, self.stride[0])), f.columns)
-                    place = k.add(place, k.mul(column, self.stride[1]))
-                    x = k.load(base, k.mul(place, f.channels), kind)
-                    here = k.add(k.mul(pixel, self.width), o)
-                    k.store(k.fma(k.splat(x, lanes), w, k.load(pixels, here, f.type)), pixels, here)
+            with k.loop(self.depth, carried=[k.const(vector("i1", lanes), 0)]) as channels:
+                with k.loop(count, carried=channels.carried) as loop:
+                    w = weight(o, channels.i, loop.i)
+                    loop.carry(loop.carried[0] | k.unordered(w, w))
+                channels.carry(*loop.results)
+            spoilt = k.fold(channels.results[0], lambda a, b: a & b)
+            with k.when(k.bits("xor", spoilt, 1)):
+                self._pixels_directly(k, weight, o, window, pixels)
+
+    def _pixels_directly(
+        self, k: Emitter, weight: Callable[[Index, Index, Index], Val], o: Index, window: Val, pixels: Val
+    ) -> None:
+        """A vector of channels of the band's pixels, a tile's worth at a time."""
+        f, kind, columns_ = self.frame, scalars.compute_type(self.dtype), self.sides.width.taps * self.stride[1]
+        offsets = self._table(k, [f.at(nr // columns_, nr % columns_) for nr in range(len(self.window))])
+        start = k.const(f.type, 0) if not self.biased else k.load(k.pointer(BIAS), o, f.type)
+        with k.loop(self.pixels.room // self.width, step=M * M) as pixel:
+            bases = []
+            for nr in range(M * M):
+                line, column = (
+                    k.div(k.add(pixel, nr), self.pixels.columns),
+                    k.rem(k.add(pixel, nr), self.pixels.columns),
+                )
+                image, row = k.div(line, self.pixels.rows), k.rem(line, self.pixels.rows)
+                place = k.mul(k.add(k.mul(image, f.rows), k.mul(row, self.stride[0])), f.columns)
+                bases.append(k.at(window, k.mul(k.add(place, k.mul(column, self.stride[1])), f.channels), kind))
+            with k.loop(self.depth, carried=[start] * len(bases)) as channels:
+                with k.loop(len(self.window), carried=channels.carried) as loop:
+                    w, at = weight(o, channels.i, loop.i), k.add(k.load(offsets, loop.i, "i64"), channels.i)
+                    x = [k.splat(k.load(base, at, kind), width_of(self.dtype)) for base in bases]
+                    loop.carry(*[k.fma(value, w, total) for value, total in zip(x, loop.carried)])
+                channels.carry(*loop.results)
+            for nr, total in enumerate(channels.results):
+                k.store(total, pixels, k.add(k.mul(k.add(pixel, nr), self.width), o))
 
     def _table(self, k: Emitter, numbers: Sequence[int]) -> Val:
         table = k.stack("i64", len(numbers))

@@ -207,7 +207,8 @@ class WinogradSums(_Sums):
                 self.store.piece(k, values, k.pointer(RESULT), k.add(out, nr * lanes))
             zero = k.fold(k.fma(total, 0.0, k.const(total.type, 0)), k.add)
             with k.when(k.bits("xor", k.compare("eq", zero, 0.0), 1)):
-                self._directly(k, o, c, out)
+                with k.when(k.bits("xor", self._spoilt(k, o), 1)):
+                    self._directly(k, o, c, out)
 
     def _taps(self, k: Emitter, first: Index) -> list[Val]:
         """The gradients of all taps of a vector of inputs, whose sums begin at `first`."""
@@ -237,6 +238,17 @@ class WinogradSums(_Sums):
         places = [nr * self.lanes + lane for lane, nr in combinations(range(self.lanes), range(len(taps)))]
         rows = [places[at : at + self.lanes] for at in range(0, len(places), self.lanes)]
         return [value for value in (picked(k, taps, row) for row in rows) if value is not None]
+
+    def _spoilt(self, k: Emitter, o: Index) -> Val:
+        """Whether an output's gradient has a NaN: then all its weights are NaN, as transforms have made them."""
+        count, lanes, type = self.sides.height.count * self.sides.width.count, self.lanes, vector(self.kind, self.lanes)
+        with k.loop(self.product.batch, carried=[k.const(vector("i1", lanes), 0)]) as images:
+            at = k.add(k.mul(images.i, self.gradient_steps[0]), k.mul(o, self.gradient_steps[1]))
+            with k.loop(count, step=lanes, carried=images.carried) as loop:
+                g = k.masked_load(k.pointer(GRADIENT), k.add(at, loop.i), type, k.mask(k.sub(count, loop.i), lanes))
+                loop.carry(loop.carried[0] | k.unordered(g, g))
+            images.carry(*loop.results)
+        return k.fold(images.results[0], lambda a, b: a | b)
 
     def _directly(self, k: Emitter, o: Index, first: Index, out: Index) -> None:
         """The weights of an output and a vector of inputs, sum by sum: slow, and right where values are no numbers."""
