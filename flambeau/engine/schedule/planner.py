@@ -337,9 +337,7 @@ class Planner:
 
     def seen_from(self, group: Group | None, sources: list[Source]) -> list[Source]:
         """Sources as a group sees them: what other groups compute is read from memory."""
-        return [
-            s if s.base.group is None or s.base.group is group else self.reading(*s) for s in sources
-        ]
+        return [s if s.base.group is None or s.base.group is group else self.reading(*s) for s in sources]
 
     def reading(self, base: Expr, view: View) -> Source:
         """A member of an earlier group, as elements in memory."""
