@@ -1,0 +1,34 @@
+"""Programs that must give the same in every mode of recording, many times over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flambeau.engine import execute
+from flambeau.ops import matched
+
+WAYS = (("lazy", None), ("compiled", None), ("compiled", 0))
+
+
+@pytest.fixture(autouse=True)
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    before = execute.mode()
+    execute.set_mode("compiled", 2)
+    monkeypatch.setattr(matched, "OFTEN", 2)
+    yield
+    execute.set_mode(before)
+
+
+def everywhere(program: Callable[[], Iterator[Any]], rel: float = 1e-5) -> None:
+    """What a program yields, in every mode as in immediate execution."""
+    execute.set_mode("immediate")
+    expected = list(program())
+    for mode, patience in WAYS:
+        execute.set_mode(mode, patience)
+        for at, (found, wanted) in enumerate(zip(program(), expected, strict=True)):
+            same = np.allclose(found, wanted, rel, 1e-6, equal_nan=True)
+            assert same, f"{mode}, patience {patience}, {at}: {found}, not {wanted}"
