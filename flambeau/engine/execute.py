@@ -287,7 +287,7 @@ def assign(target: View, source: View, since: int = 1 << 62) -> None:
     """
     storage = target._storage
     into = recorder()
-    if into is None or storage._external:
+    if into is None or storage._external and storage.seen_outside():
         write(target, read(source))
         return
     _refuse_overlap(target)

@@ -235,7 +235,7 @@ class Recorder:
             return value.number
         if value.segment is not None:
             raise Foreign(value.segment)
-        if storage._external:  # what NumPy may change at any moment is read now
+        if storage._external and storage.seen_outside():  # what NumPy may change at any moment is read now
             value = Value(value.data.copy())
         value.segment, value.number = self, len(self.values)
         self.values.append(value)

@@ -8,6 +8,7 @@ every earlier reader keeps the old contents.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class Storage:
     """A variable holding a Value. `external` memory is visible outside (NumPy, DLPack, shared memory)."""
 
     _external: bool = False
+    _lent: bool = False  # external only as long as an array of NumPy's is alive
     keeper: object = None  # whatever must outlive the memory: a shared-memory segment, a file mapping
 
     def __init__(self, data: np.ndarray, external: bool = False, keeper: object = None) -> None:
@@ -77,7 +79,20 @@ class Storage:
     def external(self, visible: bool) -> None:
         if visible:
             _ = self.bytes  # pending readers must see what is there now, other storages no later writes
-        self._external = visible
+        self._external, self._lent = visible, False
+
+    def lend(self) -> None:
+        """The memory is external while an array over it lives, of which it holds the reference. Call this before the
+        array is made, and once more afterwards: another thread may just have found that there was none."""
+        if self._lent or not self._external:
+            self.external = True
+            self._lent = True
+
+    def seen_outside(self) -> bool:
+        """Whether the memory is external; no longer, once the last array over memory that was lent has died."""
+        if self._lent and _holders(self.value) == (_ALONE_POOLED if isinstance(self.value, Pooled) else _ALONE):
+            self._external = self._lent = False
+        return self._external
 
     @property
     def nbytes(self) -> int:
@@ -85,6 +100,12 @@ class Storage:
 
     def data_ptr(self) -> int:
         return self.bytes.ctypes.data
+
+
+def _holders(value: Value) -> tuple[int, int]:
+    """How many hold the array of a value, and the memory under it, as this function sees it."""
+    data = value.data
+    return sys.getrefcount(data), sys.getrefcount(data.base) if data is not None and data.base is not None else 0
 
 
 def holding(value: Value) -> Storage:
@@ -99,3 +120,7 @@ def empty_bytes(nbytes: int) -> np.ndarray:
     raw = np.empty(nbytes + 64, np.uint8)
     start = -raw.ctypes.data % 64 if nbytes > 256 else 0
     return raw[start : start + nbytes]
+
+
+_ALONE = _holders(Value(empty_bytes(1)))  # what a value shows that only its storage knows
+_ALONE_POOLED = _ALONE[0] + 1, _ALONE[1]  # its block holds the array as well

@@ -161,8 +161,10 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
     if self.dtype is dtypes.bfloat16:
         raise TypeError("Got unsupported ScalarType BFloat16")
-    self._storage.external = True
-    return self._array()
+    self._storage.lend()
+    array = self._array()
+    self._storage.lend()
+    return array
 
 
 @members
