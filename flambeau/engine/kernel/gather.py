@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from flambeau.dtypes import COMPLEX
-from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, lanes, vector
+from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, vector
 from flambeau.engine.kernel.move import RAW, Window, large
 from flambeau.engine.kernel.move_walk import Walk, lanes_loop, line_start, merged
 from flambeau.engine.kernel.scalars import memory_type
@@ -77,8 +77,7 @@ def _kernel(walk: Walk, size: int, terms: Sequence[Term], stream: bool) -> Kerne
     raw = RAW[size]
     width = vector_bytes() // size if still and walk.strides[0][-1] == walk.strides[1][-1] == 1 else 1
     stream = stream and width > 1 and walk.sizes[-1] * size >= 4 * LINE
-    patterns = [step_name(s[-1]) for s in walk.strides[1:]]
-    near = not still and patterns[0] == "same" and [t.step for t in terms] == [1] and _fits(terms[0].size * size, walk)
+    near = not still and walk.strides[1][-1] == 0 and len(terms) == 1 and _fits(terms[0], size, walk)
     first = 3 + 3 * len(terms)
 
     types = [memory_type(t.index.dtype) for t in terms]
@@ -100,12 +99,8 @@ def _kernel(walk: Walk, size: int, terms: Sequence[Term], stream: bool) -> Kerne
                     type, place = vector(raw, width), i if width > 1 else k.mul(i, on)
                     x = k.load(source, place, type) if mask is None else k.masked_load(source, place, type, mask)
                 else:
-                    found = [
-                        stepped_load(k, row, i, step, pattern, type, width, mask)
-                        for row, step, pattern, type in zip(rows, index_steps, patterns[1:], types)
-                    ]
-                    own = k.mul(k.add(k.ramp(vector("i64", width)), i), on)
-                    x = k.gather(source, k.add(own, offset(k, terms, found, 3, 2)), raw, mask)
+                    found = [k.load(row, k.mul(i, step), type) for row, step, type in zip(rows, index_steps, types)]
+                    x = k.load(source, k.add(k.mul(i, on), offset(k, terms, found, 3, 2)), raw)
                 at = i if width > 1 else k.mul(i, to)
                 if mask is None:
                     k.store(x, out, at, stream=stream)
@@ -117,29 +112,13 @@ def _kernel(walk: Walk, size: int, terms: Sequence[Term], stream: bool) -> Kerne
             lanes_loop(k, low, high, width, body)
 
     kinds = " ".join(f"{t.index.dtype.name}{'w' * t.wraps}" for t in terms)
-    return Kernel(f"gather {size} {walk.form} [{kinds}] {patterns} {still}{near} w{width}{' streamed' * stream}", emit)
+    return Kernel(f"gather {size} {walk.form} [{kinds}] {still}{near} w{width}{' streamed' * stream}", emit)
 
 
-def _fits(row: int, walk: Walk) -> bool:
-    """Whether a row of so many bytes stays near while elements are taken from it, and enough of them are."""
-    return row <= cache_sizes()[1] // 4 and walk.sizes[-1] * LINE >= row
-
-
-def step_name(step: int) -> str:
-    return {0: "same", 1: "run"}.get(step, "steps")
-
-
-def stepped_load(
-    k: Emitter, base: Val, i: Index, step: Index, pattern: str, scalar: str, width: int, mask: Val | None
-) -> Val:  # fmt: skip
-    """The indices of `width` places from `i` on, `step` apart, as i64."""
-    if pattern == "same" or width == 1:
-        return k.splat(k.cast(k.load(base, k.mul(i, step), scalar), "i64"), width)
-    if pattern == "run":
-        type = vector(scalar, width)
-        return k.cast(k.load(base, i, type) if mask is None else k.masked_load(base, i, type, mask), "i64")
-    ramp = k.mul(k.ramp(vector("i64", width)), k.splat(step, width))
-    return k.cast(k.gather(k.at(base, k.mul(i, step), scalar), ramp, scalar, mask), "i64")
+def _fits(term: Term, size: int, walk: Walk) -> bool:
+    """Whether a term chooses from a run that stays near while elements are taken from it, and enough of them are."""
+    run = term.size * size
+    return term.step == 1 and run <= cache_sizes()[1] // 4 and walk.sizes[-1] * LINE >= run
 
 
 def offset(k: Emitter, terms: Sequence[Term], indices: Sequence[Val], first: int, status: int) -> Val:
@@ -147,14 +126,11 @@ def offset(k: Emitter, terms: Sequence[Term], indices: Sequence[Val], first: int
     total: Val | None = None
     for nr, (term, index) in enumerate(zip(terms, indices)):
         index = k.cast(index, "i64")
-        size, step = (k.splat(k.integer(first + 3 * nr + part), lanes(index.type)) for part in (1, 2))
+        size, step = (k.integer(first + 3 * nr + part) for part in (1, 2))
         if term.wraps:
             index = k.select(index < 0, index + size, index)
         inside = k.compare("lt", index, size, unsigned=True)
-        outside = k.bits("xor", inside, True)
-        if lanes(index.type) > 1:
-            outside = k.intrinsic("vector.reduce.or", "i1", outside, overload=outside.type)
-        with k.when(outside):
+        with k.when(k.bits("xor", inside, True)):
             k.store(k.const("i64", 1), k.pointer(status), 0)
         part = k.select(inside, index, 0) * step
         total = part if total is None else total + part
