@@ -23,7 +23,9 @@ from flambeau.engine.forking import at_fork
 from flambeau.engine.runtime import native
 from flambeau.engine.runtime.cores import choose, get_num_threads
 
-_SPIN, _SPIN_HOT = 20e-6, 200e-6  # seconds before a worker sleeps: between programs, and while one is running
+# Seconds before a worker sleeps: between programs, where Python takes about 100 us for a small model's step (who sleeps
+# then is too late for the first kernels of the next), and while a program is running.
+_SPIN, _SPIN_HOT = 150e-6, 300e-6
 _NAP = 1e-3  # seconds between looks at the pool where the system offers workers no way to sleep
 _JOIN = 0.2  # seconds to wait for workers that were told to stop
 

@@ -196,8 +196,9 @@ def _by_channel(params: dict[str, Any]) -> bool:
 # -- records ---------------------------------------------------------------------------------------------------
 
 standardize_op = op(
-    "standardize", lower=Composite(_lowered, _by_channel), ref=_standardize, meta=_standardize_meta, vjp=_vjp, multiple=True,
-    kept_outputs=(1, 3), backward_name=lambda _inputs, params: params["form"].name + "Backward0", samples=_samples,
+    "standardize", lower=Composite(_lowered, _by_channel), ref=_standardize, meta=_standardize_meta, vjp=_vjp,
+    multiple=True, kept_outputs=(1, 3), backward_name=lambda _inputs, params: params["form"].name + "Backward0",
+    samples=_samples,
 )  # fmt: skip
 standardize_backward_op = op(
     "standardize_backward", ref=_backward, meta=_backward_meta, multiple=True,
