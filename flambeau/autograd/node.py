@@ -16,7 +16,7 @@ from typing import Any
 
 from flambeau import tensors
 from flambeau.autograd.mode import state
-from flambeau.dtypes import dtype
+from flambeau.dtypes import FLOAT, dtype
 from flambeau.engine.value import holding
 from flambeau.shape import Ints
 from flambeau.tensors import Tensor
@@ -259,7 +259,7 @@ class SavedTensor:
             raise RuntimeError(FREED)
         if t._version_counter.count != self.version:
             raise RuntimeError(self._overwritten(t, node))
-        if self.is_output:
+        if self.is_output and t.dtype.category >= FLOAT:
             t._grad_fn = node
         return t
 
