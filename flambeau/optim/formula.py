@@ -172,9 +172,9 @@ class FormulaOptimizer(Optimizer):
         return loss
 
     def _step_group(self, group: dict[str, Any]) -> None:
-        work, tensors, numbers, tag = self._work(group)
+        work, tensors, numbers, tag, complete = self._work(group)
         into = execute.recorder()
-        if into is None or any(t is None for t in tensors):  # state that is made in this step
+        if into is None or not complete:
             self._update(work)
             return
         with into.lock:
@@ -184,8 +184,9 @@ class FormulaOptimizer(Optimizer):
         self._update(work)
         stretch.close()
 
-    def _work(self, group: dict[str, Any]) -> tuple[list, list, list, list]:
-        """What to do for each parameter with a gradient; all its tensors and numbers; and what else it depends on."""
+    def _work(self, group: dict[str, Any]) -> tuple[list, list, list, list, bool]:
+        """What to do for each parameter with a gradient; all its tensors and numbers; what else it depends on; and
+        whether all state is there, none of it made in this step."""
         states = self.state
         work: list = []
         operands: list = []
@@ -193,6 +194,7 @@ class FormulaOptimizer(Optimizer):
         tag: list = [self.update_op, state.autocast]
         last: Any = ...  # parameters that have taken equally many steps share their numbers
         keys: tuple[str, ...] = ()
+        complete = True
         advance = self.advance
         for p in group["params"]:
             g = p._grad
@@ -205,19 +207,23 @@ class FormulaOptimizer(Optimizer):
                 names, values, params = self._prepared(keys, count, group)
                 given = [x for x in values if x is not None]
                 kind = (*params.values(), *[x is None for x in values])
-            tensors = [kept[name] for name in names]
-            work.append((p, g, kept, names, tensors, values, params))
             operands.append(p)
             operands.append(g)
-            operands += tensors
+            for name in names:
+                tensor = kept[name]
+                if tensor is None:
+                    complete = False
+                operands.append(tensor)
+            work.append((p, g, kept, names, values, params))
             numbers += given
             tag.append(kind)
-        return work, operands, numbers, tag
+        return work, operands, numbers, tag, complete
 
     @_use_grad_for_differentiable
     def _update(self, work: list) -> None:
         op = self.update_op
-        for p, g, kept, names, tensors, values, params in work:
+        for p, g, kept, names, values, params in work:
+            tensors = [kept[name] for name in names]
             results = apply(op, (p, g, *tensors, *values), params)
             assign_into(p, results[0])
             for name, old, new in zip(names, tensors, results[1:]):

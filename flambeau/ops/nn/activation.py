@@ -82,6 +82,8 @@ def with_inplace(where: str = "F", underscore: str = "") -> Callable[[Callable],
 
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Tensor:
+            if not kwargs and len(args) <= count:
+                return function(*args)
             inplace = kwargs.pop("inplace", False)
             if len(args) > count:
                 *args, inplace = args
