@@ -44,10 +44,7 @@ class Keeps:
 class Form:
     """What all the nodes of one recorded call have in common: everything but tensors and edges."""
 
-    __slots__ = (
-        "cls", "op", "params", "label", "needs", "likes", "metas", "kept", "kept_outputs", "keeps",
-        "simple",
-    )  # fmt: skip
+    __slots__ = ("cls", "op", "params", "label", "needs", "likes", "metas", "kept", "kept_outputs", "keeps")
 
     def __init__(self, op: Any, inputs: Sequence[Any], params: dict[str, Any], outputs: Sequence[Tensor]) -> None:
         self.op, self.params = op, params
@@ -70,7 +67,6 @@ class Form:
         keep_output = any(k.output for k in keeps)
         self.kept_outputs = tuple([nr for nr in range(len(outputs)) if keep_output and nr in kept])
         self.keeps = bool(self.kept or self.kept_outputs)
-        self.simple = self.needs == (True,) and not self.keeps  # as of most views
 
 
 class OpNode(Node):
@@ -151,14 +147,15 @@ class OpNode(Node):
 
 def node_of(form: Form, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> OpNode:
     """The node of one call."""
+    edges = tuple([edge_of(x) if needed else None for x, needed in zip(inputs, form.needs)])
     node = object.__new__(form.cls)
-    node.form, node.sequence = form, next_sequence()
+    node.form, node.edges = form, edges
+    node.sequence = next_sequence()  # after `edge_of`, which may make the node of a view anew: a node is younger
     if state.anomaly:
         node.trace = traceback.format_stack()[:-1]
-    if form.simple:
-        node.edges, node.inputs, node.outputs = (edge_of(inputs[0]),), list(form.likes), form.metas
+    if not form.keeps and len(inputs) == 1:  # most views
+        node.inputs, node.outputs = list(form.likes), form.metas
         return node
-    node.edges = tuple([edge_of(x) if needed else None for x, needed in zip(inputs, form.needs)])
     kept: list[Any] = [like or x for like, x in zip(form.likes, inputs)]
     for i in form.kept:
         kept[i] = SavedTensor(inputs[i])

@@ -157,7 +157,7 @@ def apply_view(op: Any, x: Tensor, params: dict[str, Any]) -> Tensor:
         out._view_kind = "multi" if op.multi_view else x._view_kind
     elif not state.grad:
         out._view_kind = "no_grad"
-    if state.grad and (x._grad_fn is not None or x.requires_grad):
+    if state.grad and x.requires_grad:
         if known[1] is None:
             known[1] = Form(op, (x,), params, (out,))
         out._grad_fn = node_of(known[1], (x,), (out,))
