@@ -204,7 +204,7 @@ def _waits(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> bool:
     for x in inputs:
         if not (hasattr(x, "_storage") or isinstance(x, _CONSTANTS)):
             return False
-    return all(_constant(v) for v in params.values())
+    return not params or all(_constant(v) for v in params.values())
 
 
 def _constant(x: Any) -> bool:

@@ -61,11 +61,11 @@ class Entry:
 
     def __init__(self, op: Any, operands: tuple, params: dict[str, Any], needs: Any, metas: Sequence[Meta]) -> None:
         self.op, self.operands, self.params, self.needs = op, operands, params, needs
-        self.metas = tuple([m._replace(strides=m.layout) for m in metas])
+        self.metas = tuple([m if m.strides is not None else Meta(m.shape, m.dtype, m.layout, m.compute) for m in metas])
         # 1 == 1.0 == True, but not to a shape rule: parameters that are numbers must agree in type as well
-        numbers = [(k, v) for k, v in params.items() if isinstance(v, (bool, int, float, complex))]
+        numbers = [(k, v) for k, v in params.items() if isinstance(v, (bool, int, float, complex))] if params else ()
         self.strict = tuple([(k, type(v), str(v)) for k, v in numbers])
-        self.sizes = tuple([_span(m) for m in metas])
+        self.sizes = tuple([_span(m) for m in self.metas])
         self.outputs: tuple[int, ...] = ()
         self.first = self.count = self.slots = self.depth = self.bytes = 0
         self.full = False
@@ -109,7 +109,10 @@ def _span(meta: Meta) -> int:
     """The bytes of a result with its strides."""
     if 0 in meta.shape:
         return 0
-    return (1 + sum((n - 1) * s for n, s in zip(meta.shape, meta.layout))) * meta.dtype.itemsize
+    last = 0
+    for n, s in zip(meta.shape, meta.strides):  # type: ignore[arg-type]
+        last += (n - 1) * s
+    return (1 + last) * meta.dtype.itemsize
 
 
 class Foreign(Exception):

@@ -11,7 +11,7 @@ from flambeau import dtypes
 from flambeau.dtypes import dtype, result_dtype
 from flambeau.engine.execute import Meta
 from flambeau.ops.arguments import not_implemented
-from flambeau.shape import Ints, broadcast_shapes, elementwise_strides
+from flambeau.shape import Ints, broadcast_shapes, contiguous_strides, elementwise_strides
 from flambeau.tensors import Tensor
 
 
@@ -103,7 +103,13 @@ def broadcast_layout(tensors: Sequence[Tensor], with_numbers: bool = False) -> t
     if not tensors:
         return (), ()
     first = tensors[0]
-    shape = first._shape
+    shape, strides = first._shape, first._strides
+    if strides == contiguous_strides(shape) and not (with_numbers and 1 in shape):
+        for t in tensors:
+            if t._shape != shape or t._strides != strides:
+                break
+        else:  # as it is most often
+            return shape, strides
     for t in tensors[1:]:
         if t._shape != shape:
             shape = broadcast_shapes(*[t._shape for t in tensors])
