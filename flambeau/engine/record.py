@@ -318,14 +318,6 @@ class Recorder:
             self.ended.following = entry
         self.ended = None
 
-    def pending(self, number: int, nbytes: int) -> Value:
-        """A new pending value at a number that is free."""
-        value = Value.__new__(Value)
-        value.data, value.nbytes = None, nbytes
-        value.segment, value.number = self, number
-        self.values[number] = value
-        return value
-
     def outputs(self, entry: Entry) -> list[Value]:
         """The values of the entry just matched or recorded."""
         return self.values[entry.count - len(entry.sizes) :]

@@ -153,3 +153,31 @@ def test_parameters_that_shared_memory_and_part() -> None:
             yield [*p.tolist(), *q.tolist(), *p.grad.tolist(), *q.grad.tolist()]
 
     everywhere(program)
+
+
+def test_gradients_that_were_one_and_are_two() -> None:
+    def program() -> Iterator[Any]:
+        p, q = torch.zeros(3, requires_grad=True), torch.ones(3, requires_grad=True)
+        optimizer = torch.optim.SGD([p, q], lr=0.5)
+        for i in range(16):
+            optimizer.zero_grad()
+            ((p * 2).sum() + (q * q).sum()).backward()
+            if i < 8:
+                p.grad = q.grad
+            yield [p.grad.sum().item(), q.grad.sum().item()]
+            optimizer.step()
+            yield [*p.tolist(), *q.tolist()]
+
+    everywhere(program)
+
+
+def test_gradients_that_were_two_and_are_one() -> None:
+    def program() -> Iterator[Any]:
+        p, q = torch.zeros(3, requires_grad=True), torch.ones(3, requires_grad=True)
+        for i in range(16):
+            if i == 8:
+                p.grad = q.grad
+            ((p * 2).sum() + (q * 3).sum()).backward()
+            yield [p.grad.sum().item(), q.grad.sum().item()]
+
+    everywhere(program)

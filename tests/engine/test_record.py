@@ -11,7 +11,6 @@ import gc
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,25 +18,9 @@ import pytest
 
 import flambeau as torch
 from flambeau.engine import execute, record
-from tests.engine.everywhere import WAYS, compiled, everywhere  # noqa: F401
+from tests.engine.everywhere import WAYS, compiled, everywhere, recording  # noqa: F401
 
 F = torch.nn.functional
-
-
-@contextmanager
-def recording() -> Iterator[list[str]]:
-    """The names of the ops that are recorded anew, and of those whose shape rules run."""
-    original, found = record.Recorder.record, []
-
-    def counted(self: Any, op: Any, *args: Any) -> Any:
-        found.append(getattr(op, "name", op))
-        return original(self, op, *args)
-
-    record.Recorder.record = counted  # type: ignore[method-assign]
-    try:
-        yield found
-    finally:
-        record.Recorder.record = original  # type: ignore[method-assign]
 
 
 # -- matching ------------------------------------------------------------------------------------------------------

@@ -2,54 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
-
-import numpy as np
-import pytest
 
 import flambeau as torch
 from flambeau.engine import execute, record
 from flambeau.engine.runtime import allocator
+from tests.engine.everywhere import compiled, everywhere, recording  # noqa: F401
 
 F = torch.nn.functional
-WAYS = (("lazy", None), ("compiled", None), ("compiled", 0))
-
-
-@pytest.fixture(autouse=True)
-def compiled() -> Iterator[None]:
-    before = execute.mode()
-    execute.set_mode("compiled", 2)
-    yield
-    execute.set_mode(before)
-
-
-def everywhere(program: Callable[[], Iterator[Any]], rel: float = 1e-5) -> None:
-    """What a program yields, in every mode as in immediate execution."""
-    execute.set_mode("immediate")
-    expected = list(program())
-    for mode, patience in WAYS:
-        execute.set_mode(mode, patience)
-        for at, (found, wanted) in enumerate(zip(program(), expected, strict=True)):
-            same = np.allclose(found, wanted, rel, 1e-6, equal_nan=True)
-            assert same, f"{mode}, patience {patience}, {at}: {found}, not {wanted}"
-
-
-@contextmanager
-def recording() -> Iterator[list[str]]:
-    """The names of the ops that are recorded anew, and of those whose shape rules run."""
-    original, found = record.Recorder.record, []
-
-    def counted(self: Any, op: Any, *args: Any) -> Any:
-        found.append(getattr(op, "name", op))
-        return original(self, op, *args)
-
-    record.Recorder.record = counted  # type: ignore[method-assign]
-    try:
-        yield found
-    finally:
-        record.Recorder.record = original  # type: ignore[method-assign]
 
 
 def network() -> tuple[Any, Any]:
@@ -73,7 +34,9 @@ def test_an_optimizer_that_is_changed_in_mid_run() -> None:
     def program() -> Iterator[Any]:
         torch.manual_seed(0)
         first, second = torch.nn.Linear(3, 4), torch.nn.Linear(4, 1)
-        optimizer = torch.optim.Adam([{"params": first.parameters()}, {"params": second.parameters(), "lr": 0.1}], lr=0.01)
+        optimizer = torch.optim.Adam(
+            [{"params": first.parameters()}, {"params": second.parameters(), "lr": 0.1}], lr=0.01
+        )
         x = torch.linspace(-1, 1, 12).reshape(4, 3)
         saved = None
         for i in range(20):
@@ -133,7 +96,9 @@ def test_pooled_values_go_back_to_the_pool() -> None:
     for _ in range(200):
         step()
     after = allocator.memory_stats()
-    assert after["mapped"] == before["mapped"] and after["live"] == before["live"] and after["reused"] > before["reused"]
+    assert (
+        after["mapped"] == before["mapped"] and after["live"] == before["live"] and after["reused"] > before["reused"]
+    )
 
 
 def test_overwritten_values_are_not_computed() -> None:
