@@ -180,8 +180,14 @@ def _dist_meta(a: Tensor, b: Tensor, p: float) -> Meta:
     return Meta((), compute.to_real(), None, compute)
 
 
+def _lowered_dist(t: Any, a: Any, b: Any, p: float) -> Any:
+    apart = a - b
+    return _lowered_norm(t, apart, p, tuple(range(len(apart.shape))), False)
+
+
 dist_op = op(
-    "dist", ref=lambda a, b, p: _vector_norm(np.subtract(a, b), p, tuple(range(max(a.ndim, b.ndim))), False),
+    "dist", lower=Composite(_lowered_dist),
+    ref=lambda a, b, p: _vector_norm(np.subtract(a, b), p, tuple(range(max(a.ndim, b.ndim))), False),
     meta=_dist_meta, vjp=_dist_vjp, samples=lambda t: [call(t(2, 3), t(3), p=2), call(t(4), t(4), p=3)],
 )  # fmt: skip
 
@@ -243,9 +249,7 @@ def cdist(
         if not x.dtype.is_floating_point:
             raise RuntimeError(f"cdist only supports floating-point dtypes, {name} got: {type_name(x.dtype)}")
     if x1._shape[-1] != x2._shape[-1]:
-        raise RuntimeError(
-            f"X1 and X2 must have the same number of columns. X1: {x1._shape[-1]} X2: {x2._shape[-1]}"
-        )
+        raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1._shape[-1]} X2: {x2._shape[-1]}")
     if p < 0:
         raise RuntimeError("cdist only supports non-negative p values")
     if x1.dtype is not x2.dtype:
@@ -280,6 +284,11 @@ def _renorm(x: np.ndarray, p: float, dim: int, maxnorm: float) -> np.ndarray:
     return x * np.where(size > maxnorm, maxnorm / (size + 1e-7), 1).astype(size.dtype)
 
 
+def _lowered_renorm(t: Any, x: Any, p: float, dim: int, maxnorm: float) -> Any:
+    size = _lowered_norm(t, x, p, tuple(d for d in range(len(x.shape)) if d != dim), True)
+    return x * t.where(size > maxnorm, maxnorm / (size + 1e-7), 1.0)
+
+
 def _renorm_vjp(g: Tensor, _y: Any, x: Tensor, p: float, dim: int, maxnorm: float) -> tuple:
     rest = tuple(d for d in range(x.ndim) if d != dim)
     size = vector_norm_op(x, ord=p, dim=rest, keepdim=True)
@@ -291,6 +300,7 @@ def _renorm_vjp(g: Tensor, _y: Any, x: Tensor, p: float, dim: int, maxnorm: floa
 
 renorm_op = op(
     "renorm", ref=_renorm, meta=lambda x, p, dim, maxnorm: Meta(x._shape, x.dtype), vjp=_renorm_vjp,
+    lower=Composite(_lowered_renorm),
     samples=lambda t: [call(t(3, 2, low=0.3, high=2), p=2.0, dim=0, maxnorm=1.0),
                        call(t(2, 3, low=0.3, high=2), p=3.0, dim=1, maxnorm=0.5)],
 )  # fmt: skip
@@ -309,4 +319,3 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     if input.ndim < 2:
         raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {input.ndim} dimensions")
     return renorm_op(input, p=float(p), dim=one_dim("renorm", input, dim), maxnorm=float(maxnorm))
-

@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
-from flambeau.engine.schedule.lowering import Kernels
+from flambeau.engine.schedule.lowering import Composite, Kernels
 from flambeau.later import later
 from flambeau.ops.apply import type_name
 from flambeau.ops.copies import clone
@@ -388,7 +388,15 @@ def _trace_vjp(g: Tensor, _y: Any, _x: Any) -> tuple:
     return (embed_op(expand(g, (min(_x.shape),)), shape=_x.shape, of=diagonal_op, params=params),)
 
 
-trace_op = op("trace", ref=np.trace, meta=_meta_trace, vjp=_trace_vjp, samples=lambda t: [call(t(3, 4)), call(t(2, 2))])
+def _lowered_trace(t: Any, x: Any) -> Any:
+    diagonal = t.diagonal(x)
+    return t.sum(t.cast(diagonal, dtypes.int64) if x.dtype.category == dtypes.INTEGER else diagonal, keepdim=False)
+
+
+trace_op = op(
+    "trace", ref=np.trace, meta=_meta_trace, vjp=_trace_vjp, lower=Composite(_lowered_trace),
+    samples=lambda t: [call(t(3, 4)), call(t(2, 2))],
+)  # fmt: skip
 
 
 @public("torch Tensor")

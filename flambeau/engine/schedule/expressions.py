@@ -26,6 +26,7 @@ from flambeau.engine.schedule.spaces import Axes, Order, View, reduction_axes, r
 from flambeau.shape import Ints, broadcast_shapes, infer_shape, reduced_shape, wrap_dims
 
 WIDE = {dtypes.float16: dtypes.float32, dtypes.bfloat16: dtypes.float32}
+VIEWS = ("expand", "reshape", "window", "part")  # kinds of expressions that only show another one
 
 
 class Expr:
@@ -181,6 +182,11 @@ class Tensors:
             numel *= n
         shape = infer_shape(tuple(shape), numel)
         return x if x.shape == shape else Expr(self, "reshape", shape, x.dtype, (x,))
+
+    def diagonal(self, x: Expr) -> Expr:
+        """The diagonal of a matrix."""
+        n = min(x.shape)
+        return Expr(self, "part", (n,), x.dtype, (x,), lambda view: View((n,), (sum(view.strides),), view.offset))
 
     # -- reductions ----------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from flambeau.dtypes import COMPLEX
 from flambeau.engine.graph import Arg, Call, Graph, Write
 from flambeau.engine.plan import Buffer, Plan
 from flambeau.engine.schedule.calls import results_of
-from flambeau.engine.schedule.expressions import WIDE, Expr, Tensors
+from flambeau.engine.schedule.expressions import VIEWS, WIDE, Expr, Tensors
 from flambeau.engine.schedule.finish import finished
 from flambeau.engine.schedule.groups import Group, Source, repeatable
 from flambeau.engine.schedule.layouts import laid_out
@@ -231,7 +231,7 @@ class Planner:
         """What an expression shows, and how, through expansions and reshapes."""
         views = []
         base = expr
-        while base.kind in ("expand", "reshape", "window"):
+        while base.kind in VIEWS:
             views.append(base)
             base = base.operands[0]
         if base.kind in ("constant", "number"):
@@ -240,6 +240,8 @@ class Planner:
         for node in reversed(views):
             if node.kind == "window":
                 view = node.detail
+            elif node.kind == "part":
+                view = node.detail(view)
             elif node.kind == "expand":
                 view = view.expanded(node.shape)
             else:
@@ -447,7 +449,7 @@ class Planner:
 def _rebuilt(operand: Expr, copies: dict[Expr, Expr]) -> Expr:
     """An operand with its views, of the copy of what it shows."""
     views = []
-    while operand.kind in ("expand", "reshape", "window"):
+    while operand.kind in VIEWS:
         views.append(operand)
         operand = operand.operands[0]
     made = copies.get(operand, operand)
