@@ -10,7 +10,8 @@ import numpy as np
 from flambeau import dtypes
 from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
-from flambeau.engine.schedule.lowering import Composite
+from flambeau.engine.schedule.lowering import Composite, Kernels
+from flambeau.later import later
 from flambeau.ops.apply import type_name
 from flambeau.ops.arguments import check_input, not_implemented, numpy_names, one_dim, some_dims
 from flambeau.ops.copies import cast
@@ -20,6 +21,8 @@ from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import Call, Maker, call
 from flambeau.shape import Ints, broadcast_shapes, reduced_shape
 from flambeau.tensors import Tensor
+
+distances = later("flambeau.engine.kernel.distances")
 
 # -- the norm of a vector --------------------------------------------------------------------------------------
 
@@ -204,7 +207,10 @@ def _cdist(a: np.ndarray, b: np.ndarray, p: float, product: bool) -> np.ndarray:
     if product:
         squares = (a * a).sum(-1)[..., :, None] + (b * b).sum(-1)[..., None, :] - 2 * (a @ np.swapaxes(b, -1, -2))
         return np.sqrt(np.maximum(squares, 0))
-    return _vector_norm(a[..., :, None, :] - b[..., None, :, :], p, (max(a.ndim, b.ndim),), False)
+    apart = a[..., :, None, :] - b[..., None, :, :]
+    if not apart.shape[-1]:
+        return np.zeros(apart.shape[:-1], apart.dtype)
+    return _vector_norm(apart, p, (apart.ndim - 1,), False)
 
 
 def _cdist_meta(a: Tensor, b: Tensor, p: float, product: bool) -> Meta:
@@ -222,7 +228,7 @@ def _cdist_vjp(g: Tensor, y: Tensor, a: Tensor, b: Tensor, p: float, product: bo
 
 
 cdist_op = op(
-    "cdist", ref=_cdist, meta=_cdist_meta, vjp=_cdist_vjp,
+    "cdist", ref=_cdist, meta=_cdist_meta, vjp=_cdist_vjp, lower=Kernels(distances.lower),
     samples=lambda t: [call(t(3, 2), t(4, 2), p=2, product=False), call(t(2, 3, 2), t(4, 2), p=3, product=False),
                        call(t(3, 2), t(4, 2), p=2, product=True), call(t(2, 2), t(3, 2), p=1, product=False)],
 )  # fmt: skip

@@ -10,6 +10,8 @@ import pytest
 
 from flambeau.engine.plan import HostCall
 from flambeau.ops.op import ops
+from flambeau.tensors import Tensor, from_array
+from tests.engine.harness import native, reference
 from tests.engine.planned import Recording, Ref
 
 ORDERS = [0, 0.5, 1, 2, 3, math.inf]
@@ -86,3 +88,57 @@ def test_renorm(shape: tuple, dim: int, p: float) -> None:
     r = g.input(x)
     seen = Ref(r.value, shape, r.strides, 0, r.dtype)
     check(g, g.call(ops["renorm"], seen, p=p, dim=dim, maxnorm=0.5), rtol=1e-4)
+
+
+# -- distances between rows ------------------------------------------------------------------------------------
+
+SHAPES = [
+    ((3, 2), (4, 2)), ((1, 1), (1, 1)), ((5, 0), (3, 0)), ((0, 3), (4, 3)), ((33, 7), (70, 7)), ((1, 130), (200, 130)),
+    ((2, 3, 5), (17, 5)), ((4, 1, 9, 3), (2, 30, 3)), ((7, 300), (5, 300)), ((2, 30, 40), (2, 41, 40)),
+]  # fmt: skip
+
+
+def distances(a: Tensor, b: Tensor, p: float, product: bool = False) -> None:
+    """One thread and three agree bit for bit, and both with the reference up to rounding."""
+    how = {"p": p, "product": product}
+    one, many = (native(ops["cdist"], a, b, threads=n, **how)[0] for n in (1, 3))
+    want = reference(ops["cdist"], a, b, **how)[0]
+    assert one.tobytes() == many.tobytes() and one.dtype == want.dtype and one.shape == want.shape
+    tolerance = {2: 2e-2, 4: 1e-4, 8: 1e-12}[one.itemsize]
+    got, wanted = one.astype(float), want.astype(float)
+    if product:  # of rows that are nearly equal, only the square is known, up to the rounding of large ones
+        got, wanted = got**2, wanted**2
+        tolerance *= np.nanmax(wanted, initial=1, where=np.isfinite(wanted))
+    np.testing.assert_allclose(got, wanted, tolerance, tolerance)
+
+
+@pytest.mark.parametrize("p", ORDERS)
+@pytest.mark.parametrize(("a", "b"), SHAPES, ids=str)
+def test_cdist(a: tuple, b: tuple, p: float) -> None:
+    x, y = from_array(floats(*a)), from_array(floats(*b) + 0.5)
+    distances(x, y, p)
+    if p == 2:
+        distances(x, y, p, product=True)
+
+
+@pytest.mark.parametrize("product", [False, True])
+@pytest.mark.parametrize("kind", [np.float64, np.float16, np.float32])
+def test_cdist_of_windows(kind: Any, product: bool) -> None:
+    wide = from_array(floats(20, 60, kind=kind))
+    a, b, turned = wide[::2, 1::3], wide[10:, 20:40], from_array(floats(20, 40, kind=kind)).t()
+    distances(a, b, 2.0, product)
+    distances(turned, a, 2.0, product)
+    distances(a, turned, 2.0, product)
+    distances(wide[0].expand(7, 60), wide, 2.0, product)
+    distances(wide.flip(0)[:, 3:], wide[:, :57], 1.0)
+
+
+def test_cdist_of_edge_values() -> None:
+    x = floats(6, 40)
+    x[0, 3], x[1, 5], x[2, 7], x[3] = np.nan, np.inf, -np.inf, -0.0
+    a, b = from_array(x), from_array(floats(5, 40))
+    with np.errstate(invalid="ignore"):
+        for p in (0, 1, 2, math.inf):
+            distances(a, b, p)
+        distances(a[1:2], a, 1)
+        distances(a, b, 2, product=True)
