@@ -5,6 +5,7 @@ What a tensor can do is attached by `flambeau.methods`, from the op registry: th
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,23 +16,11 @@ from flambeau import dtypes
 from flambeau.devices import CPU, device
 from flambeau.dtypes import dtype
 from flambeau.engine import execute
-from flambeau.engine.value import Storage
-from flambeau.errors import UserLine, user_line
+from flambeau.engine.value import Storage, Version
 from flambeau.shape import Ints, Size, contiguous_strides, is_contiguous, sized
 
 if TYPE_CHECKING:
     from flambeau.autograd.node import Node
-
-
-class Version:
-    """Counts the writes to memory that tensors share; remembers the user's line of the last one."""
-
-    count = 0
-    where: UserLine | None = None
-
-    def bump(self) -> None:
-        self.count += 1
-        self.where = user_line()
 
 
 class TensorMeta(type):
@@ -204,6 +193,10 @@ class Tensor(metaclass=TensorMeta):
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Tensor):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+        counter = self._version_counter
+        if counter is self._storage and sys.getrefcount(counter) == _HELD_BY_ONE_TENSOR:  # else others count with it
+            self._version_counter = Version()
+            self._version_counter.count, self._version_counter.where = counter.count, counter.where
         self._storage, self.dtype = value._storage, value.dtype
         self._shape, self._strides, self._offset = value._shape, value._strides, value._offset
 
@@ -212,6 +205,8 @@ class Tensor(metaclass=TensorMeta):
         return self._retains_grad
 
 
+_HELD_BY_ONE_TENSOR = 4  # by two of its fields; the name there and getrefcount's argument
+
 _OWN_FIELDS = frozenset(Tensor.__annotations__) | {"_conj"}
 
 
@@ -219,14 +214,15 @@ def make(
     storage: Storage, shape: Ints, strides: Ints, offset: int, dtype: dtype, version: Version | None = None,
     cls: type[Tensor] = Tensor,
 ) -> Tensor:  # fmt: skip
-    """A tensor over `storage`; it shares `version` with the tensors it aliases."""
+    """A tensor over `storage`; it shares `version` with those it aliases. A new storage may be its own counter."""
     self = object.__new__(cls)
     self._storage = storage
     self._shape = shape
     self._strides = strides
     self._offset = offset
     self.dtype = dtype
-    self._version_counter = version or Version()
+    self._version_counter = Version() if version is None else version
+    self._requires_grad, self._grad_fn, self._base = False, None, None
     return self
 
 
@@ -237,7 +233,7 @@ def detached(t: Tensor) -> Tensor:
 
 def fresh(storage: Storage, shape: Ints, dtype: dtype, strides: Ints | None = None) -> Tensor:
     """A tensor that shows all of a new storage."""
-    return make(storage, shape, contiguous_strides(shape) if strides is None else strides, 0, dtype)
+    return make(storage, shape, contiguous_strides(shape) if strides is None else strides, 0, dtype, storage)
 
 
 def from_array(array: np.ndarray, external: bool = False) -> Tensor:

@@ -20,7 +20,7 @@ from flambeau.autograd.node import AccumulateGrad, Node, SavedTensor
 from flambeau.autograd.opnode import Form, OpNode
 from flambeau.engine.record import IN_PARTS, Entry, Recorder
 from flambeau.engine.value import Storage, Value
-from flambeau.tensors import Tensor, Version
+from flambeau.tensors import Tensor
 
 UNUSED = -1  # the number of what a node kept in an earlier segment, and the walk did not read
 
@@ -171,8 +171,9 @@ class Replay:
                 storage = new(Storage)
                 storage.value = value
                 leaf._grad = grad = new(Tensor)
-                grad._storage, grad.dtype, grad._version_counter = storage, dtype, new(Version)
-                grad._shape, grad._strides, grad._offset = shape, strides, offset
+                grad._storage = grad._version_counter = storage
+                grad._shape, grad._strides, grad._offset, grad.dtype = shape, strides, offset, dtype
+                grad._requires_grad, grad._grad_fn, grad._base = False, None, None
                 continue
             grad = leaf._grad  # type: ignore[assignment]
             held = grad._storage.value

@@ -336,7 +336,8 @@ def _own(g: Tensor, leaf: Tensor) -> Tensor:
     """
     dense = is_dense(leaf._shape, leaf._strides)
     strides = leaf._strides if dense else contiguous_strides(leaf._shape)
-    alone = sys.getrefcount(g._storage) <= 2 and not g._storage.external
+    storage = g._storage  # held by this name, by `g`, as its counter perhaps, and as an argument
+    alone = sys.getrefcount(storage) <= 3 + (g._version_counter is storage) and not storage.external
     if alone and g._strides == strides and sys.getrefcount(g) <= _REFERENCES_IN_WALK:
         return tensors.detached(g)
     if g._strides == strides:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.runtime.allocator import Block, release
+from flambeau.errors import UserLine, user_line
 
 
 class Value:
@@ -48,8 +49,22 @@ def located(value: Value) -> int:
     return value.address
 
 
-class Storage:
-    """A variable holding a Value. `external` memory is visible outside (NumPy, DLPack, shared memory)."""
+class Version:
+    """Counts the writes to memory that tensors share; remembers the user's line of the last one."""
+
+    count = 0
+    where: UserLine | None = None
+
+    def bump(self) -> None:
+        self.count += 1
+        self.where = user_line()
+
+
+class Storage(Version):
+    """A variable holding a Value. `external` memory is visible outside (NumPy, DLPack, shared memory).
+
+    It is also the version counter of the tensors that were made with it, and of all that share their history.
+    """
 
     _external: bool = False
     _lent: bool = False  # external only as long as an array of NumPy's is alive
@@ -102,6 +117,13 @@ class Storage:
         return self.bytes.ctypes.data
 
 
+def _with_all_fields() -> None:
+    """The first storage has every field, so that Python finds room for them in all that follow."""
+    storage = Storage(empty_bytes(0))
+    storage._external = storage._lent = False
+    storage.keeper, storage.count, storage.where = None, 0, None
+
+
 def _holders(value: Value) -> tuple[int, int]:
     """How many hold the array of a value, and the memory under it, as this function sees it."""
     data = value.data
@@ -122,5 +144,6 @@ def empty_bytes(nbytes: int) -> np.ndarray:
     return raw[start : start + nbytes]
 
 
+_with_all_fields()
 _ALONE = _holders(Value(empty_bytes(1)))  # what a value shows that only its storage knows
 _ALONE_POOLED = _ALONE[0] + 1, _ALONE[1]  # its block holds the array as well

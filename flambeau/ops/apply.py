@@ -79,7 +79,7 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
 
 def _recorded(into: Any, entry: Any, values: Sequence[Value], inputs: Sequence[Any], needs: Any) -> Any:
     """The tensors of a recorded call, and their history."""
-    outputs = [make(holding(v), m.shape, m.strides, 0, m.dtype) for v, m in zip(values, entry.metas)]
+    outputs = [fresh(holding(v), m.shape, m.dtype, m.strides) for v, m in zip(values, entry.metas)]
     op = entry.op
     if execute.watching:
         _tell_watchers(op, inputs, entry.params, entry.metas)

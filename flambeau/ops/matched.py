@@ -22,7 +22,7 @@ from flambeau.engine import execute
 from flambeau.engine.graph import Arg, Number, Part
 from flambeau.engine.record import INT64, Entry
 from flambeau.engine.value import Storage, Value
-from flambeau.tensors import Tensor, Version
+from flambeau.tensors import Tensor
 
 OFTEN = 4  # matches of an entry before its call is written out
 
@@ -43,7 +43,7 @@ def _factory(source: str) -> Callable[..., Matched]:
     linecache.cache[name] = len(source), None, source.splitlines(True), name
     names = {
         "new": object.__new__, "state": state, "watching": execute.watching, "accumulator": accumulator,
-        "next_sequence": next_sequence, "Value": Value, "Storage": Storage, "Tensor": Tensor, "Version": Version,
+        "next_sequence": next_sequence, "Value": Value, "Storage": Storage, "Tensor": Tensor,
         "SavedTensor": SavedTensor, "SavedOutput": SavedOutput, "INT64": INT64,
     }  # fmt: skip
     exec(compile(source, name, "exec"), names)
@@ -92,6 +92,8 @@ class _Writer:
             self._tensor(nr)
         if entry.needs is not None:
             self._history()
+        else:
+            self.put(3, *[f"y{nr}._grad_fn = None" for nr in range(len(entry.metas))])
         outputs = [f"y{nr}" for nr in range(len(entry.metas))]
         self.put(2, f"return {', '.join(outputs)}," if entry.op.multiple else "return y0")
         head = ["def factory(" + ", ".join(self.constants) + "):", "    def matched(into, inputs, params):"]
@@ -179,9 +181,11 @@ class _Writer:
         meta = self.entry.metas[nr]
         shape, strides = self.constant(f"new_shape{nr}", meta.shape), self.constant(f"new_strides{nr}", meta.strides)
         self.put(
-            3, f"r{nr} = new(Storage)", f"r{nr}.value = w{nr}", f"y{nr} = new(Tensor)", f"y{nr}._storage = r{nr}",
+            3, f"r{nr} = new(Storage)", f"r{nr}.value = w{nr}", f"y{nr} = new(Tensor)",
+            f"y{nr}._storage = y{nr}._version_counter = r{nr}",
             f"y{nr}._shape, y{nr}._strides, y{nr}._offset = {shape}, {strides}, 0",
-            f"y{nr}.dtype = {self.constant(f'new_dtype{nr}', meta.dtype)}", f"y{nr}._version_counter = new(Version)",
+            f"y{nr}.dtype = {self.constant(f'new_dtype{nr}', meta.dtype)}",
+            f"y{nr}._requires_grad = False", f"y{nr}._base = None",
         )  # fmt: skip
 
     def _history(self) -> None:
@@ -215,5 +219,7 @@ class _Writer:
         else:
             self.put(3, f"node.outputs = {self.constant('metas', form.metas)}")
         for nr, meta in enumerate(self.entry.metas):
-            if meta.dtype.category >= FLOAT:
-                self.put(3, f"y{nr}._grad_fn = node", *([f"y{nr}._output_nr = {nr}"] if nr else []))
+            derived = meta.dtype.category >= FLOAT
+            self.put(3, f"y{nr}._grad_fn = {'node' if derived else None}")
+            if nr and derived:
+                self.put(3, f"y{nr}._output_nr = {nr}")

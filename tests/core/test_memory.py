@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -177,3 +178,20 @@ def test_a_gradient_is_laid_out_like_its_leaf() -> None:
     spread = flambeau.ones(2, 6)[:, ::2].requires_grad_()
     (transposed.exp().sum() + spread.t().exp().sum()).backward()
     assert transposed.grad.stride() == (1, 3) and spread.grad.stride() == (3, 1)
+
+
+def test_a_counter_outlives_its_memory() -> None:
+    """`data =` keeps the count, also the one that is shared with aliases of the old memory, and lets that memory go."""
+    w = flambeau.ones(3)
+    w.add_(1)
+    assert w.tolist() == [2, 2, 2]  # nothing is pending that would hold the memory
+    old = weakref.ref(w._storage.value)
+    w.data = flambeau.zeros(3)
+    assert w._version == 1 and old() is None
+    alias = w.detach()
+    w.data = flambeau.full((3,), 2.0)
+    alias.add_(1)
+    assert (w._version, alias._version) == (2, 2) and w.tolist() == [2, 2, 2]
+    apart = w.data
+    apart.add_(1)
+    assert (w._version, apart._version) == (2, 1) and w.tolist() == [3, 3, 3]
