@@ -48,6 +48,7 @@ def _frexp_meta(x: Tensor) -> tuple[Meta, Meta]:
 frexp_op = op(
     "frexp", ref=np.frexp, meta=_frexp_meta, multiple=True, kept_outputs=(1,),
     vjp=lambda g, y, _x: (g[0] / 2 ** y[1].to(g[0].dtype),), samples=lambda t: [call(t(2, 3, low=0.6, high=0.9))],
+    lower=lambda k, x: (k.mantissa(x), k.exponent(x)),
 )  # fmt: skip
 
 

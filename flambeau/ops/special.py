@@ -84,6 +84,7 @@ polygamma_op = op(
     "polygamma", ref=lambda x, n: double(gamma.polygamma(n))(x), meta=real_only("polygamma"),
     vjp=lambda g, _y, x, n: (g * polygamma_op(x, n=n + 1),),
     samples=lambda t: [call(t(3, low=0.5, high=4), n=n) for n in (0, 1, 2)],
+    lower=lambda k, x, n: k.polygamma(x, n=n),
 )  # fmt: skip
 digamma_op = unary(
     "digamma", double(gamma.digamma), lambda g, _y, x: (g * polygamma_op(x, n=1),), samples=positive,
@@ -129,6 +130,7 @@ mvlgamma_op = op(
     "mvlgamma", ref=lambda x, p: double(lambda d: _mvlgamma(d, p))(x), meta=real_only("mvlgamma"),
     vjp=lambda g, _y, x, p: (g * digamma_op(x.unsqueeze(-1) - x.new_tensor([j / 2 for j in range(p)])).sum(-1),),
     samples=lambda t: [call(t(3, low=2, high=4), p=3), call(t(2, 0), p=1)],
+    lower=lambda k, x, p: k.mvlgamma(x, p=p),
 )  # fmt: skip
 
 
@@ -159,6 +161,7 @@ def _density(g: Tensor, _y: Any, a: Any, x: Tensor) -> Tensor:
 
 def _gamma_samples(t: Maker) -> list[Call]:
     """Only the second operand has a derivative."""
+
     def shape(*size: int) -> Tensor:
         return t(*size, low=1, high=4, dtype=dtypes.int64)
 
@@ -166,9 +169,9 @@ def _gamma_samples(t: Maker) -> list[Call]:
             call(shape(2, 0), t(1, low=0.3, high=4))]  # fmt: skip
 
 
-def _incomplete(name: str, ref: Callable, sign: float, special: str) -> None:
+def _incomplete(name: str, ref: Callable, sign: float, special: str, lower: Any) -> None:
     record = op(
-        name, ref=double(ref), meta=real_only(name + "_cpu", dtypes.FLOAT), samples=_gamma_samples,
+        name, ref=double(ref), meta=real_only(name + "_cpu", dtypes.FLOAT), samples=_gamma_samples, lower=lower,
         vjp=(_no_derivative(name, "input"), lambda g, _y, a, x: sign * _density(g, _y, a, x)),
     )  # fmt: skip
 
@@ -184,8 +187,8 @@ def _incomplete(name: str, ref: Callable, sign: float, special: str) -> None:
     public("special", name=special, out=True)(function)
 
 
-_incomplete("igamma", gamma.gammainc, 1.0, "gammainc")
-_incomplete("igammac", gamma.gammaincc, -1.0, "gammaincc")
+_incomplete("igamma", gamma.gammainc, 1.0, "gammainc", lambda k, a, x: k.gammainc(a, x))
+_incomplete("igammac", gamma.gammaincc, -1.0, "gammaincc", lambda k, a, x: k.gammaincc(a, x))
 
 # -- Bessel functions ------------------------------------------------------------------------------------------
 
@@ -196,11 +199,18 @@ def _over(y: Tensor, x: Tensor) -> Tensor:
     return (y / x.masked_fill(zero, 1)).masked_fill(zero, 0.5)
 
 
-i0_op = unary("i0", double(bessel.i0), lambda g, _y, x: (g * i1_op(x),), where="torch Tensor special",
-    meta=real_only("i0_vml_cpu"))
-i0e_op = _special("i0e", bessel.i0e, lambda g, y, x: (g * (i1e_op(x) - x.sgn() * y),), positive)
-i1_op = _special("i1", bessel.i1, lambda g, y, x: (g * (i0_op(x) - _over(y, x)),))
-i1e_op = _special("i1e", bessel.i1e, lambda g, y, x: (g * (i0e_op(x) - x.sgn() * y - _over(y, x)),), positive)
+i0_op = unary(
+    "i0", double(bessel.i0), lambda g, _y, x: (g * i1_op(x),), where="torch Tensor special",
+    meta=real_only("i0_vml_cpu"), lower=lambda k, x: k.bessel(x, "i0"),
+)  # fmt: skip
+i0e_op = _special(
+    "i0e", bessel.i0e, lambda g, y, x: (g * (i1e_op(x) - x.sgn() * y),), positive, lower=lambda k, x: k.bessel(x, "i0e")
+)
+i1_op = _special("i1", bessel.i1, lambda g, y, x: (g * (i0_op(x) - _over(y, x)),), lower=lambda k, x: k.bessel(x, "i1"))
+i1e_op = _special(
+    "i1e", bessel.i1e, lambda g, y, x: (g * (i0e_op(x) - x.sgn() * y - _over(y, x)),), positive,
+    lower=lambda k, x: k.bessel(x, "i1e"),
+)  # fmt: skip
 
 # -- logarithms ------------------------------------------------------------------------------------------------
 
@@ -312,6 +322,7 @@ zeta_op = op(
         call(t(3, low=2, high=5, dtype=dtypes.int64), t(3, low=0.5, high=3)),
         call(3, t(2, low=1, high=3)),
     ],
+    lower=lambda k, x, q: k.zeta(x, q),
 )  # fmt: skip
 
 

@@ -17,8 +17,11 @@ from flambeau.ops.special import real_only
 from flambeau.tensors import Tensor
 
 
-def _of_one(name: str, ref: Callable) -> None:
-    record = op("special_" + name, ref=double(ref), meta=real_only(name + "_cpu"), samples=positive)
+def _bessel(name: str, ref: Callable) -> None:
+    record = op(
+        "special_" + name, ref=double(ref), meta=real_only(name + "_cpu"), samples=positive,
+        lower=lambda k, x: k.bessel(x, ref.__name__),
+    )  # fmt: skip
 
     def function(input: Tensor) -> Tensor:
         check_input("special_" + name, input)
@@ -29,19 +32,20 @@ def _of_one(name: str, ref: Callable) -> None:
 
 
 for _name in ("bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "airy_ai", "spherical_bessel_j0"):
-    _of_one(_name, getattr(bessel_kinds, _name))
+    _bessel(_name, getattr(bessel_kinds, _name))
 for _name, _ref in (
     ("modified_bessel_i0", bessel.i0), ("modified_bessel_i1", bessel.i1), ("modified_bessel_k0", bessel_kinds.k0),
     ("modified_bessel_k1", bessel_kinds.k1), ("scaled_modified_bessel_k0", bessel_kinds.scaled_k0),
     ("scaled_modified_bessel_k1", bessel_kinds.scaled_k1),
 ):  # fmt: skip
-    _of_one(_name, _ref)
+    _bessel(_name, _ref)
 
 
 def _polynomial(name: str) -> None:
     record = op(
         "special_" + name, ref=double(getattr(orthogonal, name)), meta=real_only(name + "_cpu"),
         samples=lambda t: [call(t(2, 3), t(3, low=0, high=6)), call(t(4), 3), call(t(0), 2)],
+        lower=lambda k, x, n: k.orthogonal(x, n, name),
     )  # fmt: skip
 
     def function(input: Any, n: Any) -> Tensor:

@@ -115,11 +115,15 @@ class Loop:
         self.carried = carried
         self.results = carried
         self.following: Sequence[Val] | None = None
+        self.until: Val | None = None
 
-    def carry(self, *values: Val) -> None:
-        """Say what the carried values are in the next iteration; once, at the end of the body."""
+    def carry(self, *values: Val, until: Val | None = None) -> None:
+        """Say what the carried values are in the next iteration; once, at the end of the body.
+
+        Where the scalar condition `until` holds, there is none.
+        """
         assert len(values) == len(self.carried), "a loop carries as many values as it began with"
-        self.following = values
+        self.following, self.until = values, until
         if self.once:
             self.results = list(values)
 
@@ -541,6 +545,8 @@ class Emitter:
         loop = Loop(i, inside)
         yield loop if carried else i
         following = self.emit("i64", f"add nsw i64 {i.name}, {step}")
+        if loop.until is not None:
+            following = self.select(loop.until, self.val(stop, "i64"), following)
         self.lines.append(f"  br label {head}")
         latch = "%" + self.block
         start_name = start.name if isinstance(start, Val) else str(start)

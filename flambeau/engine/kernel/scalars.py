@@ -21,10 +21,13 @@ from typing import Any
 from flambeau import dtypes
 from flambeau.dtypes import dtype
 from flambeau.engine.kernel import (
+    vecmath_bessel,
     vecmath_error,
     vecmath_exp,
     vecmath_gamma,
+    vecmath_incomplete,
     vecmath_log,
+    vecmath_orthogonal,
     vecmath_power,
     vecmath_trig,
     whole,
@@ -447,7 +450,27 @@ class Scalars:
     erfinv, log_ndtr = _mathematics(vecmath_error.erfinv), _mathematics(vecmath_error.log_ndtr)
     normal_cdf = _mathematics(vecmath_error.normal_cdf)
     ndtr, ndtri = _mathematics(vecmath_error.ndtr), _mathematics(vecmath_error.ndtri)
-    lgamma, digamma = _mathematics(vecmath_gamma.lgamma), _mathematics(vecmath_gamma.digamma)
+    lgamma, digamma, zeta = (_mathematics(f) for f in (vecmath_gamma.lgamma, vecmath_gamma.digamma, vecmath_gamma.zeta))
+    gammainc, gammaincc = _mathematics(vecmath_incomplete.gammainc), _mathematics(vecmath_incomplete.gammaincc)
+    mantissa, exponent = _mathematics(vecmath_log.mantissa), _mathematics(vecmath_log.exponent)
+
+    def bessel(self, x: Val, name: str) -> Val:
+        """A function of `vecmath_bessel` by its name."""
+        function: Callable[..., Val] = getattr(vecmath_bessel, name)
+        return function(self.k, x)
+
+    def orthogonal(self, x: Val, n: Val, name: str) -> Val:
+        """A polynomial of `vecmath_orthogonal` by its name, of degree n."""
+        function: Callable[..., Val] = getattr(vecmath_orthogonal, name)
+        return function(self.k, x, n)
+
+    def polygamma(self, x: Val, n: int) -> Val:
+        """The n-th derivative of digamma."""
+        return vecmath_gamma.polygamma(self.k, x, n)
+
+    def mvlgamma(self, x: Val, p: int) -> Val:
+        """The logarithm of the multivariate gamma function of dimension p."""
+        return vecmath_gamma.mvlgamma(self.k, x, p)
 
     def sinc(self, x: Val) -> Val:
         """sin(pi * x) / (pi * x), 1 at zero."""

@@ -1,11 +1,14 @@
 """Mathematical functions on vectors: what the files `vecmath_*` share.
 
     vecmath_exp     exp, exp2, expm1, sigmoid, tanh, sinh, cosh
-    vecmath_log     log, log2, log10, log1p, asinh, acosh, atanh, logaddexp
+    vecmath_log     log, log2, log10, log1p, asinh, acosh, atanh, logaddexp, the parts that frexp gives
     vecmath_power   pow, hypot, and the remainders of divisions
     vecmath_trig    sin, cos, tan, asin, acos, atan, atan2
     vecmath_error   erf, erfc and their inverses
-    vecmath_gamma   lgamma, digamma
+    vecmath_gamma   lgamma, digamma, the zeta function, polygamma, the multivariate lgamma
+    vecmath_incomplete   the incomplete gamma functions
+    vecmath_bessel  Bessel functions and Airy's
+    vecmath_orthogonal   Chebyshev, Hermite, Laguerre and Legendre polynomials
 
 A function takes the emitter and values of lanes of float or double (half and bfloat16 compute in float) and emits
 straight-line code: every lane takes every path and `select` chooses. Nothing calls a library, so the same function
@@ -24,7 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flambeau.engine.kernel.emit import Emitter, Val, element
+from flambeau.engine.kernel.emit import Emitter, Val, element, lanes
 from flambeau.engine.schedule.lowering import Unsupported
 
 
@@ -87,6 +90,14 @@ def polynomial(k: Emitter, x: Val, coefficients: Sequence[float]) -> Val:
     return total
 
 
+def chebyshev(k: Emitter, x: Val, coefficients: Sequence[float]) -> Val:
+    """Clenshaw's sum of a Chebyshev series at x / 2; the highest order comes first, the constant counts half."""
+    b0, b1, b2 = k.const(x.type, coefficients[0]), k.const(x.type, 0.0), k.const(x.type, 0.0)
+    for c in coefficients[1:]:
+        b0, b1, b2 = k.fma(x, b0, c - b1), b0, b1
+    return (b0 - b2) * 0.5
+
+
 def nearest(k: Emitter, x: Val, scale: float = 1.0) -> tuple[Val, Val]:
     """The integer nearest to `x * scale`: in the lowest bits of an integer value, and as a float."""
     f = format_of(x)
@@ -128,6 +139,11 @@ def at_most(k: Emitter, x: Val, high: float) -> Val:
 def at_least(k: Emitter, x: Val, low: float) -> Val:
     """`x` or the bound, whichever is larger; NaN stays."""
     return k.select(x < low, low, x)
+
+
+def any_lane(k: Emitter, flags: Val) -> Val:
+    """Whether any lane holds."""
+    return flags if lanes(flags.type) == 1 else k.intrinsic("vector.reduce.or", "i1", flags, overload=flags.type)
 
 
 def two_sum(k: Emitter, large: Val, small: Val) -> tuple[Val, Val]:

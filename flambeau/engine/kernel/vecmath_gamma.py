@@ -1,56 +1,40 @@
-"""The gamma function's family: lgamma and digamma.
+"""The gamma function's family: lgamma, digamma, the Hurwitz zeta function and polygamma.
 
-After S. L. Moshier's Cephes library (lgam, psi): Stirling's series for large numbers, recurrences down or up to an
-interval with a rational approximation, series around the zeros, reflection for negative numbers.
+After S. L. Moshier's Cephes library (lgam, psi, zeta): Stirling's series for large numbers, recurrences down or up to
+an interval with a rational approximation, series around the zeros, reflection for negative numbers.
 """
 
 from __future__ import annotations
 
 import math
 
-from flambeau.engine.kernel.emit import Emitter, Val
-from flambeau.engine.kernel.vecmath import at_least, at_most, in_double, magnitude, polynomial, with_sign_of
+from flambeau.engine.kernel.coefficients import (
+    HALF_LOG_2PI,
+    LGAMMA_BOTTOM,
+    LGAMMA_NEAR_2,
+    LGAMMA_TOP,
+    LOG_PI,
+    PSI,
+    PSI_NEAR_ROOT,
+    PSI_ROOT,
+    STIRLING,
+    ZETA,
+)  # fmt: skip
+from flambeau.engine.kernel.emit import Emitter, Val, lanes
+from flambeau.engine.kernel.vecmath import (
+    any_lane,
+    at_least,
+    at_most,
+    in_double,
+    magnitude,
+    polynomial,
+    with_sign_of,
+)  # fmt: skip
 from flambeau.engine.kernel.vecmath_log import log, log1p
+from flambeau.engine.kernel.vecmath_power import pow
 from flambeau.engine.kernel.vecmath_trig import sin, tan
 
-_STIRLING = (
-    8.11614167470508450300e-4, -5.95061904284301438324e-4, 7.93650340457716943945e-4, -2.77777777730099687205e-3,
-    8.33333333333331927722e-2,
-)  # fmt: skip
-_NEAR_TOP = (
-    -1.37825152569120859100e3, -3.88016315134637840924e4, -3.31612992738871184744e5, -1.16237097492762307383e6,
-    -1.72173700820839662146e6, -8.53555664245765465627e5,
-)  # fmt: skip
-_NEAR_BOTTOM = (
-    1.0, -3.51815701436523470549e2, -1.70642106651881159223e4, -2.20528590553854454839e5, -1.13933444367982507207e6,
-    -2.53252307177582951285e6, -2.01889141433532773231e6,
-)  # fmt: skip
-_HALF_LOG_2PI = 0.91893853320467274178
-_LOG_PI = 1.14472988584940017414
-_PSI = (
-    8.33333333333333333333e-2, -2.10927960927960927961e-2, 7.57575757575757575758e-3, -4.16666666666666666667e-3,
-    3.96825396825396825397e-3, -8.33333333333333333333e-3, 8.33333333333333333333e-2,
-)  # fmt: skip
-_PSI_ROOT = (1.4616321449683622, 9.549995429965697e-17)  # the positive zero of digamma, as a sum
-
-# lgamma(2 + s) / s: 1 - Euler's constant, then (zeta(k) - 1) (-1)**k / k; and digamma around its zero
-_LGAMMA_NEAR_2 = (
-    -6.4229645638381e-11, 1.330476437424449e-10, -2.7595228851242334e-10, 5.731367241678862e-10,
-    -1.1921401405860912e-09, 2.4836745438024785e-09, -5.183475041970047e-09, 1.0838659214896955e-08,
-    -2.2711094608943164e-08, 4.7698101693639804e-08, -1.0043224823968099e-07, 2.1207184805554665e-07,
-    -4.492469198764566e-07, 9.55141213040742e-07, -2.039215753801366e-06, 4.374866789907488e-06,
-    -9.439488275268397e-06, 2.050721277567069e-05, -4.492623673813314e-05, 9.945751278180853e-05,
-    -0.00022315475845357939, 0.0005096695247430425, -0.001192753911703261, 0.0028905103307415234,
-    -0.007385551028673986, 0.020580808427784546, -0.0673523010531981, 0.3224670334241132, 0.42278433509846713,
-)  # fmt: skip
-_PSI_NEAR_ROOT = (
-    -7.569179582195078e-05, 0.00011063372768747428, -0.00016170622091974827, 0.00023635601564027086,
-    -0.0003454680251063082, 0.0005049532658346027, -0.000738070938996006, 0.0010788252019162978,
-    -0.001576936771430199, 0.00230512632673493, -0.0033698016554393312, 0.004926781395729858, -0.007204534386356875,
-    0.010538791616612184, -0.01542476590494897, 0.022597648232218118, -0.033161126474847376, 0.04880428816414313,
-    -0.07219956125645474, 0.10782405069126241, -0.16394270544240658, 0.2584997609556511, -0.4427631689835922,
-    0.9676722454476212,
-)  # fmt: skip
+_EPSILON = 2.0**-53
 
 
 def _sin_pi(k: Emitter, x: Val) -> Val:
@@ -63,10 +47,10 @@ def _lgamma_right(k: Emitter, x: Val) -> Val:
     """lgamma of x > 0."""
     big = at_least(k, x, 13.0)
     inverse = 1.0 / (big * big)
-    stirling = (big - 0.5) * log(k, big) - big + _HALF_LOG_2PI + polynomial(k, inverse, _STIRLING) / big
+    stirling = (big - 0.5) * log(k, big) - big + HALF_LOG_2PI + polynomial(k, inverse, STIRLING) / big
     low = x < 1.5
     s = k.select(low, x - 1.0, x - 2.0)
-    series = s * polynomial(k, at_most(k, at_least(k, s, -0.5), 0.5), _LGAMMA_NEAR_2)
+    series = s * polynomial(k, at_most(k, at_least(k, s, -0.5), 0.5), LGAMMA_NEAR_2)
     series = k.select(low, series - log1p(k, s), series)
     u, factor = at_most(k, x, 13.0), k.const(x.type, 1.0)
     for _ in range(11):  # down into [2, 3)
@@ -78,7 +62,7 @@ def _lgamma_right(k: Emitter, x: Val) -> Val:
         factor = k.select(low, factor / u, factor)
         u = k.select(low, u + 1.0, u)
     t = u - 2.0
-    near = log(k, factor) + t * polynomial(k, t, _NEAR_TOP) / polynomial(k, t, _NEAR_BOTTOM)
+    near = log(k, factor) + t * polynomial(k, t, LGAMMA_TOP) / polynomial(k, t, LGAMMA_BOTTOM)
     near = k.select(k.bits("and", x > 0.5, x < 2.5), series, near)
     return k.select(x < 13.0, near, k.select(x.equals(math.inf), math.inf, stirling))
 
@@ -88,7 +72,7 @@ def lgamma(k: Emitter, x: Val) -> Val:
     """The logarithm of |gamma(x)|; infinite at 0 and the negative integers."""
     size = magnitude(k, x)
     right = _lgamma_right(k, k.select(x.equals(0.0), 1.0, size))
-    left = _LOG_PI - log(k, magnitude(k, _sin_pi(k, size) * size)) - right
+    left = LOG_PI - log(k, magnitude(k, _sin_pi(k, size) * size)) - right
     pole = k.bits("and", x <= 0.0, k.intrinsic("floor", x.type, x).equals(x))
     result = k.select(size < 2.0**-60, -log(k, size), k.select(x > 0.0, right, left))
     result = k.select(k.bits("or", pole, size.equals(math.inf)), math.inf, result)
@@ -114,9 +98,90 @@ def _digamma_right(k: Emitter, x: Val) -> Val:
         total = k.select(low, total + 1.0 / u, total)
         u = k.select(low, u + 1.0, u)
     inverse = 1.0 / (u * u)
-    tail = k.select(u < 1e17, inverse * polynomial(k, inverse, _PSI), 0.0)
-    apart = x - _PSI_ROOT[0] - _PSI_ROOT[1]
+    tail = k.select(u < 1e17, inverse * polynomial(k, inverse, PSI), 0.0)
+    apart = x - PSI_ROOT[0] - PSI_ROOT[1]
     inside = at_most(k, at_least(k, apart, -0.25), 0.25)
-    near = inside * polynomial(k, inside, _PSI_NEAR_ROOT)
+    near = inside * polynomial(k, inside, PSI_NEAR_ROOT)
     right = k.select(x.equals(math.inf), math.inf, log(k, u) - 0.5 / u - tail - total)
     return k.select(magnitude(k, apart) < 0.25, near, right)
+
+
+def mvlgamma(k: Emitter, x: Val, p: int) -> Val:
+    """The logarithm of the multivariate gamma function of dimension p."""
+
+    def of_doubles(k: Emitter, x: Val) -> Val:
+        with k.loop(p, carried=[k.const(x.type, p * (p - 1) / 4 * math.log(math.pi))]) as loop:
+            j = k.splat(k.cast(loop.i, "double"), lanes(x.type))
+            loop.carry(loop.carried[0] + lgamma(k, x - j * 0.5))
+        return loop.results[0]
+
+    return in_double(of_doubles)(k, x)
+
+
+def polygamma(k: Emitter, x: Val, n: int) -> Val:
+    """The n-th derivative of digamma."""
+    if n == 0:
+        return digamma(k, x)
+    scale = (1.0 if n % 2 else -1.0) * (math.gamma(n + 1) if n < 170 else math.inf)
+    return in_double(lambda k, x: zeta(k, k.const(x.type, n + 1.0), x) * scale)(k, x)
+
+
+@in_double
+def zeta(k: Emitter, x: Val, q: Val) -> Val:
+    """The Hurwitz zeta function, the sum over i >= 0 of (i + q) ** -x, for x > 1.
+
+    It has poles where -q is a whole number. Between them it is NaN unless x is one: then the terms of negative base
+    are, but for their sign, a difference of two sums at positive q. If any lane has a negative q, all do three rounds.
+    """
+    left = q <= 0.0
+    finite = magnitude(k, q) < math.inf
+    rest = q - k.intrinsic("floor", q.type, q)
+    rest = k.select(k.bits("and", finite, rest > 0.0), rest, 0.5)
+    first = k.select(q > 0.0, q, rest)
+    beyond = k.select(k.bits("and", finite, left), 1.0 - q, 1.0)
+    zero = k.const(x.type, 0.0)
+    with k.loop(k.select(any_lane(k, left), k.const("i64", 3), 1), carried=[zero, zero]) as loop:
+        right, mirrored = loop.carried
+        starts, mirrors = loop.i.equals(0), loop.i.equals(1)
+        total = _zeta_right(k, x, k.select(starts, first, k.select(mirrors, 1.0 - rest, beyond)))
+        right = k.select(starts, total, right)
+        loop.carry(right, k.select(mirrors, total, k.select(starts, zero, mirrored - total)))
+    right, mirrored = loop.results
+    by_reflection = right + k.select(_whole(k, x * 0.5), mirrored, -mirrored)
+    by_reflection = k.select(_whole(k, q), math.inf, k.select(_whole(k, x), by_reflection, math.nan))
+    y = k.select(left, by_reflection, right)
+    y = k.select(x.equals(1.0), math.inf, k.select(x > 1.0, y, math.nan))
+    return k.select(k.unordered(q, q), q, y)
+
+
+def _whole(k: Emitter, x: Val) -> Val:
+    """Whether it has no fraction."""
+    return k.intrinsic("floor", x.type, x).equals(x)
+
+
+def _zeta_right(k: Emitter, x: Val, q: Val) -> Val:
+    """zeta for q > 0: nine terms or ten, then Euler and Maclaurin's formula. Lanes stop where nothing is added."""
+    begun = k.bits("and", x > 1.0, q < math.inf)
+    with k.loop(10, carried=[q, k.const(q.type, 0.0), pow(k, q, -x), begun]) as loop:
+        a, b, total, on = loop.carried
+        now = k.bits("and", on, k.bits("or", a <= 9.0, loop.i < 9))
+        a = k.select(now, a + 1.0, a)
+        b = k.select(now, pow(k, a, -x), b)
+        total = k.select(now, total + b, total)
+        on = k.bits("and", on, k.bits("or", _adds(k, b, total), k.bits("xor", now, True)))
+        loop.carry(a, b, total, on, until=k.bits("xor", any_lane(k, now), True))
+    a, b, total, on = loop.results
+    total = k.select(on, total + b * a / (x - 1.0) - b * 0.5, total)
+    inverse, factor = 1.0 / a, k.const(x.type, 1.0)
+    for nr, c in enumerate(ZETA):
+        factor, b = factor * (x + 2.0 * nr), b * inverse
+        term = factor * b * (1 / c)
+        total = k.select(on, total + term, total)
+        on = k.bits("and", on, _adds(k, term, total))
+        factor, b = factor * (x + (2.0 * nr + 1.0)), b * inverse
+    return total
+
+
+def _adds(k: Emitter, term: Val, total: Val) -> Val:
+    """Whether a term is not too small to change a sum."""
+    return k.bits("xor", magnitude(k, term) < magnitude(k, total) * _EPSILON, True)

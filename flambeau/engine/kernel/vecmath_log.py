@@ -1,4 +1,4 @@
-"""Logarithms and what is made of them: log, log2, log10, log1p, asinh, acosh, atanh, logaddexp.
+"""Logarithms and what is made of them: log, log2, log10, log1p, asinh, acosh, atanh, logaddexp; mantissa and exponent.
 
 x = 2**e * m with m between sqrt(1/2) and sqrt(2); with f = m - 1 and s = f / (2 + f), log(m) = log((1 + s) / (1 - s)),
 a series in odd powers of s (FreeBSD's msun, e_log.c, arranges the sum as here so that f enters unrounded).
@@ -45,6 +45,29 @@ def parts(k: Emitter, x: Val, denormals: bool = True) -> tuple[Val, Val]:
     m = k.bitcast(k.bits("and", offset, (1 << f.mantissa) - 1) + f.root_half, element(x.type))
     e = small_integer(k, k.bits("ashr", offset, f.mantissa), element(x.type))
     return k.select(tiny, e - float(lift), e) if denormals else e, m
+
+
+def mantissa(k: Emitter, x: Val) -> Val:
+    """m of x = m * 2**e with 0.5 <= |m| < 1; of zero, infinity and NaN, x."""
+    return _binary(k, x)[0]
+
+
+def exponent(k: Emitter, x: Val) -> Val:
+    """e (as a float) of x = m * 2**e with 0.5 <= |m| < 1; of zero, infinity and NaN, 0."""
+    return _binary(k, x)[1]
+
+
+def _binary(k: Emitter, x: Val) -> tuple[Val, Val]:
+    f = format_of(x)
+    size, lift = magnitude(k, x), f.mantissa + 2  # powers of two that make denormals normal
+    tiny = size < f.tiny
+    pattern = k.bitcast(k.select(tiny, x * 2.0**lift, x), f.integer)
+    half = f.one - (1 << f.mantissa)
+    field = (1 << (f.bits - 1)) - (1 << f.mantissa)  # where a number has its exponent
+    e = small_integer(k, k.bits("ashr", k.bits("and", pattern, field) - half, f.mantissa), element(x.type))
+    m = k.bitcast(k.bits("or", k.bits("and", pattern, ~field), half), element(x.type))
+    plain = k.bits("and", size > 0.0, size < math.inf)
+    return k.select(plain, m, x), k.select(plain, k.select(tiny, e - float(lift), e), 0.0)
 
 
 def _series(k: Emitter, f: Val) -> tuple[Val, Val]:

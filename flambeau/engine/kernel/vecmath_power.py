@@ -11,6 +11,7 @@ import math
 from flambeau.engine.kernel.emit import Emitter, Val, lanes
 from flambeau.engine.kernel.vecmath import (
     FLOAT,
+    any_lane,
     at_least,
     at_most,
     format_of,
@@ -50,7 +51,7 @@ def pow(k: Emitter, x: Val, y: Val) -> Val:
     """
     square, two = x * x, y.equals(2.0)
     short, usual = k.select(two, square, square * x), k.bits("or", two, y.equals(3.0))
-    other = _any(k, k.bits("xor", usual, True))
+    other = any_lane(k, k.bits("xor", usual, True))
     with k.loop(k.cast(other, "i64", signed=False), carried=[short]) as loop:
         loop.carry(k.select(usual, short, _general(k, x, y)))
     return loop.results[0]
@@ -147,8 +148,8 @@ def fmod(k: Emitter, a: Val, b: Val) -> Val:
     rest, size = magnitude(k, a), magnitude(k, b)
     quotient = rest / size
     valid = k.bits("and", rest < math.inf, size > 0.0)
-    far = _any(k, k.bits("and", valid, quotient >= 2.0**_STEP))
-    rounds = k.select(far, k.const("i64", _ROUNDS), k.cast(_any(k, quotient >= 1.0), "i64"))
+    far = any_lane(k, k.bits("and", valid, quotient >= 2.0**_STEP))
+    rounds = k.select(far, k.const("i64", _ROUNDS), k.cast(any_lane(k, quotient >= 1.0), "i64"))
     with k.loop(rounds, carried=[rest]) as loop:
         i = k.splat(k.sub(k.sub(rounds, 1), loop.i), lanes(a.type))
         third = power_of_two(k, i * (_STEP // 3), "double")
@@ -158,11 +159,6 @@ def fmod(k: Emitter, a: Val, b: Val) -> Val:
         left = k.select(left < 0.0, left + part, left)
         loop.carry(k.select(whole > 0.0, left, r))
     return with_sign_of(k, k.select(valid, loop.results[0], math.nan), a)
-
-
-def _any(k: Emitter, flags: Val) -> Val:
-    """Whether any lane holds."""
-    return flags if lanes(flags.type) == 1 else k.intrinsic("vector.reduce.or", "i1", flags, overload=flags.type)
 
 
 @in_double

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flambeau.engine.kernel.emit import Emitter, Val, lanes
+from flambeau.engine.kernel.emit import Emitter, Val
 from flambeau.engine.kernel.vecmath import (
     DOUBLE,
     FLOAT,
+    any_lane,
     by_format,
     format_of,
     in_double,
@@ -66,8 +67,7 @@ def _quarter_turns(k: Emitter, x: Val) -> tuple[Val, Val]:
     for part in by_format(x, _QUARTER_SINGLE, _QUARTER_DOUBLE):
         rest = k.fma(n, -part, rest)
     far = magnitude(k, x) > _FAR
-    any = far if lanes(far.type) == 1 else k.intrinsic("vector.reduce.or", "i1", far, overload=far.type)
-    with k.loop(k.cast(any, "i64"), carried=[bits, rest]) as loop:
+    with k.loop(k.cast(any_lane(k, far), "i64"), carried=[bits, rest]) as loop:
         far_bits, far_rest = _of_far(k, x)
         loop.carry(k.select(far, far_bits, loop.carried[0]), k.select(far, far_rest, loop.carried[1]))
     return loop.results[0], loop.results[1]
@@ -152,6 +152,12 @@ def _wave(k: Emitter, quarters: Val, r: Val) -> Val:
     y = k.select(k.bits("and", quarters, 1).differs(0), cosine, sine)
     sign = k.bits("shl", k.bits("and", quarters, 2), f.bits - 2)
     return k.bitcast(k.bits("xor", k.bitcast(y, f.integer), sign), "float" if f is FLOAT else "double")
+
+
+def sine_and_cosine(k: Emitter, x: Val) -> tuple[Val, Val]:
+    """Both, of an angle in radians."""
+    quarters, r = _quarter_turns(k, x)
+    return _wave(k, quarters, r), _wave(k, quarters + 1, r)
 
 
 def sin(k: Emitter, x: Val) -> Val:

@@ -5,40 +5,28 @@ After S. L. Moshier's Cephes library (lgam, psi, zeta) and J. Maddock's Lanczos 
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 
 import numpy as np
 
+from flambeau.engine.kernel.coefficients import (
+    HALF_LOG_2PI,
+    LANCZOS_BOTTOM,
+    LANCZOS_G,
+    LANCZOS_TOP,
+    LGAMMA_BOTTOM,
+    LGAMMA_NEAR_2,
+    LGAMMA_TOP,
+    LOG_PI,
+    PSI,
+    PSI_NEAR_ROOT,
+    PSI_ROOT,
+    STIRLING,
+    ZETA,
+)  # fmt: skip
 from flambeau.ops.specfun.precision import polynomial
 
-_STIRLING = (8.11614167470508450300e-4, -5.95061904284301438324e-4, 7.93650340457716943945e-4,
-             -2.77777777730099687205e-3, 8.33333333333331927722e-2)  # fmt: skip
-_NEAR_TOP = (-1.37825152569120859100e3, -3.88016315134637840924e4, -3.31612992738871184744e5,
-             -1.16237097492762307383e6, -1.72173700820839662146e6, -8.53555664245765465627e5)  # fmt: skip
-_NEAR_BOTTOM = (1.0, -3.51815701436523470549e2, -1.70642106651881159223e4, -2.20528590553854454839e5,
-                -1.13933444367982507207e6, -2.53252307177582951285e6, -2.01889141433532773231e6)  # fmt: skip
-_HALF_LOG_2PI = 0.91893853320467274178
-_LOG_PI = 1.14472988584940017414
-_PSI = (8.33333333333333333333e-2, -2.10927960927960927961e-2, 7.57575757575757575758e-3, -4.16666666666666666667e-3,
-        3.96825396825396825397e-3, -8.33333333333333333333e-3, 8.33333333333333333333e-2)  # fmt: skip
-_PSI_ROOT = (1.4616321449683622, 9.549995429965697e-17)  # the positive zero of digamma, as a sum
-_ZETA = (12.0, -720.0, 30240.0, -1209600.0, 47900160.0, -1.8924375803183791606e9, 7.47242496e10,
-         -2.950130727918164224e12, 1.1646782814350067249e14, -4.5979787224074726105e15, 1.8152105401943546773e17,
-         -7.1661652561756670113e18)  # fmt: skip
-_LANCZOS_G = 6.024680040776729583740234375
-_LANCZOS_TOP = (
-    0.006061842346248906525783753964555936883222, 0.5098416655656676188125178644804694509993,
-    19.51992788247617482847860966235652136208, 449.9445569063168119446858607650988409623,
-    6955.999602515376140356310115515198987526, 75999.29304014542649875303443598909137092,
-    601859.6171681098786670226533699352302507, 3481712.15498064590882071018964774556468,
-    14605578.08768506808414169982791359218571, 43338889.32467613834773723740590533316085,
-    86363131.28813859145546927288977868422342, 103794043.1163445451906271053616070238554,
-    56906521.91347156388090791033559122686859,
-)  # fmt: skip
-_LANCZOS_BOTTOM = (1.0, 66.0, 1925.0, 32670.0, 357423.0, 2637558.0, 13339535.0, 45995730.0, 105258076.0, 150917976.0,
-                   120543840.0, 39916800.0, 0.0)  # fmt: skip
 _EPSILON = 1.11022302462515654042e-16
 
 
@@ -53,9 +41,9 @@ def _lgamma_right(x: np.ndarray) -> np.ndarray:
     """lgamma of x > 0."""
     big = np.maximum(x, 13.0)
     inverse = 1 / (big * big)
-    stirling = (big - 0.5) * np.log(big) - big + _HALF_LOG_2PI + polynomial(inverse, _STIRLING) / big
+    stirling = (big - 0.5) * np.log(big) - big + HALF_LOG_2PI + polynomial(inverse, STIRLING) / big
     s = np.where(x < 1.5, x - 1, x - 2)  # near the zeros at 1 and 2: a series in the distance
-    series = s * polynomial(np.clip(s, -0.5, 0.5), _series_coefficients())
+    series = s * polynomial(np.clip(s, -0.5, 0.5), LGAMMA_NEAR_2)
     series = np.where(x < 1.5, series - np.log1p(s), series)
     u = np.minimum(x, 13.0)
     factor = np.ones_like(u)
@@ -68,32 +56,19 @@ def _lgamma_right(x: np.ndarray) -> np.ndarray:
         factor = np.where(low, factor / u, factor)
         u = np.where(low, u + 1, u)
     t = u - 2
-    near = np.log(factor) + t * polynomial(t, _NEAR_TOP) / polynomial(t, _NEAR_BOTTOM)
+    near = np.log(factor) + t * polynomial(t, LGAMMA_TOP) / polynomial(t, LGAMMA_BOTTOM)
     near = np.where((x > 0.5) & (x < 2.5), series, near)
     return np.where(x < 13, near, np.where(np.isinf(x), np.inf, stirling))
-
-
-@functools.cache
-def _series_coefficients() -> tuple[float, ...]:
-    """Of lgamma(2 + s) / s: 1 - Euler's constant, then (zeta(k) - 1) (-1)**k / k."""
-    terms = [float(zeta(np.float64(k), np.float64(2.0))) * (-1) ** k / k for k in range(2, 30)]
-    return (*reversed(terms), 1 - np.euler_gamma)
-
-
-@functools.cache
-def _psi_coefficients() -> tuple[float, ...]:
-    """Of digamma around its positive zero."""
-    root = np.float64(_PSI_ROOT[0])
-    return tuple([(-1) ** (n + 1) * float(zeta(np.float64(n + 1), root)) for n in range(24, 0, -1)])
 
 
 def lgamma(x: np.ndarray) -> np.ndarray:
     """The logarithm of |gamma(x)|."""
     size = np.abs(x)
     right = _lgamma_right(np.where(x == 0, 1.0, np.where(np.isnan(x), 1.0, size)))
-    left = _LOG_PI - np.log(np.abs(sin_pi(size)) * size) - right
+    left = LOG_PI - np.log(np.abs(sin_pi(size)) * size) - right
     pole = (x <= 0) & (x == np.floor(x))
-    return np.where(np.isnan(x), x, np.where(pole | np.isinf(x), np.inf, np.where(x > 0, right, left)))
+    value = np.where(size < 2.0**-60, -np.log(size), np.where(x > 0, right, left))
+    return np.where(np.isnan(x), x, np.where(pole | np.isinf(x), np.inf, value))
 
 
 def digamma(x: np.ndarray) -> np.ndarray:
@@ -114,11 +89,11 @@ def _digamma_right(x: np.ndarray) -> np.ndarray:
         total = np.where(low, total + 1 / u, total)
         u = np.where(low, u + 1, u)
     inverse = 1 / (u * u)
-    tail = np.where(u < 1e17, inverse * polynomial(inverse, _PSI), 0)
-    apart = np.clip(x - _PSI_ROOT[0] - _PSI_ROOT[1], -0.25, 0.25)
-    near = apart * polynomial(apart, _psi_coefficients())
+    tail = np.where(u < 1e17, inverse * polynomial(inverse, PSI), 0)
+    apart = np.clip(x - PSI_ROOT[0] - PSI_ROOT[1], -0.25, 0.25)
+    near = apart * polynomial(apart, PSI_NEAR_ROOT)
     right = np.where(np.isposinf(x), np.inf, np.log(u) - 0.5 / u - tail - total)
-    return np.where(np.abs(x - _PSI_ROOT[0]) < 0.25, near, right)
+    return np.where(np.abs(x - PSI_ROOT[0]) < 0.25, near, right)
 
 
 def zeta(x: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -156,7 +131,7 @@ def _zeta_right(x: np.ndarray, q: np.ndarray) -> np.ndarray:
         step += 1
     total = np.where(done, total, total + b * a / (x - 1) - 0.5 * b)
     factor, k, w = np.ones_like(q), 0.0, a
-    for c in _ZETA:
+    for c in ZETA:
         factor = factor * (x + k)
         b = b / w
         t = factor * b / c
@@ -187,41 +162,43 @@ def polygamma(n: int) -> Callable[[np.ndarray], np.ndarray]:
 def _power_over_gamma(a: np.ndarray, x: np.ndarray) -> np.ndarray:
     """x**a exp(-x) / gamma(a), without cancellation where x is near a."""
     far = np.exp(a * np.log(x) - x - lgamma(a))
-    base = a + _LANCZOS_G - 0.5
+    base = a + LANCZOS_G - 0.5
     inverted = a > 1  # evaluated in 1/a there, so that high powers do not overflow
     at = np.where(inverted, 1 / a, a)
-    top = np.where(inverted, polynomial(at, _LANCZOS_TOP[::-1]), polynomial(at, _LANCZOS_TOP))
-    bottom = np.where(inverted, polynomial(at, _LANCZOS_BOTTOM[::-1]), polynomial(at, _LANCZOS_BOTTOM))
+    top = np.where(inverted, polynomial(at, LANCZOS_TOP[::-1]), polynomial(at, LANCZOS_TOP))
+    bottom = np.where(inverted, polynomial(at, LANCZOS_BOTTOM[::-1]), polynomial(at, LANCZOS_BOTTOM))
     scale = np.sqrt(base / np.e) * bottom / top
-    apart = (x - a - _LANCZOS_G + 0.5) / base
+    apart = (x - a - LANCZOS_G + 0.5) / base
     near = scale * np.where(
         (a < 200) & (x < 200),
         np.exp(a - x) * np.power(x / base, a),
-        np.exp(a * (np.log1p(apart) - apart) + x * (0.5 - _LANCZOS_G) / base),
+        np.exp(a * (np.log1p(apart) - apart) + x * (0.5 - LANCZOS_G) / base),
     )
     return np.where(np.abs(a - x) > 0.4 * np.abs(a), far, near)
 
 
 def _lower_series(a: np.ndarray, x: np.ndarray) -> np.ndarray:
     """gammainc by its power series (DLMF 8.11.4), for x up to about a."""
-    term, total, r = np.ones_like(x), np.ones_like(x), a.copy()
+    term, total, r, on = np.ones_like(x), np.ones_like(x), a.copy(), np.ones(x.shape, np.bool_)
     for _ in range(20_000):
         r = r + 1
         term = term * x / r
-        total = total + term
-        if not (term > _EPSILON * total).any():
+        total = np.where(on, total + term, total)
+        on &= term > _EPSILON * total
+        if not on.any():
             break
     return total * _power_over_gamma(a, x) / a
 
 
 def _upper_series(a: np.ndarray, x: np.ndarray) -> np.ndarray:
     """gammaincc by a series (DLMF 8.7.3) for small x and a."""
-    factor, total = np.ones_like(x), np.zeros_like(x)
+    factor, total, on = np.ones_like(x), np.zeros_like(x), np.ones(x.shape, np.bool_)
     for n in range(1, 2000):
         factor = factor * -x / n
         term = factor / (a + n)
-        total = total + term
-        if not (np.abs(term) > _EPSILON * np.abs(total)).any():
+        total = np.where(on, total + term, total)
+        on &= np.abs(term) > _EPSILON * np.abs(total)
+        if not on.any():
             break
     logs = a * np.log(x)
     return -np.expm1(logs - lgamma(1 + a)) - np.exp(logs - lgamma(a)) * total
@@ -231,15 +208,16 @@ def _upper_fraction(a: np.ndarray, x: np.ndarray) -> np.ndarray:
     """gammaincc by its continued fraction (DLMF 8.9.2, Lentz's method), for x above about a + 1."""
     b = x + 1 - a
     c, d = np.full_like(x, 1e300), 1 / b
-    value = d.copy()
+    value, on = d.copy(), np.ones(x.shape, np.bool_)
     for n in range(1, 20_000):
         weight = -n * (n - a)
         b = b + 2
         d = 1 / np.where(np.abs(bd := weight * d + b) < 1e-300, 1e-300, bd)
         c = np.where(np.abs(bc := b + weight / c) < 1e-300, 1e-300, bc)
         change = d * c
-        value = value * change
-        if not (np.abs(change - 1) > 2 * _EPSILON).any():
+        value = np.where(on, value * change, value)  # rounding would add up where nothing is to be gained any more
+        on &= np.abs(change - 1) > 2 * _EPSILON
+        if not on.any():
             break
     return value * _power_over_gamma(a, x)
 
