@@ -63,6 +63,20 @@ def test_dtypes(m: int, n: int, k: int, dtype: Any) -> None:
     check("addmm", make(n, dtype=dtype), make(m, k, dtype=dtype), make(k, n, dtype=dtype), beta=0.5, alpha=2)
 
 
+@pytest.mark.parametrize("m", [1, 2, 3, 16])
+def test_few_rows_by_a_matrix_that_is_read_once(m: int) -> None:
+    for n in (1024, 1111) if m <= 4 else (2112, 2111):
+        b, c = make(1030, n, seed=1), make(n, seed=2)
+        for a in layouts(m, 1030).values():
+            check("addmm", c, a, b, beta=0.5)
+    b[700, 5], b[1029, n - 1], b[3, 9] = torch.inf, torch.nan, -0.0
+    with np.errstate(all="ignore"):
+        check("mm", make(m, 1030), b)
+    check("matmul", make(2, m, 517).half(), make(2, 517, 2100, seed=1).half())
+    check("mm", make(m, 9).double(), make(9, 150_000, seed=1).double())
+    check("addbmm", make(1, 300), make(3, 1, 1000), make(3, 1000, 300))
+
+
 def test_operands_that_overlap_themselves() -> None:
     row, column = make(40), make(30)
     check("mm", row.expand(30, 40), make(40, 20))

@@ -9,18 +9,17 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
+from flambeau.engine.kernel.contract import stream
 from flambeau.engine.kernel.contract.product import ACROSS, ALONG, ANY, PANEL
 from flambeau.engine.kernel.target import cache_sizes, vector_registers
 
 LATENCY = 4  # cycles of a fused multiplication
 TILE_COST = 24  # cycles to begin and end a tile
 SHORT = 32  # steps of a short sum
-STREAM_VECTORS = 4  # lines of each long run that are read at a time
 TASKS = 16  # a large product is cut into at least so many tasks
 TASK_COST = 20_000  # but not into tasks of fewer cycles
 PACK_COST = 4  # cycles to pack a vector
 LAUNCH_COST = 2_000  # cycles of one more kernel
-STREAMED = 16  # rows of a product whose other matrix is read once, in long runs
 
 
 # Rows and vectors of tiles, the preferred ones first: another is taken only where it is clearly faster, so that a
@@ -38,10 +37,9 @@ def tile_cycles(rows: int, vectors: int) -> float:
     return max(rows * vectors / 2, (rows + vectors) / 2, LATENCY)
 
 
-def stream_tile(rows: int) -> tuple[int, int]:
-    """The tile for few rows by a matrix that is read in long runs: some lines of each, and rows shared out evenly."""
-    most = (vector_registers() - 1 - STREAM_VECTORS) // STREAM_VECTORS
-    return -(-rows // -(-rows // most)), STREAM_VECTORS
+def stream_tiles() -> list[tuple[int, int]]:
+    """Steps of the sum and vectors of the tiles for a matrix that is read once, the preferred one first."""
+    return [(s, v) for s, v in ((8, 2), (4, 2), (4, 4), (16, 1), (2, 4)) if s * v + v + 1 <= vector_registers()]
 
 
 def outer_cycles(rows: int, columns: int, depth: int, width: int, tile: tuple[int, int]) -> float:
@@ -68,19 +66,18 @@ def best_tile(rows: int, columns: int, depth: int, width: int, whole: bool) -> t
 
 
 def blocks(
-    rows: int, columns: int, batch: int, tile: tuple[int, int], high: int, step_cycles: float, wide: int = 1
-) -> tuple[int, int]:  # fmt: skip
+    rows: int, columns: int, batch: int, tile: tuple[int, int], high: int, step_cycles: float
+) -> tuple[int, int]:
     """Rows and columns of a task's block: whole tiles, at most `high` rows, enough tasks, none of them tiny.
 
-    Blocks keep at least `wide` tiles across. `tile` is in rows and columns; `step_cycles` is what all steps of one
-    tile's sum cost.
+    `tile` is in rows and columns; `step_cycles` is what all steps of one tile's sum cost.
     """
     down, across = -(-rows // tile[0]), -(-columns // tile[1])
     r, c = min(down, max(high // tile[0], 1)), across
     while batch * -(-down // r) * -(-across // c) < TASKS and r * c * step_cycles > 2 * TASK_COST:
-        if c > wide and (c * tile[1] >= r * tile[0] or r == 1):
-            c = max(-(-c // 2), wide)
-        elif r == 1 or wide > 1:  # rows share the long runs that they read
+        if c > 1 and (c * tile[1] >= r * tile[0] or r == 1):
+            c = -(-c // 2)
+        elif r == 1:
             break
         else:
             r = -(-r // 2)
@@ -157,7 +154,7 @@ class Shape(NamedTuple):
 class Plan(NamedTuple):
     """A kernel: outer products in register tiles, or rows by rows."""
 
-    rows: int  # of a tile
+    rows: int  # of a tile; steps of the sum, if streamed
     across: int  # vectors of a tile; columns, if rows by rows
     a_layout: str  # how the kernel reads its operands
     b_layout: str
@@ -181,12 +178,9 @@ def best(s: Shape) -> Plan:
             b_layout = PANEL
     b_layout = b_layout if b_layout == ACROSS else PANEL
     far = b_size > 8 * l2  # from where several rows that read it by themselves do not find it again
-    streamed = b_layout == ACROSS and (s.rows <= 4 and b_size > l2 // 2 or s.rows <= STREAMED and far)
-    if streamed and far and s.rows >= 4:
-        tile = stream_tile(s.rows)
-    else:
-        tile = best_tile(s.rows, s.columns, s.depth, s.width, a_layout != PANEL)
-    return Plan(*tile, a_layout, b_layout, streamed)
+    if b_layout == ACROSS and (s.rows <= 4 and b_size > l2 // 2 or s.rows <= stream.ROWS and far):
+        return Plan(*stream_tiles()[0], a_layout, b_layout, True)
+    return Plan(*best_tile(s.rows, s.columns, s.depth, s.width, a_layout != PANEL), a_layout, b_layout)
 
 
 def plans(s: Shape) -> list[list[Plan]]:
@@ -200,9 +194,8 @@ def plans(s: Shape) -> list[list[Plan]]:
             }
             tiles = sorted(costs, key=costs.__getitem__)
             found.append([Plan(*tile, a_layout, b_layout) for tile in tiles])
-            if b_layout == ACROSS and s.rows <= STREAMED:
-                long = stream_tile(s.rows)
-                found.append([Plan(*tile, a_layout, b_layout, True) for tile in dict.fromkeys((long, *tiles))])
+            if b_layout == ACROSS and s.rows <= stream.ROWS:
+                found.append([Plan(*tile, s.a_layout, b_layout, True) for tile in stream_tiles()])
     if s.along:
         dots = {
             tile: dots_cycles(s.rows, s.columns, s.depth, s.width, tile)

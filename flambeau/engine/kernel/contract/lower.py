@@ -13,6 +13,7 @@ from flambeau.engine.kernel.contract.gemm import Gemm
 from flambeau.engine.kernel.contract.pack import packed
 from flambeau.engine.kernel.contract.partials import Partials
 from flambeau.engine.kernel.contract.product import ACROSS, PANEL, Operand, Product, joined, layout_of
+from flambeau.engine.kernel.contract.stream import COLUMNS, Stream
 from flambeau.engine.kernel.contract.tile import Tile
 from flambeau.engine.kernel.contract.words import Words
 from flambeau.engine.kernel.target import cache_sizes, vector_bytes
@@ -21,10 +22,9 @@ from flambeau.engine.schedule.lowering import Site, Unsupported
 
 BLOCK = 512  # steps of the sum before sums go to memory
 BLOCKS = (256, 1024)  # what else may be worth trying
-STREAM = 16  # the same where a matrix is read once, in long runs: as many runs at a time as the machine follows
-STREAM_BYTES = 32  # of such a matrix that arrive in a cycle, at best
+STREAM_BYTES = 16  # of a far matrix that arrive in a cycle, at best
+STREAM_STEPS = 64  # of the sum: parts of a sum over such a matrix have a multiple of these
 PAGE = 4096  # bytes apart, lines of memory take one another's places in the first cache
-RUN = 2048  # elements of such a run
 NANOSECONDS = 0.25  # of a cycle
 
 
@@ -102,6 +102,8 @@ class _Job:
         plan = choices.pick("plan", choose.best(shape), lambda: choose.plans(shape))
         if plan.deep:
             self._dots(plan)
+        elif plan.streamed:
+            self._stream(plan)
         else:
             self._outer(plan)
 
@@ -123,12 +125,28 @@ class _Job:
         self._describe(p.a, p.b)
         self._launch(kernel.kernel(self.words.bind()), cycles, "dots")
 
+    def _stream(self, plan: choose.Plan) -> None:
+        """A few rows by a matrix that is read once."""
+        p, (steps, vectors) = self.product, plan[:2]
+        _, l2 = cache_sizes()
+        b_size, columns = p.depth * p.columns * p.b.dtype.itemsize, vectors * self.width
+        cycles = max(p.rows * p.columns * p.depth / self.width / 2, b_size / STREAM_BYTES)
+        self.down, self.across = 1, -(-p.columns // COLUMNS)
+        self.block = p.rows, -(-p.columns // (self.across * columns)) * columns
+        self._split(cycles, STREAM_STEPS)
+        ahead = p.rows > 2 and b_size > 8 * l2
+        masked = p.columns % columns != 0
+        kernel = Stream(steps, vectors, p.a.dtype, p.b.dtype, p.a.inner == 1, masked, ahead, self._own(),
+                        len(p.sizes), self.chunks > 1)  # fmt: skip
+        self._describe(p.a, p.b)
+        self._launch(kernel.kernel(self.words.bind()), cycles, "stream")
+
     def _outer(self, plan: choose.Plan) -> None:
         """By outer products in register tiles."""
         p, compute = self.product, self.compute
         l1, l2 = cache_sizes()
         b_size = p.depth * p.columns * compute.itemsize
-        shape, a_layout, b_layout, streamed = plan[:2], plan.a_layout, plan.b_layout, plan.streamed
+        shape, a_layout, b_layout = plan[:2], plan.a_layout, plan.b_layout
         a, b = p.a, p.b
         if a_layout == PANEL:
             a = packed(self.site, p.sizes, p.depth, a, p.rows, shape[0], compute)
@@ -136,16 +154,14 @@ class _Job:
             b = packed(self.site, p.sizes, p.depth, b, p.columns, shape[1] * self.width, compute)
         masked = p.columns % (shape[1] * self.width) != 0
         tile = Tile(*shape, a.dtype, b.dtype, compute, a_layout, b_layout, masked)
-        block = STREAM if streamed else self._block_of_sum()
-        high = l2 // 2 // (min(p.depth, BLOCK if streamed else block) * compute.itemsize + 1)
+        block = self._block_of_sum()
+        high = l2 // 2 // (min(p.depth, block) * compute.itemsize + 1)
         tiles = -(-p.rows // tile.rows) * -(-p.columns // tile.columns)
         cycles = tiles * (p.depth * choose.tile_cycles(*shape) + choose.TILE_COST)
-        if streamed:
-            cycles = max(cycles, b_size / STREAM_BYTES)
-        self._divide(tile.rows, tile.columns, high, cycles, block, RUN // tile.columns if streamed else 1)
+        self._divide(tile.rows, tile.columns, high, cycles, block)
         block = block if self.chunk > block else 0
         # a run is brought near by the first rows, for the others
-        rows_first = streamed or p.depth < choose.SHORT and p.depth * p.columns * compute.itemsize <= l1
+        rows_first = p.depth < choose.SHORT and b_size <= l1
         gemm = Gemm(tile, self._own(), len(p.sizes), block, self.chunks > 1, rows_first)
         self._describe(a, b)
         if block:
@@ -159,13 +175,17 @@ class _Job:
             return BLOCK
         return self.choices.pick("block of the sum", BLOCK, lambda: [BLOCKS])
 
-    def _divide(self, rows: int, columns: int, high: int, cycles: float, unit: int, wide: int = 1) -> None:
+    def _divide(self, rows: int, columns: int, high: int, cycles: float, unit: int) -> None:
         """Cut the work into tasks: blocks of whole tiles, and parts of the sum where there are few of these."""
         p = self.product
         tiles = -(-p.rows // rows) * -(-p.columns // columns)
-        self.block = choose.blocks(p.rows, p.columns, p.batch, (rows, columns), high, cycles / tiles, wide)
+        self.block = choose.blocks(p.rows, p.columns, p.batch, (rows, columns), high, cycles / tiles)
         self.down, self.across = -(-p.rows // self.block[0]), -(-p.columns // self.block[1])
-        tasks = p.batch * self.down * self.across
+        self._split(cycles, unit)
+
+    def _split(self, cycles: float, unit: int) -> None:
+        """Cut the sum into parts, multiples of `unit` steps, where there are few blocks."""
+        p, tasks = self.product, self.product.batch * self.down * self.across
         self.chunk, self.chunks = choose.chunks(tasks, p.depth, cycles * p.batch, unit)
         self.tasks = tasks * self.chunks
         self.split = self.summed or self.chunks > 1
