@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.apply import type_name
 from flambeau.ops.join import stack
 from flambeau.ops.nn.checks import tensor_shape
@@ -23,7 +25,10 @@ from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.shape import Ints
-from flambeau.tensors import Tensor, from_array
+from flambeau.tensors import Tensor
+
+affine = later("flambeau.engine.kernel.affine")
+kernels = later("flambeau.engine.kernel.sample")
 
 # -- weights and taps ------------------------------------------------------------------------------------------
 
@@ -43,19 +48,25 @@ def _cubic_pieces() -> list[np.poly1d]:
     return [far(t + 1), near(t), near(1 - t), far(2 - t)]
 
 
-_PIECES = {"bilinear": [np.poly1d([-1.0, 1.0]), np.poly1d([1.0, 0.0])], "bicubic": _cubic_pieces()}
-_FIRST = {"bilinear": 0, "bicubic": -1}
+_PIECES = {"nearest": [np.poly1d([1.0])], "bilinear": [np.poly1d([-1.0, 1.0]), np.poly1d([1.0, 0.0])],
+           "bicubic": _cubic_pieces()}  # fmt: skip
+_FIRST = {"nearest": 0, "bilinear": 0, "bicubic": -1}
 
 
-def _tap(p: np.ndarray, mode: str, order: int) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """(pixel, weight) of each tap along one axis, weights differentiated `order` times; a weight of None is 1."""
-    if mode == "nearest":
-        return [(np.rint(p), None if order == 0 else np.zeros_like(p))]
-    low = np.floor(p)
+@functools.lru_cache(32)
+def _pieces(mode: str, order: int) -> list[tuple[int, list[float]]]:
+    """Of each tap along an axis: how far it is from the pixel below (or the nearest one), and the coefficients of its
+    weight, differentiated `order` times, as a polynomial of the fraction."""
+    return [(_FIRST[mode] + nr, piece.deriv(order).coeffs.tolist()) for nr, piece in enumerate(_PIECES[mode])]
+
+
+def _tap(p: np.ndarray, mode: str, order: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(pixel, weight) of each tap along one axis, weights differentiated `order` times."""
+    low = np.rint(p) if mode == "nearest" else np.floor(p)
     fraction = p - low
     return [
-        (low + (_FIRST[mode] + k), np.polyval(piece.deriv(order), fraction).astype(p.dtype))
-        for k, piece in enumerate(_PIECES[mode])
+        (low + shift, np.polyval(coefficients, fraction).astype(p.dtype))
+        for shift, coefficients in _pieces(mode, order)
     ]
 
 
@@ -96,7 +107,7 @@ def _corners(
         for (at, w), length in zip(chosen, size):
             inside = inside & (at >= 0) & (at < length)
             index = index * length + np.clip(at, 0, length - 1).astype(np.int64)
-            weight = weight if w is None else weight * w
+            weight = weight * w
         yield index, np.where(inside, weight, 0).astype(positions.dtype)
 
 
@@ -117,7 +128,8 @@ def _splat(g: np.ndarray, positions: np.ndarray, size: Ints, orders: Ints, **how
     flat = g.reshape(n, channels, prod(positions.shape[1:-1]))
     planes = np.arange(n * channels).reshape(n, channels, 1) * prod(size)
     for index, weight in _corners(positions, size, orders=orders, **how):
-        np.add.at(out.reshape(-1), (planes + index[:, None]).reshape(-1), (flat * weight[:, None]).reshape(-1))
+        shares = np.where(weight[:, None] == 0, 0, flat) * weight[:, None]
+        np.add.at(out.reshape(-1), (planes + index[:, None]).reshape(-1), shares.reshape(-1))
     return out.reshape(n, channels, *size)
 
 
@@ -143,7 +155,7 @@ def _samples(t: Any) -> Any:
 
 
 sample_op = op(
-    "grid_sampler", ref=_sample, meta=_sample_meta,
+    "grid_sampler", ref=_sample, meta=_sample_meta, lower=Kernels(kernels.forward(_pieces)),
     vjp=(
         lambda g, _y, _x, positions, **how: splat_op(g, positions, size=_x.shape[2:], **how),
         lambda g, _y, x, positions, orders, **how: _position_gradient(g, x, positions, orders, how),
@@ -151,7 +163,7 @@ sample_op = op(
     backward_name=lambda _inputs, params: f"GridSampler{len(params['orders'])}DBackward0", samples=_samples,
 )  # fmt: skip
 splat_op = op(
-    "grid_sampler_backward", ref=_splat,
+    "grid_sampler_backward", ref=_splat, lower=Kernels(kernels.backward(_pieces)),
     meta=lambda g, positions, size, **_: Meta((*g._shape[:2], *size), g.dtype),
     vjp=(
         lambda h, _y, _g, positions, size, **how: sample_op(h, positions, **how),
@@ -185,9 +197,9 @@ def _mirrored(p: Tensor, n: int, align_corners: bool) -> Tensor:
     if span == 0:
         return p * 0
     away = (p - low).abs()
-    turns = np.floor(away._array() / span)
-    rest = away - from_array(turns * span).to(p.dtype)
-    return (rest + low).where(from_array(turns % 2 == 0), span - rest + low)
+    turns = (away.detach() / span).floor()
+    rest = away - turns * span
+    return (rest + low).where(turns % 2 == 0, span - rest + low)
 
 
 def _check(input: Tensor, grid: Tensor, mode: str, padding_mode: str) -> None:
@@ -275,13 +287,13 @@ def _affine_backward(g: np.ndarray, size: Ints, align_corners: bool) -> np.ndarr
 
 
 affine_grid_op = op(
-    "affine_grid_generator", ref=_affine,
+    "affine_grid_generator", ref=_affine, lower=Kernels(affine.grid),
     meta=lambda theta, size, align_corners: Meta((theta._shape[0], *size, len(size)), theta.dtype),
     vjp=lambda g, _y, _theta, **how: (affine_grid_backward_op(g, **how),),
     samples=lambda t: [call(t(2, 2, 3), size=(3, 4), align_corners=a) for a in (True, False)],
 )  # fmt: skip
 affine_grid_backward_op = op(
-    "affine_grid_generator_backward", ref=_affine_backward,
+    "affine_grid_generator_backward", ref=_affine_backward, lower=Kernels(affine.gradient),
     meta=lambda g, size, align_corners: Meta((g._shape[0], len(size), len(size) + 1), g.dtype),
     vjp=lambda h, _y, _g, **how: (affine_grid_op(h, **how),),
     samples=lambda t: [call(t(2, 3, 4, 2), size=(3, 4), align_corners=False)],
