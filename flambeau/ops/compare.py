@@ -170,7 +170,7 @@ _test("isinf", np.isinf, "is infinite", lambda k, x: k.isinf(x))
 _test("isfinite", np.isfinite, "is neither infinite nor NaN", lambda k, x: k.isfinite(x))
 _test("isposinf", _isposinf, "is positive infinity", lambda k, x: k.isinf(x) & k.gt(x, 0), out=True, real=True)
 _test("isneginf", _isneginf, "is negative infinity", lambda k, x: k.isinf(x) & k.lt(x, 0), out=True, real=True)
-_test("isreal", np.isreal, "has no imaginary part", lambda k, x: k.isnan(x) | k.eq(x, x))
+_test("isreal", np.isreal, "has no imaginary part", lambda k, x: k.eq(k.imag(x), 0))
 _test("signbit", _signbit, "has its sign bit set", lambda k, x: k.signbit(x), out=True, real=True)
 
 # -- the larger and the smaller of two -------------------------------------------------------------------------

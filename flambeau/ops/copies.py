@@ -82,7 +82,7 @@ cast_op = op(
 
 
 def _cast(x: np.ndarray, to: DType) -> np.ndarray:
-    if x.dtype.kind == "c" and to.category < dtypes.COMPLEX:
+    if x.dtype.kind == "c" and to.category in (dtypes.INTEGER, dtypes.FLOAT):
         x = x.real
     if to.category == dtypes.INTEGER and x.dtype.kind == "f":
         return np.trunc(x).astype(np.int64).astype(to.np)

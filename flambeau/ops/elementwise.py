@@ -325,7 +325,7 @@ def _power_meta(a: Any, b: Any) -> Meta:
 
 
 def _power_lowered(t: Any, a: Any, b: Any) -> Any:
-    if not a.dtype.is_floating_point and b.shape == ():
+    if a.dtype.category < dtypes.FLOAT and b.shape == ():
         t.require(t.ge(b, 0))
     return t.pow(a, b)
 
@@ -438,8 +438,21 @@ binary("nextafter", np.nextafter, smooth=False, lower=lambda k, a, b: k.nextafte
 unary("sinc", np.sinc, samples=positive, where="torch Tensor special", lower=lambda k, x: k.sinc(x),
       vjp=lambda g, _y, x: (g * ((math.pi * x).cos() * (math.pi * x) - (math.pi * x).sin()).div(math.pi * x * x)
                             .masked_fill(x == 0, 0),))  # fmt: skip
-unary("deg2rad", np.deg2rad, lambda g, _y, _x: (g * (math.pi / 180),), lower=lambda k, x: x * (math.pi / 180))
-unary("rad2deg", np.rad2deg, lambda g, _y, _x: (g * (180 / math.pi),), lower=lambda k, x: x * (180 / math.pi))
+
+
+def _of_reals(name: str) -> Callable[[Tensor], Meta]:
+    def meta(x: Tensor) -> Meta:
+        if x.dtype.is_complex:
+            raise RuntimeError(f"{name} is not supported for complex tensors.")
+        return elementwise(FLOAT)(x)
+
+    return meta
+
+
+unary("deg2rad", np.deg2rad, lambda g, _y, _x: (g * (math.pi / 180),), meta=_of_reals("deg2rad"),
+      lower=lambda k, x: x * (math.pi / 180))  # fmt: skip
+unary("rad2deg", np.rad2deg, lambda g, _y, _x: (g * (180 / math.pi),), meta=_of_reals("rad2deg"),
+      lower=lambda k, x: x * (180 / math.pi))  # fmt: skip
 
 # -- sign and rounding -----------------------------------------------------------------------------------------
 
@@ -477,7 +490,7 @@ sign_op = unary(
     meta=_sign_meta, lower=lambda k, x: k.sign(x),
 )  # fmt: skip
 sgn_op = unary("sgn", np.sign, lambda g, y, x: (_sgn_vjp(g, y, x),), SAME, samples=positive,
-               lower=lambda k, x: k.sign(x))  # fmt: skip
+               lower=lambda k, x: k.sgn(x))  # fmt: skip
 trunc_op = unary("trunc", np.trunc, lambda g, _y, _x: (g * 0,), SAME, aliases=("fix",), smooth=False,
                  lower=lambda k, x: k.trunc(x))  # fmt: skip
 unary("floor", np.floor, lambda g, _y, _x: (g * 0,), SAME, smooth=False, lower=lambda k, x: k.floor(x))
@@ -528,7 +541,7 @@ def positive(input: Tensor) -> Tensor:
 
 conj_op = op(
     "conj_physical", ref=np.conj, meta=elementwise(SAME), vjp=lambda g, _y, _x: (conj(g),), samples=anywhere,
-    backward_name="ConjBackward0", lower=lambda k, x: x,
+    backward_name="ConjBackward0", lower=lambda k, x: k.conj(x),
 )  # fmt: skip
 angle_op = unary(
     "angle", np.angle, result=REAL, inplace=False, smooth=False, where="torch Tensor",

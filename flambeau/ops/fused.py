@@ -41,7 +41,7 @@ addcmul_op = op(
         lambda g, _y, _x, _a, b, value: g * conj(b) * value,
         lambda g, _y, _x, a, _b, value: g * conj(a) * value,
     ),
-    lower=lambda k, x, a, b, value: k.add(x, k.mul(k.scaled(value, a), b)),
+    lower=lambda k, x, a, b, value: k.add(x, k.mul(k.mul(value, a), b)),
 )  # fmt: skip
 def _addcdiv_meta(x: Tensor, a: Tensor, b: Tensor, *_: Any, **__: Any) -> Meta:
     if promoted((a, b)).category < dtypes.FLOAT:
@@ -62,7 +62,7 @@ addcdiv_op = op(
         lambda g, _y, _x, _a, b, value: g * (value / conj(b)),
         lambda g, _y, _x, a, b, value: -g * value * conj(a / (b * b)),
     ),
-    lower=lambda k, x, a, b, value: k.add(x, k.scaled(value, k.div(a, b))),
+    lower=lambda k, x, a, b, value: k.add(x, k.mul(value, k.div(a, b))),
 )  # fmt: skip
 
 

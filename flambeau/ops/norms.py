@@ -46,7 +46,7 @@ def _vector_norm(x: np.ndarray, ord: float, dim: Ints, keepdim: bool) -> np.ndar
 
 def _lowered_norm(t: Any, x: Any, ord: float, dim: Ints, keepdim: bool) -> Any:
     if ord == 2:
-        return t.sqrt(t.sum(x * x, dim, keepdim))
+        return t.sqrt(t.sum(t.squared_abs(x), dim, keepdim))
     size = t.abs(x)
     if abs(ord) == math.inf:
         return (t.max if ord > 0 else t.min)(size, dim, keepdim)

@@ -308,7 +308,7 @@ def _logsumexp_vjp(g: Tensor, y: Tensor, x: Tensor, dim: Ints, keepdim: bool) ->
 def _lowered_logsumexp(t: Any, x: Any, dim: Ints, keepdim: bool) -> Any:
     if 0 in x.shape:
         return t.log(t.sum(t.exp(x), dim, keepdim))
-    top = t.max(x, dim)
+    top = t.max(t.real(x), dim)
     top = t.where(t.isfinite(top), top, 0)
     total = t.log(t.sum(t.exp(x - top), dim)) + top
     return total if keepdim else t.reshape(total, reduced_shape(x.shape, dim, False))

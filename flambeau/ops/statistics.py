@@ -40,7 +40,7 @@ def _lowered_moments(t: Any, x: Any, dim: Ints, correction: float, keepdim: bool
     n = count_of(x.shape, dim)
     mean = t.mean(x, dim)
     apart = x - mean
-    variance = t.sum(apart * apart, dim) / max(n - correction, 0)
+    variance = t.sum(t.squared_abs(apart), dim) / max(n - correction, 0)
     shape = reduced_shape(x.shape, dim, keepdim)
     return t.reshape(variance, shape), t.reshape(mean, shape)
 

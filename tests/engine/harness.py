@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine.graph import Arg, Call, Meta, Number
-from flambeau.engine.kernel.emit import Emitter
+from flambeau.engine.kernel.complex_emit import Emitter
 from flambeau.engine.plan import Address, Buffer, Kernel
 from flambeau.engine.runtime import jit
 from flambeau.engine.schedule.lowering import Kernels

@@ -21,9 +21,10 @@ from math import prod
 from typing import Any
 
 from flambeau.engine.kernel import reductions
+from flambeau.engine.kernel.complex_scalars import namespace
 from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, lanes, vector
 from flambeau.engine.kernel.nest import TASK, Nest, Store
-from flambeau.engine.kernel.scalars import Scalars, compute_type, convert, load, memory_type, narrowed, store, widened
+from flambeau.engine.kernel.scalars import compute_type, convert, load, memory_type, narrowed, store, widened
 
 UNROLL = 4  # vectors in flight
 SWEEP_BLOCK = 4096  # elements of a run whose sum is made apart, for accuracy
@@ -416,7 +417,7 @@ class Writer:
             strides, offset = step.detail
             return self.place(strides, offset, copy, across, compute_type(step.dtype))
         operands = [self.lanes(o, copy) if across else self.get(o, copy) for o in step.operands]
-        scalars = Scalars(k, step.dtype)
+        scalars = namespace(k, step.dtype, operands)
         result = step.detail.apply(scalars, *operands)
         type = vector(compute_type(step.dtype), nest.width if across else 1)
         result = k.val(scalars.cast(result), type) if isinstance(result, Val) else k.const(type, result)

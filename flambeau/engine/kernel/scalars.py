@@ -9,7 +9,8 @@ every method takes values of any width, and a Python number wherever another ope
     y = s.cast(s.tanh(load(k, p, i, float32, 16)), float32)
 
 Operators come from `emit.Val` (`a + b`, `x * 2`, `a < b`); methods here are what operators do not say, or say otherwise
-for bools. The functions of mathematics are `vecmath`'s. Complex numbers have no registers: `Unsupported`.
+for bools. The functions of mathematics are `vecmath`'s. Complex elements have a namespace of their own,
+`complex_scalars`: `namespace` gives whichever fits.
 """
 
 from __future__ import annotations
@@ -32,13 +33,14 @@ from flambeau.engine.kernel import (
     vecmath_trig,
     whole,
 )  # fmt: skip
+from flambeau.engine.kernel.complex_emit import Complex
 from flambeau.engine.kernel.emit import BITS, Emitter, Index, Val, element, is_float, vector
 from flambeau.engine.schedule.lowering import Unsupported
 
 LLVM: dict[dtype, str] = {
     dtypes.bool_: "i1", dtypes.uint8: "i8", dtypes.int8: "i8", dtypes.int16: "i16", dtypes.int32: "i32",
     dtypes.int64: "i64", dtypes.float16: "half", dtypes.bfloat16: "bfloat", dtypes.float32: "float",
-    dtypes.float64: "double",
+    dtypes.float64: "double", dtypes.complex64: "cfloat", dtypes.complex128: "cdouble",
 }  # fmt: skip
 _REGISTERS = {dtypes.float16: "float", dtypes.bfloat16: "float", dtypes.uint8: "i16"}
 
@@ -90,9 +92,11 @@ def convert(k: Emitter, x: Val, d: dtype) -> Val:
     """A value in registers, of any dtype, as an element of dtype `d` in registers.
 
     Floats become integers by way of int64, as on x86: out of its range (and NaN) is the smallest int64, whose low bits
-    narrower integers keep.
+    narrower integers keep. Complex numbers become real ones by losing their imaginary part.
     """
     target = compute_type(d)
+    if isinstance(x, Complex) and d.category not in (dtypes.BOOL, dtypes.COMPLEX):
+        x = x.re
     if d is dtypes.bool_:
         return x if element(x.type) == "i1" else k.compare("ne", x, 0)
     if is_float(x.type) and d.category == dtypes.INTEGER:
@@ -281,6 +285,9 @@ class Scalars:
             return self.k.intrinsic("fabs", x.type, x)
         return x if self.is_bool(x) else self.k.select(x < 0, -x, x)
 
+    def squared_abs(self, x: Val) -> Val:
+        return self.mul(x, x)
+
     def sign(self, x: Val) -> Val:
         """-1, 0 or 1; NaN stays."""
         if self.is_bool(x):
@@ -288,6 +295,22 @@ class Scalars:
         one, zero = self.constant(1, x), self.constant(0, x)
         size = self.k.select(x > 0, one, self.k.select(x < 0, -1, zero))
         return self.k.select(self.isnan(x), x, size) if is_float(x.type) else size
+
+    def real(self, x: Val) -> Val:
+        return x
+
+    def imag(self, x: Val) -> Val:
+        return self.constant(0, x)
+
+    def conj(self, x: Val) -> Val:
+        return x
+
+    def sgn(self, x: Val) -> Val:
+        return self.sign(x)
+
+    def complex(self, re: Val, im: Val) -> Val:
+        """The complex number with these parts."""
+        return Complex(re, im)
 
     def neg(self, x: Val) -> Val:
         if self.is_bool(x):

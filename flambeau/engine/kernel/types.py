@@ -1,4 +1,7 @@
-"""The types of kernels as LLVM writes them (`i1`, `float`, `<16 x float>` ...), and numbers as constants of a type."""
+"""The types of kernels as LLVM writes them (`i1`, `float`, `<16 x float>` ...), and numbers as constants of a type.
+
+`cfloat` and `cdouble` are no types of LLVM's: lanes of complex numbers, which `complex_emit` keeps as pairs.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ FLOATS = ("half", "bfloat", "float", "double")
 BITS = {
     "i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "half": 16, "bfloat": 16, "float": 32, "double": 64, "ptr": 64,
 }  # fmt: skip
+PARTS = {"cfloat": "float", "cdouble": "double"}  # of complex numbers, the type of real and imaginary part
 
 
 def lanes(type: str) -> int:
@@ -35,6 +39,10 @@ def like(type: str, other: str) -> str:
 
 def is_float(type: str) -> bool:
     return element(type) in FLOATS
+
+
+def is_complex(type: str) -> bool:
+    return element(type) in PARTS
 
 
 def literal(scalar: str, number: Any) -> str:

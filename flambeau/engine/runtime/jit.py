@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from flambeau.engine.forking import at_fork
-from flambeau.engine.kernel.emit import Emitter
+from flambeau.engine.kernel.complex_emit import Emitter
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Kernel
 from flambeau.engine.runtime import codegen

@@ -137,9 +137,9 @@ class Built:
     def _width(self) -> int:
         if self.group.sums is not None:
             return vector_bytes() // self.group.sums.itemsize
-        sizes = {e.dtype.itemsize for e in self.members if e.dtype is not dtypes.bool_}
+        sizes = {e.dtype.to_real().itemsize for e in self.members if e.dtype is not dtypes.bool_}
         for expr in self.members:
-            sizes |= {b.dtype.itemsize for b in self.group.bindings[expr] if b.dtype is not dtypes.bool_}
+            sizes |= {b.dtype.to_real().itemsize for b in self.group.bindings[expr] if b.dtype is not dtypes.bool_}
         size = 4 if sizes & {2, 4} else 8 if 8 in sizes else 2
         return vector_bytes() // size
 
@@ -173,9 +173,8 @@ class Built:
             full = self._operands_full(expr)
             operands = [leaf_step(b, full) if isinstance(b, Leaf) else numbers[b] for b in self.group.bindings[expr]]
             detail = expr.detail.how if expr.kind == "reduce" else expr.detail
-            cost = cost_of(expr.detail) if expr.kind == "map" else 1
             numbers[expr] = len(steps)
-            steps.append(Step(expr.kind, expr.dtype, tuple(operands), detail, cost))
+            steps.append(Step(expr.kind, expr.dtype, tuple(operands), detail, cost_of(expr)))
         stores = []
         for s in self.stores:
             access = self._access(accesses, s.memory, s.memory.view.offset, s.form, self._full(s.expr))

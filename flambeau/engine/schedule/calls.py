@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flambeau import dtypes
-from flambeau.dtypes import COMPLEX, dtype
+from flambeau.dtypes import dtype
 from flambeau.engine.graph import Arg, Call, Meta, Number
 from flambeau.engine.kernel.nest import Function
 from flambeau.engine.schedule.expressions import WIDE, Expr, Tensors, tried
@@ -20,9 +20,6 @@ _supported: dict[tuple, Any] = {}
 def results_of(t: Tensors, call: Call, operand: Any) -> list[Expr]:
     """The results of a call whose lowering is elementwise or composite; `operand` makes an expression of an Arg."""
     lower = call.op.lower
-    for meta in call.metas:
-        if meta.dtype.category == COMPLEX:
-            raise Unsupported(f"{meta.dtype} in a kernel")
     compute = call.metas[0].compute
     inputs = [_operand(t, x, compute, call, operand) for x in call.inputs]
     if isinstance(lower, Composite):
@@ -34,17 +31,13 @@ def results_of(t: Tensors, call: Call, operand: Any) -> list[Expr]:
 
 def _operand(t: Tensors, x: Any, compute: dtype | None, call: Call, operand: Any) -> Any:
     if isinstance(x, Arg):
-        if x.dtype.category == COMPLEX:
-            raise Unsupported(f"{x.dtype} in a kernel")
         return operand(x) if compute is None or compute is x.dtype else t.cast(operand(x), compute)
     if x is None:
         return None
     d = compute or _number_dtype(x, call)
-    if d.category == COMPLEX:
-        raise Unsupported(f"{d} in a kernel")
     if isinstance(x, Number):
         return Expr(t, "number", (), WIDE.get(d, d), (), (x.slot, x.kind))
-    if isinstance(x, (bool, int, float, np.generic)) and not isinstance(x, np.complexfloating):
+    if isinstance(x, (bool, int, float, complex, np.generic)):
         wide = WIDE.get(d, d)  # beside narrow floats, numbers are as precise as the arithmetic
         return t.constant(np.asarray(x).astype(wide.np).item(), wide)
     raise Unsupported(f"an operand of type {type(x).__name__}")
@@ -54,6 +47,8 @@ def _number_dtype(x: Any, call: Call) -> dtype:
     """What NumPy makes of a number among arrays whose dtypes are left as they are."""
     given = [a.dtype for a in call.inputs if isinstance(a, Arg)]
     kind = x.kind if isinstance(x, Number) else type(x)
+    if issubclass(kind, (complex, np.complexfloating)):
+        return next((d for d in given if d.is_complex), dtypes.complex128)
     if kind is float or issubclass(kind, np.floating):
         return next((d for d in given if d.is_floating_point), dtypes.float64)
     return given[0] if given and given[0] not in (dtypes.bool_, dtypes.uint8) else dtypes.int64  # those may be a mask

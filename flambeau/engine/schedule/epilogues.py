@@ -11,8 +11,9 @@ from math import prod
 from typing import Any
 
 from flambeau.dtypes import dtype
+from flambeau.engine.kernel.complex_scalars import namespace
 from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
-from flambeau.engine.kernel.scalars import Scalars, compute_type, convert, load
+from flambeau.engine.kernel.scalars import compute_type, convert, load
 from flambeau.engine.plan import Address, Buffer
 from flambeau.engine.schedule.build import alive_members, words
 from flambeau.engine.schedule.expressions import Expr
@@ -91,8 +92,9 @@ class Epilogue:
             return load(k, base, at, b.memory.dtype, width, mask if width > 1 else None)
 
         for member in self.members:
-            scalars = Scalars(k, member.dtype)
-            result = member.detail.apply(scalars, *[operand(b) for b in self.bindings[member]])
+            operands = [operand(b) for b in self.bindings[member]]
+            scalars = namespace(k, member.dtype, operands)
+            result = member.detail.apply(scalars, *operands)
             type = vector(compute_type(member.dtype), width)
             values[member] = k.val(scalars.cast(result), type) if isinstance(result, Val) else k.const(type, result)
         return convert(k, values[self.last], self.stored)

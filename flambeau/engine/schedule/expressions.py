@@ -13,15 +13,19 @@ their dimensions unless told otherwise. Every function of `kernel.scalars` is a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from flambeau import dtypes
 from flambeau.dtypes import dtype, promote_types
-from flambeau.engine.kernel.emit import Emitter, Val
+from flambeau.engine.kernel.complex_emit import Emitter
+from flambeau.engine.kernel.complex_scalars import namespace
+from flambeau.engine.kernel.emit import Val
 from flambeau.engine.kernel.nest import Function
 from flambeau.engine.kernel.reductions import of_nothing
 from flambeau.engine.kernel.scalars import Scalars, compute_type
+from flambeau.engine.kernel.types import is_complex
+from flambeau.engine.schedule.lowering import Unsupported
 from flambeau.engine.schedule.spaces import Axes, Order, View, reduction_axes, reduction_order
 from flambeau.shape import Ints, broadcast_shapes, infer_shape, reduced_shape, wrap_dims
 
@@ -211,13 +215,15 @@ class Tensors:
         return self.reduce("min", x, dims, keepdim)
 
     def any(self, x: Expr, dims: Any = None, keepdim: bool = True) -> Expr:
-        return self.reduce("any", self.cast(x, dtypes.bool_), dims, keepdim)
+        return self.reduce("any", self.truth(x), dims, keepdim)
 
     def all(self, x: Expr, dims: Any = None, keepdim: bool = True) -> Expr:
-        return self.reduce("all", self.cast(x, dtypes.bool_), dims, keepdim)
+        return self.reduce("all", self.truth(x), dims, keepdim)
 
     def reduce(self, how: str, x: Expr, dims: Any, keepdim: bool) -> Expr:
         """One element from all those along `dims` (None: all of them)."""
+        if x.dtype.is_complex and how in ("max", "min"):
+            raise Unsupported("an order of complex numbers")
         dims = wrap_dims(dims, len(x.shape)) if dims != () else ()
         kept = reduced_shape(x.shape, dims, True)
         result = self._reduced(how, x, dims, kept)
@@ -251,17 +257,21 @@ class Reduce:
 
 
 _results: dict[tuple, dtype] = {}
-_costs: dict[str, int] = {}
+_costs: dict[tuple[str, bool], int] = {}
 
 
 def result_dtype(function: Function, operands: tuple[dtype, ...], common: dtype) -> dtype:
-    """The dtype of a map's result: bool if its elements are, else that of its operands. Tries the function once."""
+    """The dtype of a map's result: that of its operands, but bool or complex if its elements are, and real if they are
+    not complex any more. Tries the function once."""
     key = function.key, operands
     found = _results.get(key)
     if found is None:
         result = tried(function, operands, common)
-        bools = isinstance(result, Val) and result.type == "i1"
-        found = _results[key] = dtypes.bool_ if bools else common
+        if isinstance(result, Val) and result.type == "i1":
+            common = dtypes.bool_
+        elif isinstance(result, Val):
+            common = common.to_complex() if is_complex(result.type) else common.to_real()
+        found = _results[key] = common
     return found
 
 
@@ -273,11 +283,17 @@ def tried(function: Function, operands: tuple[dtype, ...], dtype: dtype, results
     k = Emitter("trial")
     values = [k.load(k.pointer(nr), 0, compute_type(d)) for nr, d in enumerate(operands)]
     before = len(k.lines)
-    result = function.apply(Scalars(k, dtype), *values)
-    _costs[function.key] = -(-(len(k.lines) - before) // results)
+    result = function.apply(namespace(k, dtype, values), *values)
+    _costs[function.key, _on_complex(operands, dtype)] = -(-(len(k.lines) - before) // results)
     return result
 
 
-def cost_of(function: Function) -> int:
-    """About how many instructions a function takes an element."""
-    return _costs.get(function.key, 1)
+def cost_of(expr: Expr) -> int:
+    """About how many instructions an expression takes an element."""
+    if expr.kind != "map":
+        return 1
+    return _costs.get((expr.detail.key, _on_complex([o.dtype for o in expr.operands], expr.dtype)), 1)
+
+
+def _on_complex(operands: Iterable[dtype], result: dtype) -> bool:
+    return result.is_complex or any(d.is_complex for d in operands)

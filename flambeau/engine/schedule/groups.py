@@ -66,7 +66,7 @@ class Group:
         self.cuts: list[frozenset[int]] = [frozenset()]  # of each axis
         self.loads: dict[int, set[tuple[Form, int, bool]]] = {}  # of each root (by id): where, and if at every point
         self.row_form = flat(numel)  # a row's value shown at every point
-        self.sums: dtype | None = None  # the dtype of the float sums: it decides how many lanes there are
+        self.sums: dtype | None = None  # the dtype of float sums (of their parts): it decides how many lanes there are
         self.overwrites = False  # whether it writes over what it reads: elements must be visited once
         self.work: list[Call | Write] = []  # for people: whose results, or parts of them, it makes
 
@@ -74,7 +74,7 @@ class Group:
 
     def join(self, expr: Expr, sources: list[Source]) -> bool:
         """Take an expression in, if it fits."""
-        cost = cost_of(expr.detail) if expr.kind == "map" else 1
+        cost = cost_of(expr)
         if len(self.members) >= MEMBERS or (self.members and self.cost + cost > COST):
             return False
         bindings = self.reduce(expr, sources[0]) if expr.kind == "reduce" else self.map(expr, sources)
@@ -117,7 +117,7 @@ class Group:
         how: Reduce = expr.detail
         if prod(a.extent for a in how.axes) != self.numel:
             return None
-        summed = expr.dtype if how.how in ("sum", "prod") and expr.dtype.category == FLOAT else None
+        summed = expr.dtype.to_real() if how.how in ("sum", "prod") and expr.dtype.category >= FLOAT else None
         if summed is not None and self.sums not in (None, summed):
             return None
         if self.reduction is None:
@@ -249,7 +249,7 @@ def repeatable(base: Expr, axes: Axes, limit: int = AGAIN) -> list[Expr]:
         if member in found:
             continue
         found[member] = None
-        cost += cost_of(member.detail)
+        cost += cost_of(member)
         for b in group.bindings[member]:
             if isinstance(b, Expr):
                 if b.full and b.kind == "map" and b.memory is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.engine.graph import Arg, Call
-from flambeau.engine.kernel import move
 from flambeau.engine.plan import Address, Buffer, HostCall, Kernel, Launch
 from flambeau.engine.schedule.memory import Root
 
@@ -75,24 +74,3 @@ class Host:
         roots = [*self.operands.items(), *self.results.items()]
         places: dict[int, Any] = {number: root.buffer for number, root in roots if root.buffer is not None}
         return [HostCall(self.call, places)]
-
-
-def moved(target: Arg, source: Arg, source_root: Root, target_root: Root) -> Opaque:
-    """A write as a copy between windows, through scratch where they may overlap."""
-    step = Opaque(None)
-    step.operands[source.value] = source_root
-    step.results[-1] = target_root
-    home: Any = target_root
-    to = move.Window(Address(home, target.offset * target.dtype.itemsize), target.strides, target.dtype)
-    given = move.Window(step.source(source), source.strides, source.dtype)
-    if source_root is target_root:
-        count = 1
-        strides = []
-        for n in reversed(source.shape):
-            strides.append(count)
-            count *= n
-        between = move.Window(step.temp(count * source.dtype.itemsize), tuple(reversed(strides)), source.dtype)
-        move.copy(step, source.shape, between, given, "write")  # type: ignore[arg-type]
-        given = between
-    move.copy(step, source.shape, to, given, "write")  # type: ignore[arg-type]
-    return step

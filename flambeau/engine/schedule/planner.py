@@ -16,7 +16,6 @@ from math import prod
 from typing import Any
 
 from flambeau import dtypes
-from flambeau.dtypes import COMPLEX
 from flambeau.engine.graph import Arg, Call, Graph, Write
 from flambeau.engine.plan import Buffer, Plan
 from flambeau.engine.schedule.calls import results_of
@@ -26,7 +25,7 @@ from flambeau.engine.schedule.groups import Group, Source, repeatable
 from flambeau.engine.schedule.layouts import laid_out
 from flambeau.engine.schedule.lowering import Kernels, Unsupported
 from flambeau.engine.schedule.memory import Memory, Root
-from flambeau.engine.schedule.opaque import Host, Opaque, moved
+from flambeau.engine.schedule.opaque import Host, Opaque
 from flambeau.engine.schedule.pieces import put_together
 from flambeau.engine.schedule.spaces import Axis, View, flat
 from flambeau.shape import contiguous_strides, extent, is_contiguous
@@ -378,9 +377,6 @@ class Planner:
         if 0 in target.shape:
             self.values[write.output] = value
             return
-        if target.dtype.category == COMPLEX or source.dtype.category == COMPLEX:
-            self.moved(target, source, root)
-            return
         expr = self.t.cast(self.operand(source), target.dtype)
         last = self.last.get(source.value, -1) <= number and source.value not in self.wanted_values
         base = self.overwrite(expr, target, root, last)
@@ -436,14 +432,6 @@ class Planner:
         kept = self.apart(self.operand(Arg(target.value, shape, contiguous_strides(shape), 0, dtype)))
         self.stored(kept)
         self.values[target.value] = Value(kept.memory, None)
-
-    def moved(self, target: Arg, source: Arg, root: Root) -> None:
-        """A write of complex elements: a copy kernel."""
-        step = moved(target, source, self.in_memory(self.values[source.value]).root, root)
-        position = len(self.steps)
-        step.operands[source.value].touched = max(step.operands[source.value].touched, position)
-        root.touched, root.ready = position, position + 1
-        self.steps.append(step)
 
 
 def _rebuilt(operand: Expr, copies: dict[Expr, Expr]) -> Expr:

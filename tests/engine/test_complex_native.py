@@ -1,0 +1,203 @@
+"""Complex numbers in kernels: functions of elements, reductions and products against their NumPy references."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flambeau import dtypes
+from flambeau.engine.plan import HostCall, Plan
+from flambeau.engine.schedule.planner import plan
+from flambeau.ops.op import ops
+from tests.engine.planned import Recording, Ref
+
+KINDS = (np.complex64, np.complex128)
+UNARY = (
+    "abs", "angle", "conj_physical", "cos", "cosh", "exp", "exp2", "expm1", "isfinite", "isinf", "isnan", "isreal", "log",
+    "log10", "log2", "logical_not", "neg", "reciprocal", "rsqrt", "sgn", "sigmoid", "sin", "sinh", "sqrt", "square",
+    "tan", "tanh",
+)  # fmt: skip
+BINARY = ("add", "sub", "rsub", "mul", "div", "eq", "ne", "logical_and", "logical_or", "logical_xor")
+EDGES = (0.0, -0.0, 1.0, -2.5, 3.0, 1e-3, -40.0, np.inf, -np.inf, np.nan)
+FEW = (0.0, -0.0, 1.0, -2.5, np.inf, np.nan)
+
+
+def complexes(*shape: int, kind: Any = np.complex64, seed: int = 0) -> np.ndarray:
+    parts = np.random.default_rng(seed).standard_normal((2, *shape))
+    return np.asarray(parts[0] + 1j * parts[1]).astype(kind)
+
+
+def grid(parts: tuple[float, ...], kind: Any) -> np.ndarray:
+    """All complex numbers with these parts."""
+    found = np.empty((len(parts), len(parts)), kind)
+    found.real, found.imag = np.meshgrid(parts, parts)
+    return found.ravel()
+
+
+def natively(made: Plan) -> None:
+    assert not any(isinstance(step, HostCall) for step in made.steps)
+
+
+def assert_alike(got: np.ndarray, want: np.ndarray, steps: float = 8, whole: float = 4) -> None:
+    """Equal infinities, NaN and zeros; else a few units in the last place, of the part or of the whole number."""
+    assert got.dtype == want.dtype and got.shape == want.shape
+    if got.dtype.kind == "b":
+        np.testing.assert_array_equal(got, want)
+        return
+    unit = np.finfo(got.dtype).eps
+    with np.errstate(all="ignore"):
+        size = np.abs(want)
+        near = np.abs(got - want) <= whole * unit * np.where(np.isfinite(size), size, 0)
+    for a, b in ((got.real, want.real), (got.imag, want.imag)):
+        with np.errstate(all="ignore"):
+            same = (a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= steps * unit * np.abs(b))
+        assert (same | near).all(), f"{got[~(same | near)][:5]}, not {want[~(same | near)][:5]}"
+        zero = (a == 0) & (b == 0)
+        np.testing.assert_array_equal(np.signbit(a[zero]), np.signbit(b[zero]), "signs of zeros")
+
+
+def check(name: str, *operands: Any, steps: float = 8, whole: float = 4, **params: Any) -> None:
+    """One call by kernels as by its reference."""
+    g = Recording()
+    made = g.call(ops[name], *[g.input(x) if isinstance(x, np.ndarray) else x for x in operands], **params)
+    with np.errstate(all="ignore"):
+        want = g.reference(made)[0]
+    planned = plan(g.graph(made))
+    natively(planned)
+    assert_alike(g.execute(planned, (made,))[0], want, steps, whole)
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_functions_of_elements(name: str) -> None:
+    for kind in KINDS:
+        check(name, np.concatenate([grid(EDGES, kind), complexes(99, kind=kind) * 3]))
+
+
+@pytest.mark.parametrize("name", [*BINARY, "pow"])
+def test_functions_of_two(name: str) -> None:
+    for kind in KINDS:
+        edges = grid(FEW, kind)
+        a, b = (x.ravel() for x in np.meshgrid(edges, edges))
+        a, b = (np.concatenate([x, complexes(99, kind=kind, seed=seed)]) for seed, x in enumerate((a, b)))
+        check(name, a, b, whole=32 if name == "pow" else 4)  # NumPy's float powers are exp(b * log(a))
+
+
+def test_powers_are_products_where_they_can_be() -> None:
+    for kind in KINDS:
+        for exponent in (0, 1, 2, 3, -1, -2, 7, 99, -99, 0.5, 1j, 2 - 1j):
+            check("pow", np.concatenate([grid(FEW, kind), complexes(40, kind=kind)]), exponent, steps=300, whole=300)
+
+
+def test_what_neither_overflows_nor_cancels_on_the_way() -> None:
+    """Against wider arithmetic: floats against doubles, doubles against what NumPy knows to be right."""
+    near_one = np.exp(1j * np.linspace(0.1, 3, 50)) * (1 + np.linspace(-1e-7, 1e-7, 50))
+    large = np.array([89.5 + 1j, 100 + 1e-38j, -90 + 1j, 1e-30 + 1e-30j, 1e-38 - 1e38j, 3e38 + 3e38j, 1e-44 + 1e-44j])
+    for name, values in (("log", near_one), ("log", large), ("sqrt", large), ("exp", large), ("abs", large[:5])):
+        z = values.astype(np.complex64)
+        with np.errstate(all="ignore"):
+            want = getattr(np, name)(z.astype(np.complex128)).astype(np.float32 if name == "abs" else np.complex64)
+        g = Recording()
+        assert_alike(g.run(g.call(ops[name], g.input(z)))[0], want, steps=2, whole=0)
+    for name, values in (
+        ("log", near_one), ("log", np.array([1e308 + 1e308j, 1e-320 + 1e-320j, 1 + 1e-200j])),
+        ("sqrt", np.array([1e308 + 1e308j, 1e-320 - 1e-320j, -1e308 + 1j])),
+        ("exp", np.array([710 + 1j, 1400 + 1e-300j, -740 + 1j])), ("sinh", np.array([-711 + 1j, 711 - 3j])),
+        ("cosh", np.array([711 + 1j, -711 - 3j])), ("tanh", np.array([300 + 1j, 1e-310 + 1j, 21.9 + 2j, 0.1 + 1.5707963j])),
+        ("reciprocal", np.array([1e308 + 1e308j, 1e-308 + 1j])),
+    ):  # fmt: skip
+        check(name, values, steps=16, whole=0)
+
+
+# -- what elements are made of, and where they lie -------------------------------------------------------------
+
+
+def test_windows_of_all_kinds() -> None:
+    for kind in KINDS:
+        g = Recording()
+        x, row, column, one = (g.input(complexes(*s, kind=kind)) for s in ((37, 19), (19,), (37, 1), ()))
+        turned = Ref(x.value, (19, 37), (1, 19), 0, x.dtype)
+        flipped = Ref(x.value, (37, 19), (-19, -1), 37 * 19 - 1, x.dtype)
+        every = Ref(x.value, (37, 9), (19, 2), 1, x.dtype)
+        real, imag = (Ref(x.value, (37, 19), (38, 2), part, x.dtype.to_real()) for part in (0, 1))
+        whole = g.call(ops["mul"], x, row)
+        wanted = [
+            g.call(ops["add"], whole, column), g.call(ops["sub"], one, turned), g.call(ops["div"], flipped, x),
+            g.call(ops["conj_physical"], every), g.call(ops["mul"], real, imag), g.call(ops["mul"], whole, 1j),
+            g.call(ops["add"], real, 2j), g.call(ops["to_copy"], x, dtype=real.dtype, strides=None),
+            g.call(ops["to_copy"], real, dtype=x.dtype, strides=None), g.call(ops["exp"], x.view((0, 3))),
+        ]  # fmt: skip
+        natively(g.check(*wanted))
+
+
+def test_choices_and_casts() -> None:
+    for kind in KINDS:
+        g = Recording()
+        x, y = (g.input(complexes(70, kind=kind, seed=seed)) for seed in (0, 1))
+        mask = g.input(np.arange(70) % 3 == 0)
+        number = g.input(np.arange(70) - 9)
+        wanted = [
+            g.call(ops["where"], mask, x, y), g.call(ops["where"], mask, x, 1.5), g.call(ops["where"], mask, 2j, number),
+            g.call(ops["masked_fill"], x, mask, 1 - 1j), g.call(ops["add"], x, number), g.call(ops["addcmul"], x, y, y, 0.5),
+            g.call(ops["addcdiv"], x, y, x, value=2j), g.call(ops["add"], x, y, alpha=1j), g.call(ops["lerp"], x, y, 0.25),
+        ]  # fmt: skip
+        casts = [g.call(ops["to_copy"], x, dtype=d, strides=None) for d in (dtypes.bool_, dtypes.int32, dtypes.float64)]
+        natively(g.check(*wanted, *casts))
+
+
+def test_a_number_without_real_part_is_true() -> None:
+    x = np.array([1j, 0, 2, complex(0, np.nan)], np.complex64)
+    g = Recording()
+    made = g.call(ops["to_copy"], g.input(x), dtype=dtypes.bool_, strides=None)
+    natively(g.check(made))
+    assert g.run(made)[0].tolist() == [True, False, True, True]
+
+
+def test_writes_into_parts_and_over_what_is_read() -> None:
+    for kind in KINDS:
+        g = Recording()
+        x, y = (g.input(complexes(10, 10, kind=kind, seed=seed)) for seed in (0, 1))
+        real = Ref(x.value, (10, 10), (20, 2), 0, x.dtype.to_real())
+        after = g.write(Ref(x.value, (10, 10), (20, 2), 1, real.dtype), g.call(ops["mul"], real, 2.0))
+        shifted = g.write(after_view(after, x).view((5, 10), (20, 1)), after_view(after, x).view((5, 10), (20, 1), 10))
+        g.check(g.call(ops["mul"], shifted.view((10, 10)), y), g.write(y, g.call(ops["mul"], y, y)))
+
+
+def after_view(after: Ref, like: Ref) -> Ref:
+    """A value that was written as parts, as complex numbers again."""
+    return Ref(after.value, like.shape, like.strides, 0, like.dtype)
+
+
+# -- reductions ------------------------------------------------------------------------------------------------
+
+REDUCED = (
+    ((5,), (0,)), ((3, 7), (1,)), ((3, 7), (0,)), ((2, 3, 4), (1,)), ((40, 50, 6), (0, 2)), ((20000,), (0,)),
+    ((3, 11003), (1,)), ((9001, 7), (0,)), ((0, 3), (0,)), ((), ()), ((1, 1), (0,)), ((5, 640), (0,)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "dim"), REDUCED)
+def test_reductions_with_work_around_them(shape: tuple, dim: tuple) -> None:
+    for kind in KINDS:
+        g = Recording()
+        x = g.input(complexes(*shape, kind=kind))
+        wanted = [g.call(ops["sum"], g.call(ops["mul"], x, x), dim=dim, keepdim=False)]
+        wanted.append(g.call(ops["mean"], x, dim=dim, keepdim=True))
+        wanted.append(g.call(ops["linalg_vector_norm"], x, ord=2.0, dim=dim, keepdim=False))
+        wanted += [g.call(ops[name], x, dim=dim, keepdim=False) for name in ("any", "all")]
+        if 0 not in shape:
+            wanted += g.call(ops["var_mean"], x, dim=dim, correction=0, keepdim=True)
+            unit = g.call(ops["sgn"], x)
+            wanted += [
+                g.call(ops["prod"], unit, dim=dim, keepdim=False),
+                g.call(ops["logsumexp"], x, dim=dim, keepdim=True),
+            ]
+        wide = kind is np.complex128
+        natively(g.check(*wanted, rtol=1e-9 if wide else 2e-4, atol=1e-9 if wide else 2e-4))
+
+
+def test_an_order_of_complex_numbers_is_left_to_the_reference() -> None:
+    g = Recording()
+    made = g.call(ops["softmax"], g.input(complexes(3, 5)), dim=1)
+    assert isinstance(plan(g.graph(made)).steps[0], HostCall)
