@@ -5,7 +5,7 @@ All of them take epilogues.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel.contract.lower import launch
 from flambeau.engine.kernel.contract.product import Addend, Operand, Product, broadcast_strides, one_run
+from flambeau.engine.kernel.move import Window, copy
+from flambeau.engine.plan import Address
 from flambeau.engine.schedule.lowering import Lower, Site, Unsupported
-from flambeau.shape import Ints
+from flambeau.shape import Ints, contiguous_strides
 
 
 def _matrices(site: Site, x: Arg, batch: Ints, right: bool) -> Operand:
@@ -111,11 +113,35 @@ def weight_gradient(site: Site, call: Call) -> None:
     g, x = call.inputs
     vector = call.params["vector"]
     lead = x.shape[:-1]
-    g_steps = g.strides if vector else g.strides[:-1]
-    depth = prod(lead)
-    left = Operand(site.source(g), g.dtype, 0 if vector else g.strides[-1], one_run(lead, g_steps), ())
-    right = Operand(site.source(x), x.dtype, x.strides[-1], one_run(lead, x.strides[:-1]), ())
+    depth, rows = prod(lead), range(len(lead))
+    (g_at, g_steps), (x_at, x_steps) = (_in_runs(site, operand, [rows]) for operand in (g, x))
+    along = one_run(lead, g_steps[: len(lead)])
+    left = Operand(g_at, g.dtype, 0 if vector else g_steps[-1], along, ())
+    right = Operand(x_at, x.dtype, x_steps[-1], one_run(lead, x_steps[:-1]), ())
     launch(site, Product((), 1 if vector else g.shape[-1], x.shape[-1], depth, left, right, call.metas[0].dtype))
+
+
+def _in_runs(site: Site, x: Arg, groups: Sequence[Sequence[int]]) -> tuple[Address, Ints]:
+    """Where an operand lies, and its strides, if each group of dimensions is one run in memory; else those of a copy in
+    which it is."""
+    try:
+        for group in groups:
+            one_run([x.shape[d] for d in group], [x.strides[d] for d in group])
+    except Unsupported:
+        return _laid_out(site, x, groups)
+    return site.source(x), x.strides
+
+
+def _laid_out(site: Site, x: Arg, groups: Sequence[Sequence[int]]) -> tuple[Address, Ints]:
+    """A copy with the groups last, innermost the one that is so already."""
+    grouped = [d for group in groups for d in group]
+    apart = sorted(groups, key=lambda group: -min((abs(x.strides[d]) for d in group), default=0))
+    order = [*(d for d in range(len(x.shape)) if d not in grouped), *(d for group in apart for d in group)]
+    shape, given = (tuple(whole[d] for d in order) for whole in (x.shape, x.strides))
+    at, made = site.temp(prod(shape) * x.dtype.itemsize), contiguous_strides(shape)
+    copy(site, shape, Window(at, made, x.dtype), Window(site.source(x), given, x.dtype), "pack")
+    steps = dict(zip(order, made))
+    return at, tuple(steps[d] for d in range(len(x.shape)))
 
 
 def pair(site: Site, call: Call) -> None:
@@ -130,11 +156,12 @@ def pair(site: Site, call: Call) -> None:
     sizes = tuple(size[x] for x in (*batch, *outer))
 
     def operand(x: Arg, labels: Any, across: list[int]) -> Operand:
-        step = dict(zip(labels, x.strides))
+        at, found = _in_runs(site, x, [[labels.index(g) for g in group] for group in (summed, across)])
+        step = dict(zip(labels, found))
         along = one_run([size[g] for g in summed], [step[g] for g in summed])
         steps = tuple(step.get(g, 0) for g in (*batch, *outer))
         apart = one_run([size[g] for g in across], [step[g] for g in across])
-        return Operand(site.source(x), x.dtype, apart, along, steps)
+        return Operand(at, x.dtype, apart, along, steps)
 
     left, right = operand(a, la, [last] if rows else []), operand(b, lb, columns)
     n, depth = (prod(size[g] for g in group) for group in (columns, summed))
