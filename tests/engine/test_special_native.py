@@ -5,13 +5,13 @@ In float the results are those of the references, but for the rare tie; in doubl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-import flambeau  # noqa: F401 - fills the registry
+import flambeau
 from flambeau.engine.kernel import vecmath_bessel, vecmath_gamma, vecmath_incomplete, vecmath_log, vecmath_orthogonal
 from flambeau.engine.kernel.emit import Emitter, vector
 from flambeau.engine.plan import HostCall
@@ -19,6 +19,7 @@ from flambeau.engine.runtime import codegen
 from flambeau.engine.schedule.planner import plan
 from flambeau.ops.op import ops
 from flambeau.ops.specfun import bessel, bessel_kinds, gamma, orthogonal
+from tests.engine.everywhere import everywhere
 from tests.engine.planned import Recording
 from tests.engine.test_vecmath import EDGES, all_floats, assert_within, native
 from tests.ops.test_registry import maker
@@ -152,3 +153,16 @@ def test_records_stay_in_programs(name: str) -> None:
     wanted = first, last, g.call(ops["mul"], last, 3.0)
     planned = g.check(*wanted, rtol=1e-6, atol=1e-12) if name in CHECKED else plan(g.graph(*wanted))
     assert not any(isinstance(step, HostCall) for step in planned.steps)
+
+
+def test_gradients_in_every_mode() -> None:
+    def program() -> Iterator[Any]:
+        x = flambeau.linspace(1.5, 6, 19, dtype=flambeau.float64).requires_grad_()
+        for _ in range(4):
+            x.grad = None
+            y = flambeau.i0(x) * flambeau.special.i1e(x) + flambeau.special.i1(x) * flambeau.special.i0e(x)
+            y = y + flambeau.polygamma(1, x) + flambeau.frexp(x).mantissa
+            (y + flambeau.igammac(x.detach(), x)).sum().backward()
+            yield x.grad.numpy().copy()
+
+    everywhere(program, 1e-12)

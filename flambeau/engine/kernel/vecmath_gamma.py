@@ -32,7 +32,7 @@ from flambeau.engine.kernel.vecmath import (
 )  # fmt: skip
 from flambeau.engine.kernel.vecmath_log import log, log1p
 from flambeau.engine.kernel.vecmath_power import pow
-from flambeau.engine.kernel.vecmath_trig import sin, tan
+from flambeau.engine.kernel.vecmath_trig import near_sin, near_tan
 
 _EPSILON = 2.0**-53
 
@@ -40,7 +40,7 @@ _EPSILON = 2.0**-53
 def _sin_pi(k: Emitter, x: Val) -> Val:
     """sin(pi * x) for x >= 0, exact at the integers."""
     rest = x - k.intrinsic("roundeven", x.type, x)  # from -1/2 to 1/2
-    return sin(k, rest * math.pi)  # but for its sign
+    return near_sin(k, rest * math.pi)  # but for its sign
 
 
 def _lgamma_right(k: Emitter, x: Val) -> Val:
@@ -84,7 +84,7 @@ def digamma(k: Emitter, x: Val) -> Val:
     """The derivative of lgamma; NaN at the negative integers, infinite at zero."""
     right = _digamma_right(k, k.select(x > 0.0, x, 1.0 - x))
     rest = x - k.intrinsic("roundeven", x.type, x)
-    left = right - math.pi / tan(k, rest * math.pi)
+    left = right - math.pi / near_tan(k, rest * math.pi)
     whole = k.bits("and", x < 0.0, k.intrinsic("floor", x.type, x).equals(x))  # minus infinity too
     result = k.select(x > 0.0, right, k.select(whole, math.nan, left))
     return k.select(x.equals(0.0), with_sign_of(k, math.inf, -x), result)
@@ -160,12 +160,13 @@ def _whole(k: Emitter, x: Val) -> Val:
 
 
 def _zeta_right(k: Emitter, x: Val, q: Val) -> Val:
-    """zeta for q > 0: nine terms or ten, then Euler and Maclaurin's formula. Lanes stop where nothing is added."""
+    """zeta for q > 0: ten terms or eleven, then Euler and Maclaurin's formula. Lanes stop where nothing is added."""
+    zero = k.const(q.type, 0.0)
     begun = k.bits("and", x > 1.0, q < math.inf)
-    with k.loop(10, carried=[q, k.const(q.type, 0.0), pow(k, q, -x), begun]) as loop:
+    with k.loop(11, carried=[q, zero, zero, begun]) as loop:
         a, b, total, on = loop.carried
-        now = k.bits("and", on, k.bits("or", a <= 9.0, loop.i < 9))
-        a = k.select(now, a + 1.0, a)
+        now = k.bits("and", on, k.bits("or", a <= 9.0, loop.i < 10))
+        a = k.select(k.bits("and", now, loop.i > 0), a + 1.0, a)
         b = k.select(now, pow(k, a, -x), b)
         total = k.select(now, total + b, total)
         on = k.bits("and", on, k.bits("or", _adds(k, b, total), k.bits("xor", now, True)))

@@ -9,7 +9,7 @@ import math
 
 from flambeau.engine.kernel.coefficients import LANCZOS_BOTTOM, LANCZOS_G, LANCZOS_TOP
 from flambeau.engine.kernel.emit import Emitter, Loop, Val, lanes
-from flambeau.engine.kernel.vecmath import any_lane, at_most, in_double, magnitude, polynomial, root
+from flambeau.engine.kernel.vecmath import any_lane, in_double, magnitude, polynomial, root
 from flambeau.engine.kernel.vecmath_exp import exp, expm1
 from flambeau.engine.kernel.vecmath_gamma import lgamma
 from flambeau.engine.kernel.vecmath_log import log, log1p
@@ -34,18 +34,18 @@ def gammaincc(k: Emitter, a: Val, x: Val) -> Val:
 
 def _lower_and_upper(k: Emitter, a: Val, x: Val) -> tuple[Val, Val]:
     """Both, each lane from the side that loses no digits."""
-    usual = k.bits("and", _positive(k, a), _positive(k, x))
-    bound = k.select(x <= 0.5, -0.4 / log(k, at_most(k, x, 0.5)), x / 1.1)
+    usual, log_x = k.bits("and", _positive(k, a), _positive(k, x)), log(k, x)
+    bound = k.select(x <= 0.5, -0.4 / log_x, x / 1.1)
     by_upper = k.bits("and", usual, k.bits("and", x <= 1.1, bound > a))
     rest = k.bits("and", usual, k.bits("xor", by_upper, True))
     beyond = k.bits("and", x > 1.1, x > a)
     by_fraction = k.bits("and", rest, beyond)
     by_lower = k.bits("and", rest, k.bits("xor", beyond, True))
-    logs = lgamma(k, a)
-    factor = _power_over_gamma(k, a, x, logs)
+    logs, logs_next = _lgammas(k, a, any_lane(k, by_upper))
+    factor = _power_over_gamma(k, a, x, a * log_x, logs)
     lower = _lower_series(k, a, x, by_lower) * factor / a
     upper = _upper_fraction(k, a, x, by_fraction) * factor
-    upper = k.select(by_upper, _upper_series(k, a, x, logs, by_upper), upper)
+    upper = k.select(by_upper, _upper_series(k, a, x, a * log_x, logs, logs_next, by_upper), upper)
     lower, upper = k.select(by_lower, lower, 1.0 - upper), k.select(by_lower, 1.0 - lower, upper)
     return _at_the_edges(k, a, x, usual, lower, upper)
 
@@ -66,13 +66,24 @@ def _at_the_edges(k: Emitter, a: Val, x: Val, usual: Val, lower: Val, upper: Val
     return edges[0], edges[1]
 
 
+def _lgammas(k: Emitter, a: Val, both: Val) -> tuple[Val, Val]:
+    """lgamma of a, and of a + 1 if `both` holds."""
+    zero = k.const(a.type, 0.0)
+    with k.loop(k.select(both, k.const("i64", 2), 1), carried=[zero, zero]) as loop:
+        first = loop.i.equals(0)
+        logs = lgamma(k, k.select(first, a, a + 1.0))
+        loop.carry(k.select(first, logs, loop.carried[0]), logs)
+    return loop.results[0], loop.results[1]
+
+
 def _and_finite(k: Emitter, condition: Val, x: Val) -> Val:
     return k.bits("and", condition, k.bits("and", x >= 0.0, x < math.inf))
 
 
-def _power_over_gamma(k: Emitter, a: Val, x: Val, logs: Val) -> Val:
-    """x**a exp(-x) / gamma(a), without cancellation where x is near a; `logs` is lgamma(a)."""
-    far = exp(k, a * log(k, x) - x - logs)
+def _power_over_gamma(k: Emitter, a: Val, x: Val, power: Val, logs: Val) -> Val:
+    """x**a exp(-x) / gamma(a), without cancellation where x is near a; `power` is log(x**a), `logs` lgamma(a)."""
+    far = magnitude(k, a - x) > magnitude(k, a) * 0.4
+    small = k.bits("and", a < 200.0, x < 200.0)
     base = a + (LANCZOS_G - 0.5)
     inverted = a > 1.0  # evaluated in 1/a there, so that high powers do not overflow
     at = k.select(inverted, 1.0 / a, a)
@@ -82,10 +93,10 @@ def _power_over_gamma(k: Emitter, a: Val, x: Val, logs: Val) -> Val:
     )
     scale = root(k, base / math.e) * bottom / top
     apart = (x - a - LANCZOS_G + 0.5) / base
-    small = exp(k, a - x) * pow(k, x / base, a)
-    large = exp(k, a * (log1p(k, apart) - apart) + x * (0.5 - LANCZOS_G) / base)
-    near = scale * k.select(k.bits("and", a < 200.0, x < 200.0), small, large)
-    return k.select(magnitude(k, a - x) > magnitude(k, a) * 0.4, far, near)
+    large = a * (log1p(k, apart) - apart) + x * (0.5 - LANCZOS_G) / base
+    y = exp(k, k.select(far, power - x - logs, k.select(small, a - x, large)))
+    near = scale * k.select(small, y * pow(k, x / base, a), y)
+    return k.select(far, y, near)
 
 
 def _rounds(k: Emitter, wanted: Val, most: int) -> Val:
@@ -110,8 +121,8 @@ def _lower_series(k: Emitter, a: Val, x: Val, wanted: Val) -> Val:
     return loop.results[1]
 
 
-def _upper_series(k: Emitter, a: Val, x: Val, logs: Val, wanted: Val) -> Val:
-    """gammaincc by a series (DLMF 8.7.3) for small x and a; `logs` is lgamma(a)."""
+def _upper_series(k: Emitter, a: Val, x: Val, power: Val, logs: Val, logs_next: Val, wanted: Val) -> Val:
+    """gammaincc by a series (DLMF 8.7.3) for small x and a; `power` is log(x**a), the others lgamma of a and a + 1."""
     one, zero = k.const(x.type, 1.0), k.const(x.type, 0.0)
     with k.loop(_rounds(k, wanted, _FEW), start=1, carried=[one, zero, wanted]) as loop:
         factor, total, on = loop.carried
@@ -121,11 +132,7 @@ def _upper_series(k: Emitter, a: Val, x: Val, logs: Val, wanted: Val) -> Val:
         total = k.select(on, total + term, total)
         on = k.bits("and", on, magnitude(k, term) > magnitude(k, total) * _EPSILON)
         loop.carry(factor, total, on, until=k.bits("xor", any_lane(k, on), True))
-    total = loop.results[1]
-    with k.loop(k.cast(any_lane(k, wanted), "i64"), carried=[zero]) as once:
-        power = a * log(k, x)
-        once.carry(-expm1(k, power - lgamma(k, a + 1.0)) - exp(k, power - logs) * total)
-    return once.results[0]
+    return -expm1(k, power - logs_next) - exp(k, power - logs) * loop.results[1]
 
 
 def _upper_fraction(k: Emitter, a: Val, x: Val, wanted: Val) -> Val:

@@ -60,12 +60,18 @@ _ASIN = (
 _LOW_HALF_PI = 6.123233995736766e-17  # pi/2 less the double next to it
 
 
-def _quarter_turns(k: Emitter, x: Val) -> tuple[Val, Val]:
-    """How many quarter turns an angle is (in the lowest two bits of an integer), and the rest."""
+def _near_turns(k: Emitter, x: Val) -> tuple[Val, Val]:
+    """How many quarter turns an angle up to `_FAR` is (in the lowest two bits of an integer), and the rest."""
     bits, n = nearest(k, x, 2 / math.pi)
     rest = x
     for part in by_format(x, _QUARTER_SINGLE, _QUARTER_DOUBLE):
         rest = k.fma(n, -part, rest)
+    return bits, rest
+
+
+def _quarter_turns(k: Emitter, x: Val) -> tuple[Val, Val]:
+    """The same of any angle."""
+    bits, rest = _near_turns(k, x)
     far = magnitude(k, x) > _FAR
     with k.loop(k.cast(any_lane(k, far), "i64"), carried=[bits, rest]) as loop:
         far_bits, far_rest = _of_far(k, x)
@@ -165,6 +171,11 @@ def sin(k: Emitter, x: Val) -> Val:
     return k.select(x.equals(0.0), x, _wave(k, *_quarter_turns(k, x)))
 
 
+def near_sin(k: Emitter, x: Val) -> Val:
+    """The sine of an angle of moderate size."""
+    return _wave(k, *_near_turns(k, x))
+
+
 def cos(k: Emitter, x: Val) -> Val:
     """The cosine of an angle in radians."""
     quarters, r = _quarter_turns(k, x)
@@ -174,10 +185,19 @@ def cos(k: Emitter, x: Val) -> Val:
 @in_double
 def tan(k: Emitter, x: Val) -> Val:
     """The tangent of an angle in radians."""
-    quarters, r = _quarter_turns(k, x)
+    return k.select(x.equals(0.0), x, _slope(k, *_quarter_turns(k, x)))
+
+
+def near_tan(k: Emitter, x: Val) -> Val:
+    """The tangent of an angle of moderate size, in double."""
+    return _slope(k, *_near_turns(k, x))
+
+
+def _slope(k: Emitter, quarters: Val, r: Val) -> Val:
+    """The tangent of a number of quarter turns and a rest."""
     sine, cosine = _sine_and_cosine(k, r)
     odd = k.bits("and", quarters, 1).differs(0)
-    return k.select(x.equals(0.0), x, k.select(odd, -cosine, sine) / k.select(odd, sine, cosine))
+    return k.select(odd, -cosine, sine) / k.select(odd, sine, cosine)
 
 
 # -- inverses --------------------------------------------------------------------------------------------------
