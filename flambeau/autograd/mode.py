@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from flambeau.engine.execute import thread
+
 
 class _State(threading.local):
     """The switches.
 
     `regime` is one object for equal settings of those that decide what a call does, so that one look tells whether they
-    are what they were.
+    are what they were. The thread's recorder knows it as well.
     """
 
     grad = True
@@ -27,7 +29,10 @@ class _State(threading.local):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         now = (self.grad, self.inference, self.anomaly, bool(self.saved_hooks), self.autocast)
-        super().__setattr__("regime", _regimes.setdefault(now, now))
+        regime = _regimes.setdefault(now, now)
+        super().__setattr__("regime", regime)
+        if thread.recorder is not None:
+            thread.recorder.regime = regime
 
     @property
     def plain(self) -> bool:

@@ -50,13 +50,14 @@ class Entry:
         following: the entry that began the next segment when this one ended a segment.
         ends: what is known of segments that ended here (`realize.Ending`).
         events: what began here and may be replayed as a whole (`stretch.Stretch`, `autograd.replay.Replay`).
-        matches: how often the call has come again; `call` is then a function that does it (`ops.matched`).
+        matches: how often the call has come again; `call` is then a function that does it (`ops.matched`), and `direct`
+            one that does what the public function `caller` makes of it.
     """
 
     __slots__ = (
         "op", "operands", "params", "strict", "needs", "metas", "outputs", "sizes", "first", "count", "slots", "depth",
         "bytes", "full", "line", "parent", "children", "hot", "following", "node", "ends", "events", "results",
-        "matches", "call",
+        "matches", "call", "caller", "direct",
     )  # fmt: skip
 
     def __init__(self, op: Any, operands: tuple, params: dict[str, Any], needs: Any, metas: Sequence[Meta]) -> None:
@@ -80,6 +81,8 @@ class Entry:
         self.results: list[int] | None = None
         self.matches = 0
         self.call: Any = None
+        self.caller: Any = None
+        self.direct: Any = None
 
     def __repr__(self) -> str:
         return f"<entry {self.depth} {getattr(self.op, 'name', self.op)}>"
@@ -133,6 +136,8 @@ class Recorder:
         everyone.add(self)
         self.run = run  # realizes a segment: (last entry, values, numbers)
         self.planted = 0
+        self.regime: Any = None  # what the autograd floor lets calls depend on besides their operands
+        self.example: Any = None  # the last call that was written out, for `ops.matched`
         self.ended: Entry | None = None  # where the last segment ended, until the next one begins
         self._plant()
         self._begin()

@@ -9,6 +9,7 @@ import numpy as np
 
 from flambeau import dtypes
 from flambeau.methods.member import Members
+from flambeau.ops.matched import direct
 from flambeau.ops.op import names
 from flambeau.tensors import Tensor, from_array
 
@@ -46,7 +47,7 @@ def _of_tensors(function: Callable) -> Callable:
     return checked
 
 
-def _forward(function: Callable) -> Callable:
+def _forward(function: Callable, one_op: bool = False) -> Callable:
     def method(self: Tensor, other: Any) -> Any:
         if not isinstance(other, Tensor) and type(other) not in _NUMBERS:
             if isinstance(other, np.ndarray):
@@ -57,10 +58,10 @@ def _forward(function: Callable) -> Callable:
                 other = _operand(other)
         return function(self, other)
 
-    return method
+    return direct(method) if one_op else method
 
 
-def _reflected(function: Callable) -> Callable:
+def _reflected(function: Callable, one_op: bool) -> Callable:
     def method(self: Tensor, other: Any) -> Any:
         if type(other) in _NUMBERS:
             return function(other, self)
@@ -70,18 +71,19 @@ def _reflected(function: Callable) -> Callable:
             return NotImplemented
         return function(_operand(other), self)
 
-    return method
+    return direct(method) if one_op else method
 
 
 for _operator, _name in _BINARY.items():
     if _name not in names["torch"]:
         continue
     _function = names["Tensor"].get(_name) or names["torch"][_name]  # those of Tensor have no `out=`
+    _one_op = getattr(_function, "one_op", False)
     if _operator == "__matmul__":
         _function = _of_tensors(_function)
-    members[_operator] = _forward(_function)
+    members[_operator] = _forward(_function, _one_op)
     if _operator not in _COMPARISONS:
-        members["__r" + _operator[2:]] = _reflected(_function)
+        members["__r" + _operator[2:]] = _reflected(_function, _one_op)
         if _name + "_" in names["Tensor"]:
             members["__i" + _operator[2:]] = _forward(names["Tensor"][_name + "_"])
 for _operator, _name in _UNARY.items():

@@ -91,7 +91,7 @@ def _recorded(into: Any, entry: Any, values: Sequence[Value], inputs: Sequence[A
         _mark_inference(outputs)
     entry.matches += 1
     if entry.matches == matched.OFTEN:
-        entry.call = matched.matched_call(entry)
+        matched.written_out(into, entry, inputs, outputs)
     if entry.full:
         into.settle()
     return tuple(outputs) if op.multiple else outputs[0]

@@ -54,7 +54,7 @@ def _comparison(name: str, ref: Callable, alias: str | None) -> Op:
 
     function.__name__ = name
     function.__doc__ = f"Whether `input` {_WORDS[name]} `other`, element by element: a bool tensor."
-    public("torch Tensor", name=name, aliases=(alias,) if alias else (), inplace=True, out=True)(function)
+    public("torch Tensor", name=name, aliases=(alias,) if alias else (), inplace=True, out=True, one_op=True)(function)
     return record
 
 

@@ -126,7 +126,7 @@ dot_op = op(
 )  # fmt: skip
 
 
-@public("torch Tensor", out=True)
+@public("torch Tensor", out=True, one_op=True)
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of two matrices, (n, m) by (m, p).
 
@@ -187,7 +187,7 @@ bmm_op = op(
 )  # fmt: skip
 
 
-@public("torch Tensor", out=True)
+@public("torch Tensor", out=True, one_op=True)
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Products of matrices in batches: (b, n, m) by (b, m, p)."""
     require_tensor("bmm", "mat2", 2, mat2)
@@ -245,7 +245,7 @@ matmul_op = op(
 )  # fmt: skip
 
 
-@public("torch Tensor linalg", out=True)
+@public("torch Tensor linalg", out=True, one_op=True)
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product: vectors and matrices as in algebra, leading dimensions as a batch that broadcasts.
 

@@ -50,7 +50,7 @@ def unary(
         return record(input)
 
     function.__name__, function.__doc__ = name, f"Elementwise {name} of `input`; same shape."
-    public(where, name=name, aliases=aliases, inplace=inplace, out=True)(function)
+    public(where, name=name, aliases=aliases, inplace=inplace, out=True, one_op=True)(function)
     if inplace and "torch" in where:
         names["torch"][name + "_"] = names["Tensor"][name + "_"]
     return record
@@ -71,7 +71,7 @@ def binary(
         return record(input, other)
 
     function.__name__, function.__doc__ = name, f"Elementwise {name} of `input` and `other`, broadcast together."
-    public(where, name=name, aliases=aliases, inplace=inplace, out=True)(function)
+    public(where, name=name, aliases=aliases, inplace=inplace, out=True, one_op=True)(function)
     return record
 
 
@@ -149,7 +149,7 @@ def _check_alpha(alpha: Any, *operands: Any) -> None:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
 
 
-@public("torch Tensor", inplace=True, out=True)
+@public("torch Tensor", inplace=True, out=True, one_op=True)
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """`input + alpha * other`, broadcast together."""
     require_operand("add", "other", 2, other)
@@ -159,7 +159,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     return add_op(input, other, alpha) if type(alpha) is float else add_op(input, other, alpha=alpha)
 
 
-@public("torch Tensor", aliases=("subtract",), inplace=True, out=True)
+@public("torch Tensor", aliases=("subtract",), inplace=True, out=True, one_op=True)
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """`input - alpha * other`, broadcast together; bool tensors are refused."""
     require_operand("sub", "other", 2, other)
@@ -184,14 +184,14 @@ def _refuse_bools(input: Any, other: Any) -> None:
         )  # fmt: skip
 
 
-@public("torch Tensor", aliases=("multiply",), inplace=True, out=True)
+@public("torch Tensor", aliases=("multiply",), inplace=True, out=True, one_op=True)
 def mul(input: Any, other: Any) -> Tensor:
     """`input * other`, broadcast together."""
     require_operand("mul", "other", 2, other)
     return mul_op(input, other)
 
 
-@public("torch Tensor", inplace=True, out=True)
+@public("torch Tensor", inplace=True, out=True, one_op=True)
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """`other - alpha * input`."""
     _refuse_bools(input, other)
@@ -242,7 +242,7 @@ rounded_divide_op = op(
 )  # fmt: skip
 
 
-@public("torch Tensor", aliases=("divide",), inplace=True, out=True)
+@public("torch Tensor", aliases=("divide",), inplace=True, out=True, one_op=True)
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """`input / other`; `rounding_mode` "trunc" or "floor" rounds the quotient and keeps integers integers."""
     require_operand("div", "other", 2, other)

@@ -1,11 +1,15 @@
 """The call of an entry that is matched again and again, as straight-line Python.
 
 What `apply` does for a call that was recorded before is known to the last attribute: how each operand must look, which
-numbers its values have, how the results look, what the node of its history keeps. `matched_call` writes that down as
+numbers its values have, how the results look, what the node of its history keeps. `written_out` puts that down as
 source, without a loop or a test whose outcome is fixed, and binds the entry's own constants. Calls of the same form
 share their code; a debugger shows it like any other.
 
     matched(into, inputs, params)    # the result, or None: the call is another one, and nothing has happened
+
+A public function that only checks its arguments and calls one op (`direct`) need not be gone through either: for other
+tensors that look the same, and equal other arguments, it makes the same call of them. Its entry then has the source
+from the function's arguments on: `matched(into, args, kwargs)`. The entry remembers one function, as an inline cache.
 """
 
 from __future__ import annotations
@@ -13,12 +17,13 @@ from __future__ import annotations
 import functools
 import linecache
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flambeau.autograd.mode import state
 from flambeau.autograd.node import SavedOutput, SavedTensor, accumulator, next_sequence
-from flambeau.dtypes import FLOAT
+from flambeau.dtypes import FLOAT, dtype
 from flambeau.engine import execute
+from flambeau.engine.execute import thread
 from flambeau.engine.graph import Arg, Number, Part
 from flambeau.engine.record import INT64, Entry
 from flambeau.engine.value import Storage, Value
@@ -29,12 +34,76 @@ OFTEN = 4  # matches of an entry before its call is written out
 Matched = Callable[[Any, Sequence[Any], dict[str, Any]], Any]
 
 
-def matched_call(entry: Entry) -> Matched | None:
-    """The function for an entry; None where `apply` has to look closer."""
+class _Example(NamedTuple):
+    """A call that was written out: its entry, the numbers' values, the identities of inputs and results."""
+
+    entry: Entry
+    numbers: list[Any]
+    inputs: list[int]
+    outputs: list[int]
+
+
+def written_out(into: Any, entry: Entry, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
+    """Give an entry that has just come `OFTEN` times the function for its calls, unless `apply` has to look closer."""
     if entry.full or not state.plain or (entry.needs is not None) != (entry.node is not None):
+        return
+    into.regime = state.regime
+    entry.call = _Writer(entry).function()
+    numbers = into.numbers[len(into.numbers) - sum(x.__class__ is Number for x in entry.operands) :]
+    into.example = _Example(entry, numbers, [id(x) for x in inputs], [id(y) for y in outputs])
+
+
+def direct(function: Callable) -> Callable:
+    """Let a function whose outcome is that of one op be passed over where its call has been written out.
+
+    The outcome must follow from the looks of the tensors among its arguments and from the values of the others.
+    """
+
+    @functools.wraps(function)
+    def caller(*args: Any, **kwargs: Any) -> Any:
+        into = thread.recorder
+        if into is None:
+            return function(*args, **kwargs)
+        parent = into.cursor
+        entry = parent.hot
+        if entry is not None and entry.caller is caller:
+            outputs = entry.direct(into, args, kwargs)
+            if outputs is not None:
+                return outputs
+        into.example = None
+        outputs = function(*args, **kwargs)
+        if into.example is not None:
+            entry = into.example.entry
+            if entry is into.cursor and entry.parent is parent:
+                found = _directly(into.example, args, kwargs, outputs)
+                if found is not None:
+                    entry.direct, entry.caller = found, caller
+        return outputs
+
+    caller.one_op = True  # type: ignore[attr-defined]
+    return caller
+
+
+def _directly(example: _Example, args: tuple, kwargs: dict[str, Any], outputs: Any) -> Matched | None:
+    """The function for such calls, if it is known what became of every argument and where every operand came from."""
+    made = outputs if isinstance(outputs, tuple) else (outputs,)
+    ids = [id(y) for y in made]
+    entry = example.entry
+    if isinstance(outputs, tuple):
+        result = None if entry.op.multiple and ids == example.outputs else -1
+    else:
+        result = example.outputs.index(ids[0]) if ids[0] in example.outputs else -1
+    given = (*args, *kwargs.values())
+    places = [id(x) for x in given]
+    sources = [places.index(i) if i in places else None for i in example.inputs]
+    tensors = [nr for nr, spec in zip(sources, entry.operands) if spec.__class__ is Arg or spec.__class__ is Part]
+    known = all(places.index(id(x)) in tensors if isinstance(x, Tensor) else x.__class__ in _PLAIN for x in given)
+    if result == -1 or None in tensors or not known:
         return None
-    writer = _Writer(entry)
-    return _factory(writer.source())(*writer.constants.values())
+    return _DirectWriter(example, args, kwargs, sources, result).function()
+
+
+_PLAIN = (type(None), bool, int, float, str, dtype, tuple)  # arguments that are told by identity, or class and value
 
 
 @functools.lru_cache(4096)
@@ -42,7 +111,7 @@ def _factory(source: str) -> Callable[..., Matched]:
     name = f"<matched call {_factory.cache_info().currsize}>"
     linecache.cache[name] = len(source), None, source.splitlines(True), name
     names = {
-        "new": object.__new__, "state": state, "watching": execute.watching, "accumulator": accumulator,
+        "new": object.__new__, "watching": execute.watching, "accumulator": accumulator,
         "next_sequence": next_sequence, "Value": Value, "Storage": Storage, "Tensor": Tensor,
         "SavedTensor": SavedTensor, "SavedOutput": SavedOutput, "INT64": INT64,
     }  # fmt: skip
@@ -52,6 +121,8 @@ def _factory(source: str) -> Callable[..., Matched]:
 
 class _Writer:
     """Writes the source of one entry's call; what differs from entry to entry of a form becomes a constant."""
+
+    parameters = "inputs, params"
 
     def __init__(self, entry: Entry) -> None:
         self.entry, self.form = entry, entry.node
@@ -66,21 +137,22 @@ class _Writer:
     def put(self, depth: int, *lines: str) -> None:
         self.lines += ["    " * depth + line for line in lines]
 
+    def function(self) -> Matched:
+        return _factory(self.source())(*self.constants.values())
+
     def source(self) -> str:
         entry = self.entry
-        hazard = entry.op.hazard is not None
-        conditions = [f"state.regime is not {self.constant('regime', state.regime)}", "watching", *self._parameters()]
-        if hazard:
-            conditions.append(f"{self.constant('threatens', entry.op.hazard.threatens)}(inputs, params)")
-        self.put(2, "try:", f"    if {' or '.join(conditions)}:", "        return None")
-        self.put(2, "except ValueError:  # an array among the parameters", "    return None", "with into.lock:")
+        self.put(2, f"if into.regime is not {self.constant('regime', state.regime)} or watching:", "    return None")
+        self._before()
+        self.put(2, "lock = into.lock", "lock.acquire()", "try:")
         self.put(3, f"if into.cursor is not {self.constant('parent', entry.parent)}:", "    return None")
-        names = ", ".join(f"x{i}" for i in range(len(entry.operands)))
-        self.put(3, "try:", f"    {names}{',' if len(entry.operands) == 1 else ''} = inputs")
+        self.put(3, "try:")
+        self._unpack()
         for i, spec in enumerate(entry.operands):
             self._check(i, spec)
-        self.put(3, "except (AttributeError, ValueError):  # something else where a tensor stood", "    return None")
-        self.put(3, "values = into.values")
+        self._after_checks()
+        # something else where a tensor stood, an array among the arguments, others by name
+        self.put(3, "except (AttributeError, ValueError, KeyError):", "    return None", "values = into.values")
         for i, spec in enumerate(entry.operands):
             self._bind(i, spec)
         for nr in range(len(entry.metas)):
@@ -92,48 +164,73 @@ class _Writer:
             self._tensor(nr)
         if entry.needs is not None:
             self._history()
-        else:
-            self.put(3, *[f"y{nr}._grad_fn = None" for nr in range(len(entry.metas))])
-        outputs = [f"y{nr}" for nr in range(len(entry.metas))]
-        self.put(2, f"return {', '.join(outputs)}," if entry.op.multiple else "return y0")
-        head = ["def factory(" + ", ".join(self.constants) + "):", "    def matched(into, inputs, params):"]
+        self.put(2, "finally:", "    lock.release()", f"return {self._returned()}")
+        head = ["def factory(" + ", ".join(self.constants) + "):", f"    def matched(into, {self.parameters}):"]
         return "\n".join([*head, *self.lines, "    return matched", ""])
+
+    def _returned(self) -> str:
+        outputs = ", ".join(f"y{nr}" for nr in range(len(self.entry.metas)))
+        return f"({outputs},)" if self.entry.op.multiple else "y0"
 
     # -- is it the same call? --------------------------------------------------------------------------------------
 
-    def _parameters(self) -> list[str]:
-        """Conditions under which the parameters are others than the recorded ones."""
+    def _before(self) -> None:
+        """Leave unless the parameters are the recorded ones and the data is harmless."""
+        different = self._different_parameters()
+        if different:
+            self.put(2, "try:", f"    if {different}:", "        return None")
+            self.put(2, "except ValueError:  # an array among the parameters", "    return None")
+        if self.entry.op.hazard is not None:
+            threatens = self.constant("threatens", self.entry.op.hazard.threatens)
+            self.put(2, f"if {threatens}(inputs, params):", "    return None")
+
+    def _different_parameters(self) -> str:
         known = self.entry.params
         if not known:
-            return ["params"]
+            return "params"
         conditions = []
         for name, kind, text in self.entry.strict:
             conditions.append(f"params[{name!r}].__class__ is not {self.constant(f'kind_{name}', kind)}")
             if kind is complex or (kind is float and known[name] == 0.0):  # two zeros that are equal
                 conditions.append(f"str(params[{name!r}]) != {self.constant(f'text_{name}', text)}")
         params = self.constant("known", known)
-        different = f"params != {params}" + (f" or {' or '.join(conditions)}" if conditions else "")
-        return [f"params is not {params} and ({different})"]
+        different = " or ".join([f"params != {params}", *conditions])
+        return f"params is not {params} and ({different})"
+
+    def _unpack(self) -> None:
+        names = "".join(f"x{i}, " for i in range(len(self.entry.operands)))
+        self.put(4, f"({names}) = inputs")
 
     def _check(self, i: int, spec: Any) -> None:
         """Leave unless operand `i` looks as it did."""
         kind = spec.__class__
-        if kind is Number:
-            test = f"x{i}.__class__ is not {self.constant(f'k{i}', spec.kind)}"
-            test += f" or x{i} not in INT64" if spec.kind is int else ""
-        elif kind is Arg or kind is Part:
-            looks = [("_shape", spec[1]), ("_strides", spec[2])] + ([("_offset", spec[3])] if kind is Arg else [])
+        if kind is Arg or kind is Part:
+            looks = [("_shape", spec[1]), ("_strides", spec[2])]
             self.put(4, f"s{i} = x{i}._storage", f"v{i} = s{i}.value")
             tests = [f"x{i}.dtype is not {self.constant(f'dtype{i}', spec[4])}"]
-            tests += [f"x{i}.{name} != {self.constant(f'{name[1:]}{i}', to)}" for name, to in looks]
-            tests += [self._elsewhere(i, spec)] if kind is Arg else []
-            test = " or ".join(tests)
-        else:
-            same = self.constant(f"c{i}", spec)
-            test = f"x{i} is not {same} and (x{i}.__class__ is not {self.constant(f'k{i}', kind)} or x{i} != {same})"
-        self.put(4, f"if {test}:", "    return None")
-        if kind is Arg or kind is Part:
+            for name, to in looks:
+                of = self.constant(f"{name[1:]}{i}", to)
+                tests.append(f"(x{i}.{name} is not {of} and x{i}.{name} != {of})")
+            if kind is Arg:
+                tests += [f"x{i}._offset != {self.constant(f'offset{i}', spec[3])}", self._elsewhere(i, spec)]
+            self.put(4, f"if {' or '.join(tests)}:", "    return None")
             self._check_history(i)
+        else:
+            self._check_other(i, spec)
+
+    def _check_other(self, i: int, spec: Any) -> None:
+        """Leave unless an operand that is no tensor is a number of the same kind, or the same constant."""
+        if spec.__class__ is Number:
+            test = f"x{i}.__class__ is not {self.constant(f'k{i}', spec.kind)}"
+            test += f" or x{i} not in INT64" if spec.kind is int else ""
+        else:
+            test = self._another(f"x{i}", spec)
+        self.put(4, f"if {test}:", "    return None")
+
+    def _another(self, name: str, known: Any) -> str:
+        """The condition that something is not what it was."""
+        same, kind = self.constant(f"c_{name}", known), self.constant(f"k_{name}", known.__class__)
+        return f"{name} is not {same} and ({name}.__class__ is not {kind} or {name} != {same})"
 
     def _elsewhere(self, i: int, spec: Arg) -> str:
         """The condition that operand `i` is another value."""
@@ -156,6 +253,9 @@ class _Writer:
             self.put(4, f"if f{i} is None and not x{i}._requires_grad:", "    return None")
         else:
             self.put(4, f"if f{i} is not None or x{i}._requires_grad:", "    return None")
+
+    def _after_checks(self) -> None:
+        """What else to look at, with the operands known."""
 
     # -- what it does ----------------------------------------------------------------------------------------------
 
@@ -185,7 +285,7 @@ class _Writer:
             f"y{nr}._storage = y{nr}._version_counter = r{nr}",
             f"y{nr}._shape, y{nr}._strides, y{nr}._offset = {shape}, {strides}, 0",
             f"y{nr}.dtype = {self.constant(f'new_dtype{nr}', meta.dtype)}",
-            f"y{nr}._requires_grad = False", f"y{nr}._base = None",
+            f"y{nr}._requires_grad, y{nr}._grad_fn, y{nr}._base = False, None, None",
         )  # fmt: skip
 
     def _history(self) -> None:
@@ -219,7 +319,63 @@ class _Writer:
         else:
             self.put(3, f"node.outputs = {self.constant('metas', form.metas)}")
         for nr, meta in enumerate(self.entry.metas):
-            derived = meta.dtype.category >= FLOAT
-            self.put(3, f"y{nr}._grad_fn = {'node' if derived else None}")
-            if nr and derived:
-                self.put(3, f"y{nr}._output_nr = {nr}")
+            if meta.dtype.category >= FLOAT:
+                self.put(3, f"y{nr}._grad_fn = node", *([f"y{nr}._output_nr = {nr}"] if nr else []))
+
+
+class _DirectWriter(_Writer):
+    """Writes the source for a call of a public function.
+
+    Args:
+        sources: for each operand the argument that it is, counted through positions and names; None if it is none.
+        result: which of the op's results the function gives; None: all of them.
+    """
+
+    parameters = "args, kwargs"
+
+    def __init__(
+        self, example: _Example, args: tuple, kwargs: dict[str, Any], sources: list[int | None], result: int | None
+    ) -> None:
+        super().__init__(example.entry)
+        self.numbers, self.args, self.kwargs = list(example.numbers), args, kwargs
+        self.sources, self.result = sources, result
+
+    def _before(self) -> None:
+        self.put(2, f"if len(kwargs) != {len(self.kwargs)}:" if self.kwargs else "if kwargs:", "    return None")
+
+    def _unpack(self) -> None:
+        """Name the arguments, and leave unless those that are no tensors are what they were."""
+        self.put(4, f"({''.join(f'a{nr}, ' for nr in range(len(self.args)))}) = args")
+        for nr, name in enumerate(self.kwargs, len(self.args)):
+            self.put(4, f"a{nr} = kwargs[{self.constant(f'name{nr}', name)}]")
+        given = [*self.args, *self.kwargs.values()]
+        places = [id(x) for x in given]
+        for nr, x in enumerate(given):
+            if not isinstance(x, Tensor):
+                self.put(4, f"if {self._different(nr, x)}:", "    return None")
+            elif places.index(id(x)) != nr:
+                self.put(4, f"if a{nr} is not a{places.index(id(x))}:", "    return None")
+        for i, spec in enumerate(self.entry.operands):
+            if spec.__class__ is Arg or spec.__class__ is Part:
+                self.put(4, f"x{i} = a{self.sources[i]}")
+
+    def _different(self, nr: int, x: Any) -> str:
+        """The condition that an argument is not what it was."""
+        if x.__class__ in (int, str) or (x.__class__ is float and x):  # zeros may be two, and tuples hold anything
+            return self._another(f"a{nr}", x)
+        return f"a{nr} is not {self.constant(f'c_a{nr}', x)}"
+
+    def _check_other(self, i: int, spec: Any) -> None:
+        """The arguments were looked at; numbers and constants that were made of them are what they were."""
+        self.constant(f"x{i}", self.numbers.pop(0) if spec.__class__ is Number else spec)
+
+    def _after_checks(self) -> None:
+        entry = self.entry
+        if entry.op.hazard is not None:
+            threatens = self.constant("threatens", entry.op.hazard.threatens)
+            known = self.constant("known", entry.params)
+            inputs = "".join(f"x{i}, " for i in range(len(entry.operands)))
+            self.put(4, f"if {threatens}(({inputs}), {known}):", "    return None")
+
+    def _returned(self) -> str:
+        return super()._returned() if self.result is None else f"y{self.result}"

@@ -18,6 +18,7 @@ from typing import Any
 from flambeau.autograd.opnode import Keeps, Vjp
 from flambeau.engine.execute import constant, thread
 from flambeau.ops.apply import apply, apply_view, in_place, with_out
+from flambeau.ops.matched import direct
 from flambeau.shape import Ints
 
 Layout = tuple[Ints, Ints, int]
@@ -128,7 +129,7 @@ def give_homes() -> None:
 
 def public(
     where: str = "torch Tensor", *, name: str | None = None, aliases: tuple[str, ...] = (), inplace: bool = False,
-    out: bool = False,
+    out: bool = False, one_op: bool = False,
 ) -> Callable[[Callable], Callable]:  # fmt: skip
     """List a function under its public names.
 
@@ -136,17 +137,21 @@ def public(
         where: namespaces, of "torch", "Tensor", "F", "linalg", "fft", "special". A Tensor method gets the tensor first.
         inplace: also make the method `name_`, which overwrites its tensor with the result.
         out: the torch-level function takes `out=`.
+        one_op: its outcome is that of one op, see `matched.direct`.
     """
 
     def register(function: Callable) -> Callable:
         spellings = (name or function.__name__.rstrip("_"), *aliases)
         inspect.unwrap(function).__qualname__ = spellings[0]  # the name in Python's errors of wrong arguments
         exported = with_out(function) if out else function
+        method = function
+        if one_op:
+            method, exported = direct(function), direct(exported)
         for spelling in spellings:
             for space in where.split():
                 if spelling in names[space]:
                     raise ValueError(f"{space}.{spelling} is defined twice")
-                names[space][spelling] = function if space == "Tensor" else exported
+                names[space][spelling] = method if space == "Tensor" else exported
             if inplace:
                 names["Tensor"][spelling + "_"] = in_place(function, spelling + "_")
         return exported

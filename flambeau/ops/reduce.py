@@ -125,7 +125,7 @@ sum_op = op(
 )  # fmt: skip
 
 
-@public("torch Tensor", out=True)
+@public("torch Tensor", out=True, one_op=True)
 @numpy_names
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The sum of all elements, or over `dim` (one or several). Integers and bools give int64.
@@ -207,7 +207,7 @@ mean_op = op(
 )  # fmt: skip
 
 
-@public("torch Tensor", out=True)
+@public("torch Tensor", out=True, one_op=True)
 @numpy_names
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The mean of all elements, or over `dim` (one or several), of floating-point or complex tensors.

@@ -19,6 +19,7 @@ from flambeau.engine.execute import Meta
 from flambeau.engine.schedule.lowering import Kernels
 from flambeau.later import later
 from flambeau.ops.apply import in_place, type_name
+from flambeau.ops.matched import direct
 from flambeau.ops.nn.checks import require_floating, require_number
 from flambeau.ops.nn.derive import grads_through, wants_history
 from flambeau.ops.nn.erf import normal_cdf
@@ -91,12 +92,12 @@ def with_inplace(where: str = "F", underscore: str = "") -> Callable[[Callable],
 
         flag = inspect.Parameter("inplace", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False, annotation="bool")
         wrapped.__signature__ = signature.replace(parameters=[*signature.parameters.values(), flag])  # type: ignore
-        names["F"][function.__name__] = wrapped
+        names["F"][function.__name__] = exported = direct(wrapped)
         for space in where.replace("F", "").split():
-            names[space][function.__name__] = function
+            names[space][function.__name__] = direct(function)
         for space in underscore.split():
             names[space][function.__name__ + "_"] = overwrite
-        return wrapped
+        return exported
 
     return register
 
@@ -364,7 +365,7 @@ def mish(input: Tensor) -> Tensor:
     return mish_op(input)
 
 
-@public("F")
+@public("F", one_op=True)
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     """log(1 + exp(beta * x)) / beta; x itself where beta * x exceeds `threshold`."""
     require_tensor("softplus", "input", 1, input)
@@ -372,7 +373,7 @@ def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     return softplus_op(input, beta=beta, threshold=threshold)
 
 
-@public("F")
+@public("F", one_op=True)
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x))."""
     require_tensor("log_sigmoid", "input", 1, input)

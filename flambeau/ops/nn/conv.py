@@ -339,9 +339,8 @@ def _publish(n: int) -> tuple[Callable, Callable]:
     >>> conv_transpose{n}d(ones(1, 2, {three}), ones(2, 3, {three}), stride=2).shape
     torch.Size([1, 3, {", ".join("7" * n)}])
     """
-    public("torch F", name=name)(conv)
-    public("torch F", name=transposed)(conv_transpose)
-    return conv, conv_transpose
+    exported = public("torch F", name=name, one_op=True)(conv)
+    return exported, public("torch F", name=transposed, one_op=True)(conv_transpose)
 
 
 conv1d, conv_transpose1d = _publish(1)

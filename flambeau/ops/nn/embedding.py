@@ -140,7 +140,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
     return _torch_embedding(weight, input, -1 if padding_idx is None else padding_idx, scale_grad_by_freq, sparse)
 
 
-@public("torch", name="embedding")
+@public("torch", name="embedding", one_op=True)
 def _torch_embedding(weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False,
                      sparse: bool = False) -> Tensor:  # fmt: skip
     _dense_only(sparse)

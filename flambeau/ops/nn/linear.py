@@ -118,7 +118,7 @@ weight_gradient_op = op(
 )  # fmt: skip
 
 
-@public("F")
+@public("F", one_op=True)
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`input @ weight.T + bias`: [..., in] with weight [out, in] and bias [out] gives [..., out].
 

@@ -329,7 +329,7 @@ def _check_batch(x: Tensor, target: Tensor) -> None:
             raise ValueError(f"Expected input batch_size ({x._shape[0]}) to match target batch_size ({count}).")
 
 
-@public("F")
+@public("F", one_op=True)
 def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
              ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean") -> Tensor:  # fmt: skip
     """The negative log-likelihood of `target` under log-probabilities `input`.
@@ -354,7 +354,7 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
     return nll_op(input, target, weight, reduction=reduction, ignore_index=ignore_index)
 
 
-@public("F")
+@public("F", one_op=True)
 def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
                   ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
                   label_smoothing: float = 0.0) -> Tensor:  # fmt: skip

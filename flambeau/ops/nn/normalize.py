@@ -386,7 +386,7 @@ def _layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor |
 public("torch", name="layer_norm")(_layer_norm)
 
 
-@public("F")
+@public("F", one_op=True)
 def layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
                eps: float = 1e-5) -> Tensor:  # fmt: skip
     """Normalise over the last dimensions, those of `normalized_shape` (Ba et al., 2016).
@@ -422,7 +422,7 @@ def _group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None,
 public("torch", name="group_norm")(_group_norm)
 
 
-@public("F")
+@public("F", one_op=True)
 def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None,
                eps: float = 1e-5) -> Tensor:  # fmt: skip
     """Normalise over the channels of each group and their positions (Wu and He, 2018); parameters are one a channel."""

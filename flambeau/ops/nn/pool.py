@@ -299,8 +299,8 @@ def _max(n: int) -> Callable:
     )
     with_indices.__doc__ = f"`{name}` with the flat indices of the maxima."
     pool.__name__, with_indices.__name__ = name, name + "_with_indices"
-    public("F")(with_indices)
-    public("F")(pool)
+    public("F", one_op=True)(with_indices)
+    public("F", one_op=True)(pool)
     public("torch", name=name)(lambda input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False: (
         pool(input, kernel_size, stride, padding, dilation, ceil_mode)
     ))  # fmt: skip
@@ -331,7 +331,7 @@ def avg_pool1d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
     return _average(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
-@public("F")
+@public("F", one_op=True)
 def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
                count_include_pad: bool = True, divisor_override: int | None = None) -> Tensor:  # fmt: skip
     """The mean of every window of two spatial dimensions.
@@ -341,7 +341,7 @@ def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
     return _average(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-@public("F")
+@public("F", one_op=True)
 def avg_pool3d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
                count_include_pad: bool = True, divisor_override: int | None = None) -> Tensor:  # fmt: skip
     """The mean of every window of three spatial dimensions."""
@@ -392,7 +392,7 @@ def _adaptive_average(n: int) -> Callable:
 
     pool.__name__ = name
     pool.__doc__ = f"Means over windows that divide {n} spatial dimension{'s' * (n > 1)} into `output_size` parts."
-    public("torch F" if n == 1 else "F")(pool)
+    public("torch F" if n == 1 else "F", one_op=True)(pool)
     return pool
 
 

@@ -130,7 +130,7 @@ def _prepared(name: str, input: Any, dtype: DType | None) -> Tensor:
     return input if dtype is None else cast(input, dtype)
 
 
-@public("torch Tensor special", name="softmax")
+@public("torch Tensor special", name="softmax", one_op=True)
 def _softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`, computed in `dtype` if given.
 
@@ -141,7 +141,7 @@ def _softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     return softmax_op(x, dim=wrap_dim(dim, x.ndim))
 
 
-@public("torch Tensor special", name="log_softmax")
+@public("torch Tensor special", name="log_softmax", one_op=True)
 def _log_softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """log(softmax(x)) along `dim`, computed in one stable step."""
     x = _prepared("log_softmax", input, dtype)
