@@ -17,8 +17,8 @@ class Collector(watching.Watcher):
     def reference(self, op: Any, metas: Sequence[Any], began: int, ended: int) -> None:
         self.found[f"{op.name} by reference"] = None
 
-    def segment(self, end: Any, program: Any, began: int, ended: int) -> None:
-        for compilation in end.ends.programs.values() if program is not None and end.ends is not None else ():
+    def segment(self, segment: Any, program: Any, began: int, ended: int) -> None:
+        for compilation in segment.known.programs.values() if program is not None else ():
             if compilation.program is program and not compilation.fuse:
                 self.found["unfused"] = None
 

@@ -79,12 +79,12 @@ class Collector(watching.Watcher):
     def times(self, program: Any) -> bool:
         return True
 
-    def segment(self, end: Any, program: Any, began: int, ended: int) -> None:
+    def segment(self, segment: Any, program: Any, began: int, ended: int) -> None:
         how = "compiled" if program is not None else "by reference"
-        self.add(f"segment of {end.depth} ops, {how}", "segment", began, ended)
+        self.add(f"segment of {len(segment)} ops, {how}", "segment", began, ended)
 
     def launches(self, program: Any, began: int, spent: Sequence[tuple[Launch | HostCall, int]]) -> None:
-        entries = {id(step): entry for step, entry in zip(program.graph.steps, program.end.path())}
+        entries = {id(step): entry for step, entry in zip(program.graph.steps, program.segment.path())}
         for step, taken in spent:
             calls = step.calls if isinstance(step, Launch) else (step.call,)
             causes = [self.calls[entries[id(c)]] for c in calls if entries[id(c)] in self.calls]

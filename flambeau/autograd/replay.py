@@ -249,7 +249,7 @@ class Watch:
 
     def __init__(self, into: Recorder, root: Tensor) -> None:
         node = root._grad_fn
-        self.into, self.segment = into, into.values
+        self.into, self.running = into, (into.values, into.done)
         self.good = isinstance(node, OpNode) and root._base is None and _mode() is not None
         self.begun, self.slots = len(into.values), len(into.numbers)
         self.replay = Replay(root._output_nr, into.cursor, self.begun, _mode())
@@ -310,8 +310,8 @@ class Watch:
     def end(self, constants: Sequence[Value]) -> None:
         """The walk is over: keep it, if it can be replayed."""
         into, replay = self.into, self.replay
-        if not self.good or into.values is not self.segment:  # what was recorded has been realized in between
-            return
+        if not self.good or into.values is not self.running[0] or into.done is not self.running[1]:
+            return  # some of it has run
         if len(self.visited) != len(self.nodes):  # some nodes were not run
             return
         self.outside = {v.number: v for v in into.values[self.begun :] if v is not None and v.data is not None}
@@ -327,6 +327,8 @@ class Watch:
             leaves = tuple([(i, nr) for i, at, nr in edges if at < 0])
             replay.visits.append(_Visit(index, form, behind, leaves, inputs, outputs, others, numbers))
             taken.update(number for _, _, number, _ in others)
+        if taken:
+            into.keep_together({form for _, form, *_ in self.visited})
         if self.outside.keys() - taken or any(leaf.number < self.begun for leaf in replay.leaves):
             return
         replay.count, replay.end, replay.numbers = len(self.nodes), into.cursor, into.numbers[self.slots :]

@@ -14,7 +14,7 @@ from flambeau.cli import run
 from flambeau.cli.arguments import Parser
 from flambeau.cli.errors import UserError
 from flambeau.cli.explain_text import overview, segment_lines
-from flambeau.cli.observing import Observer, Segment
+from flambeau.cli.observing import Observer, Seen
 from flambeau.engine import execute
 from flambeau.engine.plan import Kernel, Launch
 from flambeau.engine.runtime import jit
@@ -64,9 +64,9 @@ def _answer(args: argparse.Namespace, seen: Observer) -> Iterator[str]:
         yield jit.optimized_ir(kernel) if args.ir else jit.assembly(kernel)
         return
     yield from overview(segments)
-    for nr, segment in enumerate(segments, 1):
-        if segment in chosen:
-            yield from segment_lines(nr, segment)
+    for nr, one in enumerate(segments, 1):
+        if one in chosen:
+            yield from segment_lines(nr, one)
 
 
 def _position(segment: int | None, count: int) -> int:
@@ -77,9 +77,9 @@ def _position(segment: int | None, count: int) -> int:
     return segment - 1
 
 
-def _kernel(segment: Segment, name: str) -> Kernel:
+def _kernel(seen: Seen, name: str) -> Kernel:
     """The kernel that a report calls `name`: k0, k1 ..."""
-    program = segment.program
+    program = seen.program
     launches = [s for s in program.plan.steps if isinstance(s, Launch)] if program is not None else []
     kernels = list({launch.kernel.key: launch.kernel for launch in launches}.values())
     if not (name.startswith("k") and name[1:].isdigit() and int(name[1:]) < len(kernels)):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from statistics import median
 
-from flambeau.cli.observing import Segment
+from flambeau.cli.observing import Seen
 from flambeau.engine import listing
 from flambeau.engine.kernel import listing as nests
 from flambeau.engine.plan import HostCall, Launch
@@ -22,7 +22,7 @@ from flambeau.errors import UserLine
 WIDTH = 110
 
 
-def overview(segments: Sequence[Segment]) -> Iterator[str]:
+def overview(segments: Sequence[Seen]) -> Iterator[str]:
     """What ran, and on what."""
     flops, copy = peak.flops(), peak.copy()
     threads = get_num_threads()
@@ -32,7 +32,7 @@ def overview(segments: Sequence[Segment]) -> Iterator[str]:
     yield ""
     yield f"  {'segment':>7}  {'ops':>5}  {'by reference':>22}  {'compiled':>22}  {'Python before it':>16}  from"
     for nr, s in enumerate(segments, 1):
-        path = s.end.path()
+        path = s.segment.path()
         by_reference, compiled = _runs(s.by_reference, len(s.by_reference)), _runs(s.whole, s.compiled)
         python = _time(median(s.python)) if s.python else ""
         yield f"  {nr:>7}  {len(path):>5}  {by_reference:>22}  {compiled:>22}  {python:>16}  {_where(path[0].line)}"
@@ -49,13 +49,13 @@ def _runs(times: Sequence[int], count: int) -> str:
     return f"{count} x {_time(median(times))}" if times else f"{count} x"
 
 
-def segment_lines(nr: int, segment: Segment) -> Iterator[str]:
+def segment_lines(nr: int, seen: Seen) -> Iterator[str]:
     """All about one segment."""
-    program = segment.program
+    program = seen.program
     yield ""
     yield _title(f"Segment {nr}: what was recorded")
     yield ""
-    yield from _recorded(segment, program)
+    yield from _recorded(seen, program)
     if program is None:
         yield ""
         yield "It ran by the NumPy references only: no program was made of it."
@@ -63,7 +63,7 @@ def segment_lines(nr: int, segment: Segment) -> Iterator[str]:
     yield ""
     yield _title(f"Segment {nr}: how it was fused")
     yield ""
-    yield from _launches(segment, program)
+    yield from _launches(seen, program)
     yield ""
     yield _title(f"Segment {nr}: memory")
     yield ""
@@ -76,15 +76,15 @@ def segment_lines(nr: int, segment: Segment) -> Iterator[str]:
 # -- what was recorded ---------------------------------------------------------------------------------------------
 
 
-def _recorded(segment: Segment, program: Program | None) -> Iterator[str]:
-    end = segment.end
+def _recorded(seen: Seen, program: Program | None) -> Iterator[str]:
+    segment = seen.segment
     yield "Values from outside, as they are first read:"
-    outside = [f"%{n} {what}" for n, what in listing.inputs_of(end).items()]
+    outside = [f"%{n} {what}" for n, what in listing.inputs_of(segment).items()]
     yield from _columns(outside)
     yield ""
     yield "What was called, and the launches (see below) that compute it:"
     places = listing.launches_of(program) if program is not None else None
-    ops = [*zip(listing.ops_of(end), places or [[] for _ in end.path()])]
+    ops = [*zip(listing.ops_of(segment), places or [[] for _ in segment.path()])]
     for line, group in groupby(ops, key=lambda found: found[0].line):
         yield ""
         yield f"{_where(line)}:  {_source(line)}"
@@ -118,9 +118,9 @@ def _source(line: UserLine | None) -> str:
 # -- how it was fused ------------------------------------------------------------------------------------------------
 
 
-def _launches(segment: Segment, program: Program) -> Iterator[str]:
+def _launches(seen: Seen, program: Program) -> Iterator[str]:
     names = {key: f"k{nr}" for nr, key in enumerate(listing.kernels_of(program.plan))}
-    times = segment.launch_times()
+    times = seen.launch_times()
     total = sum(times)
     yield f"  {'launch':>6}  {'kernel':<6}  {'tasks':>5}  {'time':>9}  {'share':>6}  {'rate':>12}  {'of peak':>7}  what"
     for nr, step in enumerate(program.plan.steps):
@@ -136,10 +136,10 @@ def _launches(segment: Segment, program: Program) -> Iterator[str]:
     yield "Of peak: of multiply-adds or of copies in memory, whichever is nearer; caches are faster than memory."
     yield ""
     yield f"All launches one by one: {_time(total)}."
-    if segment.whole:
-        yield f"The whole program in one native call: {_time(median(segment.whole))}, binding its memory included."
-    if segment.python:
-        python = _time(median(segment.python))
+    if seen.whole:
+        yield f"The whole program in one native call: {_time(median(seen.whole))}, binding its memory included."
+    if seen.python:
+        python = _time(median(seen.python))
         yield f"In Python between the run before and this one (the script, and recording): {python}."
     worked = sum(step.work[0] for step in program.plan.steps if isinstance(step, Launch))
     yield f"{worked / 1e6:.1f} million operations in all: {worked / total:.1f} GFLOP/s."

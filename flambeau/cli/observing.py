@@ -8,18 +8,18 @@ from statistics import median
 
 from flambeau.engine.plan import HostCall, Launch
 from flambeau.engine.program import Program
-from flambeau.engine.record import Entry
+from flambeau.engine.record import Segment
 from flambeau.engine.watching import Watcher
 
 OFTEN = 16  # runs of a program of which every second is timed launch by launch; afterwards one in `SELDOM`
 SELDOM = 8
 
 
-class Segment:
-    """What was seen of the segments that end at one entry."""
+class Seen:
+    """What was seen of one segment."""
 
-    def __init__(self, end: Entry) -> None:
-        self.end = end
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
         self.by_reference: list[int] = []  # nanoseconds of each run
         self.whole: list[int] = []
         self.python: list[int] = []  # nanoseconds in Python before each run by a program
@@ -31,7 +31,8 @@ class Segment:
         """The program that ran most often; else one that is ready to run."""
         if self.programs:
             return max(self.programs, key=lambda program: self.programs[program])
-        futures = self.end.ends.programs.values() if self.end.ends is not None else ()
+        known = self.segment.known
+        futures = known.programs.values() if known is not None else ()
         return next((program for future in futures if (program := future.result()) is not None), None)
 
     @property
@@ -56,37 +57,37 @@ class Observer(Watcher):
     """Takes note of every segment that runs."""
 
     def __init__(self) -> None:
-        self.segments: dict[Entry, Segment] = {}
+        self.segments: dict[Segment, Seen] = {}
         self.thread = threading.local()
 
     def times(self, program: Program) -> bool:
-        segment = self.segments.get(program.end)
-        runs = segment.programs.get(program, 0) if segment is not None else 0
+        seen = self.segments.get(program.segment)
+        runs = seen.programs.get(program, 0) if seen is not None else 0
         return runs % 2 == 1 if runs < OFTEN else runs % SELDOM == 0
 
     def launches(self, program: Program, began: int, spent: Sequence[tuple[Launch | HostCall, int]]) -> None:
-        self._segment(program.end).spent.setdefault(program, []).append([taken for _, taken in spent])
+        self._seen(program.segment).spent.setdefault(program, []).append([taken for _, taken in spent])
         self.thread.timed = True
 
-    def segment(self, end: Entry, program: Program | None, began: int, ended: int) -> None:
-        segment = self._segment(end)
+    def segment(self, segment: Segment, program: Program | None, began: int, ended: int) -> None:
+        seen = self._seen(segment)
         here = self.thread
         if program is None:
-            segment.by_reference.append(ended - began)
+            seen.by_reference.append(ended - began)
         else:
-            segment.programs[program] = segment.programs.get(program, 0) + 1
+            seen.programs[program] = seen.programs.get(program, 0) + 1
             if not getattr(here, "timed", False):
-                segment.whole.append(ended - began)
+                seen.whole.append(ended - began)
             if hasattr(here, "last"):
-                segment.python.append(began - here.last)
+                seen.python.append(began - here.last)
         here.last, here.timed = ended, False
 
-    def _segment(self, end: Entry) -> Segment:
-        found = self.segments.get(end)
+    def _seen(self, segment: Segment) -> Seen:
+        found = self.segments.get(segment)
         if found is None:
-            found = self.segments[end] = Segment(end)
+            found = self.segments[segment] = Seen(segment)
         return found
 
-    def ordered(self) -> list[Segment]:
+    def ordered(self) -> list[Seen]:
         """The segments, the one that matters most first."""
-        return sorted(self.segments.values(), key=Segment.weight, reverse=True)
+        return sorted(self.segments.values(), key=Seen.weight, reverse=True)

@@ -24,7 +24,7 @@ from flambeau.engine import reference
 from flambeau.engine.forking import at_fork
 from flambeau.engine.graph import Meta
 from flambeau.engine.realize import foreseen, realize
-from flambeau.engine.record import IN_PARTS, WRITE, Entry, Foreign, Recorder, everyone
+from flambeau.engine.record import IN_PARTS, WRITE, Entry, Foreign, Recorder, Segment, everyone
 from flambeau.engine.value import Storage, Value
 from flambeau.shape import Ints, contiguous_strides
 
@@ -94,11 +94,11 @@ def immediately() -> Iterator[None]:
         set_mode(before, patience)
 
 
-def _run(end: Entry, values: list[Value], numbers: list[Any]) -> None:
+def _run(segment: Segment, values: list[Value], numbers: list[Any]) -> None:
     if _mode == "lazy":
-        realize(end, values, numbers, fuse=False, patience=0)
+        realize(segment, values, numbers, fuse=False, patience=0)
     else:
-        realize(end, values, numbers, patience=_patience)
+        realize(segment, values, numbers, patience=_patience)
 
 
 def recorder() -> Recorder | None:
@@ -247,7 +247,7 @@ def read(view: View) -> np.ndarray:
     reads.count += 1
     value = view._storage.value
     if value.data is None:
-        value.segment.settle()
+        value.segment.look()
     return reference.window(value.data, view._shape, view._strides, view._offset, view.dtype)  # type: ignore[arg-type]
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from flambeau.engine.graph import Arg, Call, Meta, Number, Write
 from flambeau.engine.plan import Address, HostCall, Launch, Plan
 from flambeau.engine.program import Program
-from flambeau.engine.record import WRITE, Entry
+from flambeau.engine.record import WRITE, Entry, Segment
 from flambeau.errors import UserLine
 from flambeau.shape import contiguous_strides
 
@@ -23,23 +23,22 @@ class Op(NamedTuple):
     call: str
 
 
-def inputs_of(end: Entry) -> dict[int, str]:
+def inputs_of(segment: Segment) -> dict[int, str]:
     """The values that a segment takes from outside, by number, as they look where they are first read."""
-    path = end.path()
-    made = {n for entry in path for n in entry.outputs}
+    made = set(segment.results)
     found: dict[int, str] = {}
-    for entry in path:
+    for entry in segment.path():
         for x in entry.operands:
             if isinstance(x, Arg) and x.value not in made and x.value not in found:
                 found[x.value] = kind(x)
     return found
 
 
-def ops_of(end: Entry) -> list[Op]:
+def ops_of(segment: Segment) -> list[Op]:
     """The ops of a segment in order."""
     shapes: dict[int, tuple] = {}
     found = []
-    for entry in end.path():
+    for entry in segment.path():
         for n, meta in zip(entry.outputs, entry.metas):
             shapes[n] = meta.shape, meta.layout
         found.append(Op(entry.line, *_op(entry, shapes)))
@@ -115,9 +114,8 @@ def note(step: Launch | HostCall) -> str:
 
 def arguments(launch: Launch, program: Program) -> Iterator[str]:
     """What each argument of a launch points at: `p0 = %3`."""
-    made = sorted(n for entry in program.end.path() for n in entry.outputs)
-    numbers = [*program.outside, *made]
-    for word, arg in enumerate(launch.args):
+    numbers = [*program.outside, *sorted(program.segment.results)]
+    for word, arg in enumerate(launch.block):
         if not isinstance(arg, Address):
             yield f"p{word} = {arg}"
             continue

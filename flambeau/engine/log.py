@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flambeau.errors import UserLine, outside_frame
 
 if TYPE_CHECKING:
-    from flambeau.engine.record import Entry
+    from flambeau.engine.record import Entry, Segment
 
 _wanted = os.environ.get("FLAMBEAU_LOG", "").replace(",", " ").split()
 COMPILE, TRACE = "compile" in _wanted, "trace" in _wanted
@@ -26,16 +26,16 @@ def say(text: str) -> None:
     print(f"flambeau: {text}", file=sys.stderr)
 
 
-def compiled(end: Entry, again: bool, summary: str, made: Counter[str], seconds: float) -> None:
+def compiled(what: Segment, again: bool, summary: str, made: Counter[str], seconds: float) -> None:
     """A segment became a program; `again` is whether it had one for other results. Of its kernels, some were stored
     on disk, some are new, and the others were in memory."""
     kernels = f"kernels: {made['new']} compiled, {made['stored']} from the cache"
-    say(f"{segment(end)}: a program ({why(end, again)}) of {summary}; {kernels}; {seconds * 1e3:.0f} ms")
+    say(f"{segment(what)}: a program ({why(what, again)}) of {summary}; {kernels}; {seconds * 1e3:.0f} ms")
 
 
-def refused(end: Entry, error: Exception) -> None:
+def refused(what: Segment, error: Exception) -> None:
     """A segment could not be compiled."""
-    say(f"{segment(end)} stays with the references: {type(error).__name__}: {error}")
+    say(f"{segment(what)} stays with the references: {type(error).__name__}: {error}")
 
 
 def searched(key: str, least: dict[str, float], estimated: str, best: str, seconds: float) -> None:
@@ -45,17 +45,17 @@ def searched(key: str, least: dict[str, float], estimated: str, best: str, secon
     say(f"{key}: of {len(least)} kernels, the estimated best, {times}, {won}; searched for {seconds * 1e3:.0f} ms")
 
 
-def undone(end: Entry, fused: int, by_reference: int) -> None:
+def undone(what: Segment, fused: int, by_reference: int) -> None:
     """A program was given up for one that runs op by op; nanoseconds."""
     times = f"{fused / 1e3:.0f} us, by the references {by_reference / 1e3:.0f} us"
-    say(f"{segment(end)} is slow when fused ({times}): it runs op by op from now on")
+    say(f"{segment(what)} is slow when fused ({times}): it runs op by op from now on")
 
 
-def settled(end: Entry) -> None:
+def settled(what: Segment) -> None:
     """Pending ops are about to run."""
     line, asked = _asked()
-    why = "enough ops are pending" if end.full else asked
-    say(f"{place(line)}: {segment(end)} runs: {why}")
+    why = "enough ops are pending" if what.end.full else asked
+    say(f"{place(line)}: {segment(what)} runs: {why}")
 
 
 def recorded(entry: Entry, at: Entry) -> None:
@@ -73,17 +73,16 @@ def place(line: UserLine | None) -> str:
     return f"{os.path.basename(line[0])}:{line[1]}" if line is not None else "somewhere"
 
 
-def segment(end: Entry) -> str:
+def segment(what: Segment) -> str:
     """A segment by its size and its first line."""
-    path = end.path()
-    return f"a segment of {len(path)} ops from {place(path[0].line)}"
+    return f"a segment of {len(what)} ops from {place(what.path()[0].line)}"
 
 
-def why(end: Entry, again: bool) -> str:
+def why(what: Segment, again: bool) -> str:
     """What made a program necessary: what is new in its segment."""
     if again:
         return "other results are wanted"
-    entry = end
+    entry = what.end
     while entry.parent is not None:
         expected = _expected(entry, entry.parent)
         if expected is not None:

@@ -15,7 +15,7 @@ from flambeau.engine import reference, watching
 from flambeau.engine.garbage import collected_rarely
 from flambeau.engine.graph import Arg, Call, Graph, Number, Write
 from flambeau.engine.plan import Address, Buffer, HostCall, Launch, Plan
-from flambeau.engine.record import WRITE, Entry
+from flambeau.engine.record import WRITE, Segment
 from flambeau.engine.runtime.allocator import Block, allocate_all, trim
 from flambeau.engine.runtime.launch import Table
 from flambeau.engine.schedule.planner import plan
@@ -26,24 +26,28 @@ _NUMBERS, _STATUS, _ARENA = Buffer("numbers", 0), Buffer("status", 0), Buffer("t
 
 
 @collected_rarely()
-def compiled(end: Entry, wanted: Sequence[int], fuse: bool) -> Program:
-    """The program of the segment that ends at `end`, giving the results `wanted`."""
-    graph, outside, number_of = graph_of(end, wanted)
-    return Program(graph, plan(graph, fuse=fuse), outside, {number_of[n]: n for n in wanted}, end)
+def compiled(segment: Segment, wanted: Sequence[int], fuse: bool) -> Program:
+    """The program of a segment, giving the results `wanted`."""
+    graph, outside, number_of = graph_of(segment, wanted)
+    return Program(graph, plan(graph, fuse=fuse), outside, {number_of[n]: n for n in wanted}, segment)
 
 
 # -- from entries to a graph -------------------------------------------------------------------------------------
 
 
-def graph_of(end: Entry, wanted: Sequence[int]) -> tuple[Graph, list[int], dict[int, int]]:
-    """The graph of a segment, the segment's numbers of its inputs in order, and the graph's numbers of all values."""
-    path = end.path()
-    made = {n for entry in path for n in entry.outputs}
-    outside = [n for n in range(end.count) if n not in made]
+def graph_of(segment: Segment, wanted: Sequence[int]) -> tuple[Graph, list[int], dict[int, int]]:
+    """The graph of a segment, the recording's numbers of its inputs in order, and the graph's numbers of all values."""
+    path, made = segment.path(), set(segment.results)
+    read = {x.value for entry in path for x in entry.operands if isinstance(x, Arg)}
+    outside = sorted(read - made)
     number_of = {n: i for i, n in enumerate([*outside, *sorted(made)])}
 
+    slots = segment.start.slots
+
     def renumbered(x: Any) -> Any:
-        return Arg(number_of[x.value], *x[1:]) if isinstance(x, Arg) else x
+        if isinstance(x, Arg):
+            return Arg(number_of[x.value], *x[1:])
+        return Number(x.slot - slots, x.kind) if x.__class__ is Number else x
 
     steps: list[Call | Write] = []
     sizes = dict.fromkeys(range(len(outside)), 0)
@@ -61,7 +65,7 @@ def graph_of(end: Entry, wanted: Sequence[int]) -> tuple[Graph, list[int], dict[
             steps.append(Call(entry.op, operands, entry.params, entry.metas, outputs))
             sizes.update(zip(outputs, entry.sizes))
     inputs = [sizes[n] for n in range(len(outside))]
-    graph = Graph(inputs, steps, tuple([number_of[n] for n in wanted]), end.slots, sizes)
+    graph = Graph(inputs, steps, tuple([number_of[n] for n in wanted]), segment.end.slots - slots, sizes)
     return graph, outside, number_of
 
 
@@ -146,13 +150,13 @@ class Program:
     """A plan with its kernels compiled.
 
     Args:
-        outside: the segment's number of each input.
-        wanted: the graph's number of each value to give -> the segment's.
-        end: the last entry of the segment.
+        outside: the recording's number of each input.
+        wanted: the graph's number of each value to give -> the recording's.
+        segment: what was recorded.
     """
 
-    def __init__(self, graph: Graph, plan: Plan, outside: list[int], wanted: dict[int, int], end: Entry) -> None:
-        self.graph, self.plan, self.outside, self.end = graph, plan, outside, end
+    def __init__(self, graph: Graph, plan: Plan, outside: list[int], wanted: dict[int, int], segment: Segment) -> None:
+        self.graph, self.plan, self.outside, self.segment = graph, plan, outside, segment
         self.inputs = len(outside)
         roots = memory_of(graph)
         given = [(roots.get(n, n), to) for n, to in wanted.items()]
@@ -161,6 +165,7 @@ class Program:
         self.fresh = [(made.index(n), to) for n, to in given if n >= self.inputs]  # (nr of the block, number)
         self.written = [(n, to) for n, to in given if n < self.inputs]  # (nr of the input it was written over, number)
         self.kinds = struct.Struct(number_kinds(graph))
+        self.earlier = segment.start.slots  # numbers that are not the segment's
         self.numbers = bytearray(8 * graph.numbers + 8)
         self.status = np.zeros(1, np.int64)
         slots: list[Buffer] = [Buffer("input", i) for i in range(self.inputs)]
@@ -207,6 +212,8 @@ class Program:
             self.table, 0, *[v.address or located(v) for v in outside], *[block[1] for block in blocks],
             *self.fixed, _scratch.of(self.plan.arena),
         )  # fmt: skip
+        if self.earlier:
+            numbers = numbers[self.earlier :]
         if numbers:
             self.kinds.pack_into(self.numbers, 0, *numbers)
         kept = [(outside[n], outside[n].data.copy()) for n in self.endangered]  # type: ignore[union-attr]

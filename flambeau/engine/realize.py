@@ -20,7 +20,7 @@ import numpy as np
 from flambeau.engine import log, reference, watching
 from flambeau.engine.forking import at_fork
 from flambeau.engine.graph import Arg, Number
-from flambeau.engine.record import WRITE, Entry, Recorder, alive, results_of
+from flambeau.engine.record import WRITE, Entry, Recorder, Segment, alive
 from flambeau.engine.value import Value
 from flambeau.later import later
 
@@ -38,8 +38,8 @@ VARIANTS = 4  # programs of one segment, for different sets of results that are 
 STRICT = bool(os.environ.get("FLAMBEAU_STRICT"))  # for tests: a compiler error is an error
 
 
-class Ending:
-    """What is known of the segments that end at one entry."""
+class Known:
+    """What is known of running a segment, for each set of results that was wanted of it."""
 
     def __init__(self) -> None:
         self.sightings: dict[tuple[int, ...], int] = {}
@@ -56,73 +56,73 @@ class Trial:
 
 
 def realize(
-    end: Entry, values: list[Value], numbers: list[Any], fuse: bool = True, patience: int | None = None
+    segment: Segment, values: list[Value], numbers: list[Any], fuse: bool = True, patience: int | None = None
 ) -> None:
     """Give data to every value of a segment that is still wanted."""
-    wanted = alive(values, results_of(end))
+    wanted = alive(values, segment.results)
     if not wanted:
         return
-    found = _program(end, wanted, fuse, PATIENCE if patience is None else patience)
+    found = _program(segment, wanted, fuse, PATIENCE if patience is None else patience)
     watcher = watching.current
     began = time.perf_counter_ns()
     if found is not None and not found.run(values, numbers):
         found = None
     if found is None:
-        run_reference(end, values, numbers, wanted)
-    if end.ends is not None and wanted in end.ends.trials:
-        _judge(end, wanted, found is not None, time.perf_counter_ns() - began)
+        run_reference(segment, values, numbers, wanted)
+    if segment.known is not None and wanted in segment.known.trials:
+        _judge(segment, wanted, found is not None, time.perf_counter_ns() - began)
     if watcher is not None:
-        watcher.segment(end, found, began, time.perf_counter_ns())
+        watcher.segment(segment, found, began, time.perf_counter_ns())
 
 
-def _program(end: Entry, wanted: tuple[int, ...], fuse: bool, patience: int) -> Program | None:
+def _program(segment: Segment, wanted: tuple[int, ...], fuse: bool, patience: int) -> Program | None:
     """The program to run this time, if it is time for it; a negative patience never ends."""
     if patience < 0:
         return None
-    ending = end.ends
-    if ending is None:
-        ending = end.ends = Ending()
+    known = segment.known
+    if known is None:
+        known = segment.known = Known()
     key = wanted if fuse else (-1, *wanted)
-    seen = ending.sightings.get(key, 0)
-    ending.sightings[key] = seen + 1
-    compilation = ending.programs.get(key)
+    seen = known.sightings.get(key, 0)
+    known.sightings[key] = seen + 1
+    compilation = known.programs.get(key)
     if compilation is None:
-        if len(ending.programs) >= VARIANTS or (seen == 0 and patience > 1 and end.depth < WORTHWHILE):
+        if len(known.programs) >= VARIANTS or (seen == 0 and patience > 1 and len(segment) < WORTHWHILE):
             return None
-        compilation = ending.programs[key] = compiler.submit(end, wanted, fuse, now=patience == 0)
+        compilation = known.programs[key] = compiler.submit(segment, wanted, fuse, now=patience == 0)
         if fuse and patience > 0:
-            ending.trials[key] = Trial()
+            known.trials[key] = Trial()
     if seen < patience:
         return None
     return compilation.result()
 
 
-def _judge(end: Entry, wanted: tuple[int, ...], compiled: bool, took: int) -> None:
+def _judge(segment: Segment, wanted: tuple[int, ...], compiled: bool, took: int) -> None:
     """Give a fused program up that is slower than the references, for one that runs op by op, with the same bits."""
-    ending = end.ends
-    trial = ending.trials[wanted]
+    known = segment.known
+    trial = known.trials[wanted]
     if not compiled:
         trial.by_reference = min(trial.by_reference, took)
         return
     trial.compiled, trial.runs = min(trial.compiled, took), trial.runs + 1
     if trial.runs < TRIALS:
         return
-    del ending.trials[wanted]
+    del known.trials[wanted]
     if trial.compiled > TOLERANCE * trial.by_reference:
-        ending.programs[wanted] = compiler.submit(end, wanted, False, now=False)
+        known.programs[wanted] = compiler.submit(segment, wanted, False, now=False)
         if log.COMPILE:
-            log.undone(end, trial.compiled, trial.by_reference)
+            log.undone(segment, trial.compiled, trial.by_reference)
 
 
 # -- the references, op by op ------------------------------------------------------------------------------------
 
 
-def run_reference(end: Entry, values: list[Value], numbers: list[Any], wanted: Sequence[int]) -> None:
+def run_reference(segment: Segment, values: list[Value], numbers: list[Any], wanted: Sequence[int]) -> None:
     """Run a segment through the references, dropping memory after its last reader.
 
     What does not depend on an op that fails is computed all the same; the first error is raised at the end.
     """
-    path = needed(end.path(), wanted)
+    path = needed(segment.path(), wanted)
     for number, value in enumerate(values):
         if value is None:  # skipped in a replay, by whoever knew that nobody wants it
             values[number] = value = Value.__new__(Value)
@@ -223,8 +223,8 @@ def _last_uses(path: list[Entry], wanted: set[int]) -> list[list[int]]:
 class Compilation:
     """A segment on its way to a program; None if it stays with the references."""
 
-    def __init__(self, end: Entry, wanted: tuple[int, ...], fuse: bool) -> None:
-        self.end, self.wanted, self.fuse = end, wanted, fuse
+    def __init__(self, segment: Segment, wanted: tuple[int, ...], fuse: bool) -> None:
+        self.segment, self.wanted, self.fuse = segment, wanted, fuse
         self.program: Program | None = None
         self.error: Exception | None = None
         self.done = threading.Event()
@@ -233,16 +233,16 @@ class Compilation:
         start = time.perf_counter()
         try:
             before = jit.made.now().copy() if log.COMPILE else None
-            self.program = made = program.compiled.now()(self.end, self.wanted, self.fuse)
+            self.program = made = program.compiled.now()(self.segment, self.wanted, self.fuse)
             if log.COMPILE:
-                again = any(other is not self for other in self.end.ends.programs.values())
+                again = any(other is not self for other in self.segment.known.programs.values())
                 took = time.perf_counter() - start
-                log.compiled(self.end, again, made.summary(), jit.made.now() - before, took)
+                log.compiled(self.segment, again, made.summary(), jit.made.now() - before, took)
         except Exception as error:
             if STRICT:
                 self.error = error
             elif log.COMPILE:
-                log.refused(self.end, error)
+                log.refused(self.segment, error)
         self.done.set()
 
     def result(self) -> Program | None:
@@ -270,8 +270,8 @@ class Compiler:
         self.lock = threading.Lock()
         self.waiting: set[Compilation] = set()
 
-    def submit(self, end: Entry, wanted: tuple[int, ...], fuse: bool, now: bool) -> Compilation:
-        job = Compilation(end, wanted, fuse)
+    def submit(self, segment: Segment, wanted: tuple[int, ...], fuse: bool, now: bool) -> Compilation:
+        job = Compilation(segment, wanted, fuse)
         if now:
             job.run()
             return job

@@ -1,9 +1,13 @@
 """Recording and matching: what happens between a tensor op's call and its realization.
 
-Each thread has one `Recorder`. Ops are not run at their call: they become entries of the thread's pending segment,
-their results are Values without data. At an observation (`settle`) the segment is run and forgotten, but its entries
+Each thread has one `Recorder`. Ops are not run at their call: they become entries of what the thread has pending,
+their results are Values without data. At an observation (`settle`) that `Segment` is run and forgotten, but its entries
 stay in a tree: the next time the same ops come with the same shapes, `match` finds them one child after the other, and
 neither shape rules nor anything else is computed again. A branch in the user's program is a branch of the tree.
+
+Whoever only looks at a result (`look`) may leave the recording open: `loss.item()` before `loss.backward()` runs the
+forward pass, and backward goes on where it ended, in the same branch of the tree and over the same numbers. That is so
+where a backward pass has once been seen to work on what the ops before the look had kept (`keep_together`).
 
 An entry knows its operands by number: values are numbered in the order in which the segment first sees them, those from
 outside and those it computes alike. Python numbers among the operands are not part of an entry; they are collected in
@@ -16,7 +20,8 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from flambeau.engine import log
@@ -24,10 +29,11 @@ from flambeau.engine.graph import Arg, Meta, Number, Part
 from flambeau.engine.value import Value
 from flambeau.errors import UserLine, user_line
 
-LONGEST = 4000  # entries of a segment: a loop that never looks at its results is realized now and then
-LARGEST = 1 << 34  # bytes of results of a segment
+LONGEST = 4000  # entries of a recording: a loop that never looks at its results is realized now and then
+LARGEST = 1 << 34  # bytes of results of a recording
 MANY_CHILDREN = 24  # of an entry: programs that branch on every value must not fill the memory
 MANY_EVENTS = 8  # walks and steps that begin at one entry and may be replayed
+MANY_LOOKS = 4  # whose recordings may yet turn out to go on
 MANY_SEGMENTS = 512  # that begin differently
 MANY_ENTRIES = 200_000  # of a thread's tree: then it is planted anew
 IN_PARTS = -2  # the number of a value from outside whose parts are numbered instead
@@ -43,12 +49,13 @@ class Entry:
         operands: an Arg, a Number or a constant for each operand. An Arg whose number is `first` or beyond was seen
             here for the first time.
         outputs: the numbers of its results.
-        count, slots: how many values and numbers the segment has seen after this entry.
+        count, slots: how many values and numbers the recording has seen after this entry.
         needs: which operands wanted gradients, or None: part of what must match, for the autograd floor.
         node: what the autograd floor keeps with the entry.
-        full: whether the segment has grown to where it should be realized, observed or not.
-        following: the entry that began the next segment when this one ended a segment.
-        ends: what is known of segments that ended here (`realize.Ending`).
+        full: whether the recording has grown to where it should be realized, observed or not.
+        following: the entry that began the next recording when this one ended a recording.
+        goes_on: whether a look at results does not end the recording here.
+        segments: those that ended here, by the entries after which they began.
         events: what began here and may be replayed as a whole (`stretch.Stretch`, `autograd.replay.Replay`).
         matches: how often the call has come again; `call` is then a function that does it (`ops.matched`), and `direct`
             one that does what the public function `caller` makes of it.
@@ -56,7 +63,7 @@ class Entry:
 
     __slots__ = (
         "op", "operands", "params", "strict", "needs", "metas", "outputs", "sizes", "first", "count", "slots", "depth",
-        "bytes", "full", "line", "parent", "children", "hot", "following", "node", "ends", "events", "results",
+        "bytes", "full", "line", "parent", "children", "hot", "following", "goes_on", "node", "segments", "events",
         "matches", "call", "caller", "direct",
     )  # fmt: skip
 
@@ -69,16 +76,15 @@ class Entry:
         self.sizes = tuple([_span(m) for m in self.metas])
         self.outputs: tuple[int, ...] = ()
         self.first = self.count = self.slots = self.depth = self.bytes = 0
-        self.full = False
+        self.full = self.goes_on = False
         self.line: UserLine | None = None
         self.parent: Entry | None = None
         self.children: list[Entry] = []
         self.hot: Entry | None = None
         self.following: Entry | None = None
         self.node: Any = None
-        self.ends: Any = None
+        self.segments: dict[Entry, Segment] | None = None
         self.events: Any = None
-        self.results: list[int] | None = None
         self.matches = 0
         self.call: Any = None
         self.caller: Any = None
@@ -91,14 +97,48 @@ class Entry:
         """Remember an event that begins after this entry; the oldest is forgotten."""
         self.events = [event, *(self.events or ())][:MANY_EVENTS]
 
+    def after(self, start: Entry) -> Segment:
+        """What is recorded after `start` up to here."""
+        known = self.segments
+        if known is None:
+            known = self.segments = {}
+        found = known.get(start)
+        if found is None:
+            found = known[start] = Segment(start, self)
+        return found
+
+
+class Segment:
+    """Entries that run together: those after `start`, up to `end`.
+
+    Attributes:
+        results: the numbers of all that they compute.
+        known: what is known of running them (`realize.Known`).
+    """
+
+    __slots__ = ("start", "end", "results", "known")
+
+    def __init__(self, start: Entry, end: Entry) -> None:
+        self.start, self.end = start, end
+        self.results = [n for entry in path(start, end) for n in entry.outputs]
+        self.known: Any = None
+
+    def __len__(self) -> int:
+        return self.end.depth - self.start.depth
+
     def path(self) -> list[Entry]:
-        """The segment that ends here, first entry first."""
-        found: list[Entry] = []
-        at: Entry | None = self
-        while at is not None and at.parent is not None:
-            found.append(at)
-            at = at.parent
-        return found[::-1]
+        """The entries, first entry first."""
+        return path(self.start, self.end)
+
+
+def path(start: Entry, end: Entry) -> list[Entry]:
+    """The entries after one entry up to another."""
+    found: list[Entry] = []
+    at = end
+    while at is not start:
+        found.append(at)
+        at = at.parent  # type: ignore[assignment]
+    return found[::-1]
 
 
 def _equal(known: dict[str, Any], params: dict[str, Any]) -> bool:
@@ -129,16 +169,17 @@ everyone: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 class Recorder:
-    """A thread's pending segment, and the tree of those it has seen."""
+    """A thread's recording, and the tree of all that it has seen."""
 
-    def __init__(self, run: Callable[[Entry, list[Value], list[Any]], None]) -> None:
+    def __init__(self, run: Callable[[Segment, list[Value], list[Any]], None]) -> None:
         self.lock = threading.RLock()
         everyone.add(self)
-        self.run = run  # realizes a segment: (last entry, values, numbers)
+        self.run = run  # realizes a segment: (segment, values, numbers)
         self.planted = 0
         self.regime: Any = None  # what the autograd floor lets calls depend on besides their operands
         self.example: Any = None  # the last call that was written out, for `ops.matched`
-        self.ended: Entry | None = None  # where the last segment ended, until the next one begins
+        self.ended: Entry | None = None  # where the last recording ended, until the next one begins
+        self.looked: deque[Entry] = deque(maxlen=MANY_LOOKS)  # where looks have ended recordings
         self._plant()
         self._begin()
 
@@ -149,6 +190,7 @@ class Recorder:
 
     def _begin(self) -> None:
         self.cursor = self.root
+        self.done = self.root  # the last entry that has run
         self.values: list[Value] = []
         self.numbers: list[Any] = []
         self.parts: dict[tuple[int, int], int] = {}  # of values seen in parts: (which, offset in bytes) -> number
@@ -318,7 +360,7 @@ class Recorder:
         self.cursor = entry  # at last: Ctrl-C may come at any line, and a value too many does no harm
 
     def begins(self, entry: Entry) -> None:
-        """Note what follows upon the last segment."""
+        """Note what follows upon the last recording."""
         if entry.parent is self.root and self.ended is not None:
             self.ended.following = entry
         self.ended = None
@@ -384,35 +426,63 @@ class Recorder:
     # -- realizing -----------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Run what is pending. Afterwards every value that somebody holds has data, and the segment is empty."""
+        """Run what is pending. Afterwards every value that somebody holds has data, and the recording is empty."""
+        with self.lock:
+            self._end(goes_on=False)
+
+    def look(self) -> None:
+        """Run what is pending, for somebody who only looks at a result; the recording may go on afterwards."""
         with self.lock:
             end = self.cursor
-            if end is self.root:
-                for value in (*self.values, *self.split):
-                    value.segment = None
-                self._begin()
+            if not end.goes_on and end is not self.root:
+                self.looked.append(end)
+            self._end(end.goes_on)
+
+    def keep_together(self, nodes: Container[Any]) -> None:
+        """One of these nodes of entries was needed after a look had ended their recording: next time it does not."""
+        for end in self.looked:
+            end.goes_on = end.goes_on or any(entry.node in nodes for entry in path(self.root, end))
+
+    def _end(self, goes_on: bool) -> None:
+        start, end = self.done, self.cursor
+        recording = self.values, self.numbers, self.parts, self.split
+        values, numbers, overwritten = self.values, self.numbers, self.overwritten
+        try:
+            for value in self.split:
+                value.segment = None
+            self._begin()
+            if end is not start:
+                if log.TRACE:
+                    log.settled(end.after(start))
+                self._expect_next(end)
+                self.run(end.after(start), values, numbers)
+            if goes_on and self.cursor is self.root and not self.values:
+                self._resume(end, recording)
                 return
-            if log.TRACE:
-                log.settled(end)
-            values, numbers, overwritten = self.values, self.numbers, self.overwritten
-            try:
-                for value in self.split:
+            for value in values:
+                if value is not None:
                     value.segment = None
+        except BaseException as error:
+            if self.values is values:
                 self._begin()
-                self.root.hot = end.following or self.root.hot
-                self.ended = end
-                if self.entries > MANY_ENTRIES:
-                    self._plant()
-                    self.cursor = self.root
-                self.run(end, values, numbers)
-                for value in values:
-                    if value is not None:
-                        value.segment = None
-            except BaseException as error:
-                if self.values is values:
-                    self._begin()
-                _fail(values, overwritten, error)
-                raise
+            _fail(values, overwritten, error)
+            raise
+
+    def _expect_next(self, end: Entry) -> None:
+        """Prepare for what usually comes after a recording that ended so."""
+        self.root.hot = end.following or self.root.hot
+        self.ended = end
+        if self.entries > MANY_ENTRIES:
+            self._plant()
+            self.cursor = self.done = self.root
+
+    def _resume(self, end: Entry, recording: tuple) -> None:
+        """Take a recording up again that has run up to `end`."""
+        self.values, self.numbers, self.parts, self.split = recording
+        for value in self.split:
+            value.segment, value.number = self, IN_PARTS
+        self.cursor = self.done = end
+        self.ended = None
 
 
 class _Failed:
@@ -423,6 +493,8 @@ class _Failed:
 
     def settle(self) -> None:
         raise self.error
+
+    look = settle
 
 
 def _fail(values: list[Value], overwritten: list[tuple[Any, Any]], error: BaseException) -> None:
@@ -449,10 +521,3 @@ def _baseline() -> int:
 
 
 _HELD_BY_LIST = _baseline()
-
-
-def results_of(end: Entry) -> list[int]:
-    """The numbers of all that the entries of a segment compute."""
-    if end.results is None:
-        end.results = [n for entry in end.path() for n in entry.outputs]
-    return end.results

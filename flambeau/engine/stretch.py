@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import ref
 
-from flambeau.engine.record import WRITE, Entry, Recorder
+from flambeau.engine.record import WRITE, Entry, Recorder, path
 from flambeau.engine.value import Value
 
 
@@ -32,7 +32,8 @@ class Stretch:
 
     def __init__(self, into: Recorder, tag: Any, tensors: Sequence[Any]) -> None:
         self.into, self.tag, self.tensors = into, tag, tensors
-        self.start, self.segment, self.begun = into.cursor, into.values, len(into.values)
+        self.start, self.begun = into.cursor, len(into.values)
+        self.running = into.values, into.done
         self.before = [t._storage.value for t in tensors]
         self.usable = not any(v.shared or t._storage._external for v, t in zip(self.before, tensors))
         self.end: Entry = self.start
@@ -41,7 +42,9 @@ class Stretch:
     def close(self) -> None:
         """Keep the stretch, if it can be told from its tensors alone what it did."""
         into, before = self.into, self.before
-        if not self.usable or into.values is not self.segment or into.cursor is self.start:
+        if not self.usable or into.values is not self.running[0] or into.done is not self.running[1]:
+            return  # some of it has run
+        if into.cursor is self.start:
             return
         if any(v.segment is not into for v in before):
             return
@@ -57,10 +60,9 @@ class Stretch:
         ]  # fmt: skip
         written = {number for _, number in self.writes}
         self.end, self.slots = into.cursor, len(into.numbers) - self.slots
-        path = self.end.path()[self.start.depth :]
-        if any(entry.op is WRITE and entry.outputs[0] not in written for entry in path):
+        if any(entry.op is WRITE and entry.outputs[0] not in written for entry in path(self.start, self.end)):
             return  # it overwrote something twice, or something that is not among its tensors
-        del self.into, self.tensors, self.segment, self.before
+        del self.into, self.tensors, self.running, self.before
         self.start.keep(self)
 
     def fits(self, into: Recorder, tag: Any, tensors: Sequence[Any], slots: int) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flambeau.engine.graph import Meta
     from flambeau.engine.plan import HostCall, Launch
     from flambeau.engine.program import Program
-    from flambeau.engine.record import Entry
+    from flambeau.engine.record import Segment
 
 
 class Watcher:
@@ -24,8 +24,8 @@ class Watcher:
         """Whether the program should run launch by launch, so that the time of each is known."""
         return False
 
-    def segment(self, end: Entry, program: Program | None, began: int, ended: int) -> None:
-        """The segment that ends at `end` ran: by a program, or (None) by the references."""
+    def segment(self, segment: Segment, program: Program | None, began: int, ended: int) -> None:
+        """A segment ran: by a program, or (None) by the references."""
 
     def launches(self, program: Program, began: int, spent: Sequence[tuple[Launch | HostCall, int]]) -> None:
         """A program's steps ran one by one, and how long each took."""

@@ -36,8 +36,8 @@ def test_a_program_slower_than_the_references_is_replaced_by_one_that_is_not_fus
     fused: dict[int, bool] = {}
     compile, run = program.compiled, program.Program.run
 
-    def compiling(end: object, wanted: object, fuse: bool) -> object:
-        made = compile(end, wanted, fuse)
+    def compiling(segment: object, wanted: object, fuse: bool) -> object:
+        made = compile(segment, wanted, fuse)
         fused[id(made)] = fuse
         return made
 
@@ -61,7 +61,9 @@ def test_small_segments_are_compiled_only_when_they_come_again(monkeypatch: pyte
     submitted: list[int] = []
     submit = realize.compiler.submit
     monkeypatch.setattr(
-        realize.compiler, "submit", lambda end, *a, **k: (submitted.append(end.depth), submit(end, *a, **k))[1]
+        realize.compiler,
+        "submit",
+        lambda segment, *a, **k: (submitted.append(len(segment)), submit(segment, *a, **k))[1],
     )
     x = torch.ones(3)
     assert (x + 41).sum().item() == 126
