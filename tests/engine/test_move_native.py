@@ -18,6 +18,7 @@ from flambeau.engine.plan import Address, Buffer
 from flambeau.engine.schedule.lowering import Unsupported
 from flambeau.ops.nn.resize import Resampling
 from flambeau.ops.op import ops
+from flambeau.shape import contiguous_strides
 from flambeau.tensors import Tensor, from_array
 from tests.engine.harness import Bench, native, reference
 
@@ -171,6 +172,16 @@ def test_add_and_fill_keep_to_their_windows(threads: int) -> None:
 def test_overlapping_sources() -> None:
     x = from_array(np.arange(40.0)).unfold(0, 16, 3)
     same(native(ops["clone"], x, strides=None), reference(ops["clone"], x, strides=None))
+
+
+@pytest.mark.parametrize("shape", [(20000, 5), (5, 20000), (2, 17000, 3), (3, 18000, 40), (16500, 130)])
+@pytest.mark.parametrize("kind", [dtypes.float32, dtypes.uint8], ids=lambda d: d.name)
+def test_transposes_of_few_long_rows(shape: tuple[int, ...], kind: dtype) -> None:
+    """Tasks divide the long side, wherever it is."""
+    x = from_array(values(np.random.default_rng(0), shape, kind)).mT
+    same(native(ops["clone"], x, threads=3, strides=None), reference(ops["clone"], x, strides=None))
+    rows = contiguous_strides(x._shape)
+    same(native(ops["clone"], x, threads=3, strides=rows), reference(ops["clone"], x, strides=rows))
 
 
 def test_wide_padding_and_many_pieces() -> None:

@@ -12,7 +12,7 @@ import flambeau as torch
 from flambeau import dtypes
 from flambeau.dtypes import dtype
 from flambeau.engine.graph import Meta
-from flambeau.engine.kernel import move, nest
+from flambeau.engine.kernel import move, move_tiles, nest
 from flambeau.engine.plan import Launch
 from flambeau.ops.op import ops
 from tests.engine import test_schedule_random
@@ -26,6 +26,7 @@ SHAPES = [(70,), (5, 64), (3, 66), (2, 3, 130), (4, 257), (3, 2, 96), (300, 80)]
 def no_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nest, "last_cache", lambda: 0)
     monkeypatch.setattr(move, "last_cache", lambda: 0)
+    monkeypatch.setattr(move_tiles, "cache_sizes", lambda: (0, 0))
 
 
 def streamed(steps: Any) -> list[bool]:
@@ -82,6 +83,10 @@ MOVES: dict[str, Callable[[], tuple[Any, list[Any], dict[str, Any]]]] = {
     "transpose": lambda: (ops["clone"], [torch.randn(80, 144).t()], {"strides": (80, 1)}),
     "ragged transpose": lambda: (ops["clone"], [torch.randn(3, 96, 77).mT], {"strides": (77 * 96, 96, 1)}),
     "transpose of doubles": lambda: (ops["clone"], [torch.randn(40, 90).double().t()], {"strides": (40, 1)}),
+    "transpose of several blocks": lambda: (ops["clone"], [torch.randn(176, 601).t()], {"strides": (176, 1)}),
+    "transposes of short rows": lambda: (ops["clone"], [torch.randn(3, 300, 40).mT], {"strides": (12000, 300, 1)}),
+    "outermost and innermost": lambda: (ops["clone"], [torch.randn(64, 5, 32).permute(2, 1, 0)],
+                                        {"strides": (320, 5, 1)}),
     "join": lambda: (ops["cat"], [torch.randn(5, n) for n in (64, 77, 130)], {"dim": 1}),
     "roll": lambda: (ops["roll"], [torch.randn(9, 200)], {"shifts": (3,), "dims": (1,)}),
     "running sum": lambda: (ops["cumsum"], [torch.randn(3, 9, 2064)], {"dim": 1}),

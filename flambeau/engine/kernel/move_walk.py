@@ -29,34 +29,45 @@ class Walk:
         sizes: dimensions, the innermost last; at least `inner` of them.
         strides: of each window, in elements.
         inner: how many of the last dimensions the kernel's body walks itself.
+        lead, cut: the dimensions before `lead` are counted through by tasks, `cut` is divided among them.
         words: what the kernel must be launched with, see `rows`.
         tasks: how many tasks there are.
         form: what the code depends on, besides the kernel's own choices.
     """
 
-    def __init__(self, dims: Sequence[_Dim], inner: int = 1, grain: int = GRAIN) -> None:
-        """`dims` as `merged` gives them, or a permutation."""
+    def __init__(self, dims: Sequence[_Dim], inner: int = 1, grain: int = GRAIN, unit: int = 64) -> None:
+        """`dims` as `merged` gives them, or a permutation. An inner dimension is cut at multiples of `unit`."""
         windows = len(dims[0][1])
         dims = [(1, (0,) * windows)] * (inner - len(dims)) + list(dims)
         self.sizes = tuple(n for n, _ in dims)
         self.strides = tuple(tuple(steps[w] for _, steps in dims) for w in range(windows))
         self.inner = inner
-        self._divide(grain)
-        self.form = f"{len(dims)}d{self.lead}"
+        self._divide(grain, unit)
+        self.form = f"{len(dims)}d{self.lead}" + (f"c{self.cut}" if self.cut != self.lead else "")
 
-    def _divide(self, grain: int) -> None:
-        """Leading dimensions are counted through by tasks; the one after them is cut into blocks."""
-        volume = math.prod(self.sizes)
+    def _divide(self, grain: int, unit: int) -> None:
+        """Leading dimensions are counted through by tasks; the one after them is cut into blocks (of two inner ones the
+        second, if the first is too short to be cut)."""
+        volume, first = math.prod(self.sizes), len(self.sizes) - self.inner
         self.lead = 0
-        while self.lead < len(self.sizes) - 1 and volume // self.sizes[self.lead] >= grain:
+        while self.lead < min(first, len(self.sizes) - 1) and volume // self.sizes[self.lead] >= grain:
             volume //= self.sizes[self.lead]
             self.lead += 1
-        size = self.sizes[self.lead]
+        self.cut = self.lead + (self.lead == first < len(self.sizes) - 1 and self.sizes[first] <= unit)
+        size = self.sizes[self.cut]
         block = max(grain * size // max(volume, 1), 1)
-        self.block = min(-(-block // 64) * 64 if self.lead >= len(self.sizes) - self.inner else block, size)
+        self.block = min(-(-block // unit) * unit if self.cut >= first else block, size)
         self.blocks = -(-size // self.block) if size else 0
         self.tasks = math.prod(self.sizes[: self.lead]) * self.blocks
         self.words: tuple[int, ...] = (self.block, self.blocks, *self.sizes, *(s for w in self.strides for s in w))
+
+    def size(self, k: Emitter, word: int, d: int) -> Val:
+        """The size of a dimension, in a kernel that was launched with `words` from `word` on."""
+        return k.integer(word + 2 + d)
+
+    def step(self, k: Emitter, word: int, window: int, d: int) -> Val:
+        """A window's stride."""
+        return k.integer(word + 2 + (1 + window) * len(self.sizes) + d)
 
     @contextmanager
     def rows(
@@ -68,12 +79,10 @@ class Walk:
         every window's strides of these. `baked` fixes the sizes of dimensions in the code (they belong in its key).
         """
         ndim, windows = len(self.sizes), len(self.strides)
-        sizes: list[Index] = [k.integer(word + 2 + d) for d in range(ndim)]
+        sizes: list[Index] = [self.size(k, word, d) for d in range(ndim)]
         for d, n in (baked or {}).items():
             sizes[d] = n
-        steps: list[list[Index]] = [
-            [k.integer(word + 2 + ndim + w * ndim + d) for d in range(ndim)] for w in range(windows)
-        ]
+        steps: list[list[Index]] = [[self.step(k, word, w, d) for d in range(ndim)] for w in range(windows)]
         with ExitStack() as stack:
             rest = stack.enter_context(k.tasks())
             block = rest
@@ -90,7 +99,7 @@ class Walk:
                 rest = k.div(rest, sizes[d]) if d else rest
             low = k.mul(block, k.integer(word))
             ranges: list[tuple[Index, Index]] = [(0, n) for n in sizes]
-            ranges[self.lead] = (low, k.minimum(k.add(low, k.integer(word)), sizes[self.lead]))
+            ranges[self.cut] = (low, k.minimum(k.add(low, k.integer(word)), sizes[self.cut]))
             for d in range(self.lead, ndim - self.inner):
                 start, stop = ranges[d]
                 move(d, stack.enter_context(k.loop(stop, start=start)))
