@@ -5,9 +5,10 @@ others. What it did is kept as a `Replay`: which nodes it visited, where their e
 values became the gradients of which leaves. The next time, if the graph is the same, nobody watches it and no tensor it
 keeps was overwritten, the recorder jumps to where the walk ended, and only the gradients are made.
 
-A graph is recognised by the `Form`s of its nodes, which belong to entries of the recording. So its nodes may have been
-made in this segment, or in earlier ones: a program that reads its loss before it goes backward is no slower for it.
-What such nodes kept comes from outside, and is bound to the numbers that it had in the recorded walk.
+A graph is recognised by the `Form`s of its nodes, which belong to entries of the tree. So its nodes may have been made
+in this recording, or in earlier ones: a generator's, say, before its discriminator's optimizer made a step. What such
+nodes kept comes from outside, and is bound to the numbers that it had in the recorded walk. If it was only a look at
+the loss that ended the earlier recording, it will not end the next one (`Recorder.keep_together`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from flambeau.engine.record import IN_PARTS, Entry, Recorder
 from flambeau.engine.value import Storage, Value
 from flambeau.tensors import Tensor
 
-UNUSED = -1  # the number of what a node kept in an earlier segment, and the walk did not read
+UNUSED = -1  # the number of what a node kept in an earlier recording, and the walk did not read
 
 
 class _Visit(NamedTuple):
