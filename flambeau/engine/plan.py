@@ -58,6 +58,12 @@ class Launch:
     note: str = ""  # for people: which ops, which shapes
     work: tuple[float, float] = (0.0, 0.0)  # floating-point operations and bytes moved, for the share of peak
     calls: tuple[Call | Write, ...] = ()  # for people: whose results it makes, or a part of them
+    bundle: int = 0  # for how many launches of `kernel` this one stands; `args` are then as `native` lists them
+
+    @property
+    def block(self) -> tuple[Address | int, ...]:
+        """The kernel's argument block: of a bundle, the first one."""
+        return self.args[4 : 4 + self.args[1]] if self.bundle else self.args  # type: ignore[operator]
 
 
 @dataclass(eq=False)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Update
 from flambeau.ops.op import Op, op
 from flambeau.ops.samples import Call
 from flambeau.shape import preserved_strides
@@ -69,7 +70,7 @@ def update_op(formula: Callable, elementwise: bool, samples: Callable[..., Itera
 
     return op(
         formula.__name__, ref=reference, meta=_meta, multiple=True, samples=samples,
-        lower=lower if elementwise else None,
+        lower=Update(lower) if elementwise else None,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from flambeau import dtypes
 from flambeau.engine import reference
 from flambeau.engine.graph import Arg, Call, Graph, Meta, Number, Write
 from flambeau.engine.plan import Address, HostCall, Launch, Plan
+from flambeau.engine.runtime import native
 from flambeau.engine.schedule.planner import plan
 from flambeau.engine.value import Storage
 from flambeau.shape import contiguous_strides
@@ -219,11 +220,15 @@ def _bits(a: np.ndarray) -> np.ndarray:
 
 def _launch(step: Launch, at: Any, pieces: int) -> None:
     words = [at(a.buffer, a.offset).ctypes.data if isinstance(a, Address) else a for a in step.args]
+    function = function_of(step.kernel)
+    if step.bundle:
+        words.insert(0, ctypes.cast(function, ctypes.c_void_p).value)  # type: ignore[arg-type]
+        function = type(function)(native.functions().bundle)
     block = (ctypes.c_int64 * max(len(words), 1))(*words)
     cuts = [step.tasks * part // pieces for part in range(pieces + 1)]
     for begin, end in reversed(list(zip(cuts, cuts[1:]))):
         if begin < end:
-            function_of(step.kernel)(ctypes.addressof(block), begin, end)
+            function(ctypes.addressof(block), begin, end)
 
 
 def _window(data: dict[int, np.ndarray], arg: Arg) -> np.ndarray:

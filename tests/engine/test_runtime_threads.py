@@ -114,6 +114,20 @@ def test_an_empty_table() -> None:
     Table([], {}).run(0)
 
 
+@pytest.mark.parametrize("cost", [0.0, SHARED])
+def test_a_bundle_runs_every_task_of_its_launches_once(cost: float) -> None:
+    y = np.zeros(1000, np.int64)
+    parts = [(0, 7), (10, 1), (20, 0), (30, 300), (400, 64)]  # where the tasks of each count, and how many they are
+    args: list = [len(parts), 1]
+    tasks = 0
+    for at, count in parts:
+        args += [tasks, count, Address(Y, 8 * at)]
+        tasks += count
+    run(Table([Launch(COUNT, tuple(args), tasks, cost, bundle=len(parts))] * 50, {Y: 0}), y)
+    assert y.nonzero()[0].tolist() == [nr for at, count in parts for nr in range(at, at + count)]
+    assert set(y.tolist()) == {0, 50}
+
+
 @pytest.mark.parametrize("cost", [0.0, SHARED])  # briefly holding the interpreter's lock, and letting go of it
 def test_where_ctypes_makes_the_call(monkeypatch: pytest.MonkeyPatch, cost: float) -> None:
     table, done = counting(100, cost=cost), np.zeros(100, np.int64)

@@ -33,8 +33,11 @@ class Table:
         self._starts: list[int] = []
         for launch, function in zip(launches, found):
             self._starts.append(len(words))
-            words += [function, launch.tasks, _grain(launch), len(launch.args)]
-            for arg in launch.args:
+            args = launch.args
+            if launch.bundle:
+                function, args = native.functions().bundle, (function, *args)
+            words += [function, launch.tasks, _grain(launch), len(args)]
+            for arg in args:
                 words += (slot_of[arg.buffer], arg.offset) if isinstance(arg, Address) else (-1, arg)
         self._words = np.array(words, np.int64)
         self._address = self._words.ctypes.data

@@ -8,7 +8,8 @@ that its caches stay warm) and then helps the others.
 
 A launch in a table is [function, tasks, grain, words, then a pair (slot, value) for each word]. A word is `value`, plus
 the address in `buffers[slot]` if slot >= 0. Grain 0 stays on the caller; otherwise it is the least number of tasks that
-is worth handing over.
+is worth handing over. A bundle of launches is one of the function `bundle`, whose words are [function, launches, words
+of each, then for each: its first task among all of them, how many it has, and its argument block].
 """
 
 from __future__ import annotations
@@ -305,6 +306,43 @@ end:
 """
 
 _RUNNING = """
+; Runs tasks of a bundle: of each of its launches those that are among them.
+define void @flambeau_bundle(ptr %args, i64 %begin, i64 %end) {
+entry:
+  %function = load ptr, ptr %args
+  %a1 = getelementptr i64, ptr %args, i64 1
+  %count = load i64, ptr %a1
+  %a2 = getelementptr i64, ptr %args, i64 2
+  %words = load i64, ptr %a2
+  %a3 = getelementptr i64, ptr %args, i64 3
+  br label %head
+head:
+  %i = phi i64 [ 0, %entry ], [ %i1, %following ]
+  %at = phi ptr [ %a3, %entry ], [ %next, %following ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %body, label %done
+body:
+  %first = load i64, ptr %at
+  %t1 = getelementptr i64, ptr %at, i64 1
+  %tasks = load i64, ptr %t1
+  %t2 = getelementptr i64, ptr %at, i64 2
+  %b0 = sub i64 %begin, %first
+  %b = call i64 @llvm.smax.i64(i64 %b0, i64 0)
+  %e0 = sub i64 %end, %first
+  %e = call i64 @llvm.smin.i64(i64 %e0, i64 %tasks)
+  %some = icmp slt i64 %b, %e
+  br i1 %some, label %run, label %following
+run:
+  call void %function(ptr %t2, i64 %b, i64 %e)
+  br label %following
+following:
+  %i1 = add i64 %i, 1
+  %next = getelementptr i64, ptr %t2, i64 %words
+  br label %head
+done:
+  ret void
+}
+
 ; Runs one launch of a table, alone or shared; returns where the next one is.
 define internal ptr @launch(ptr %state, ptr %launch, ptr %buffers, i1 %shares) noinline {
 entry:
@@ -419,7 +457,7 @@ def ir() -> str:
 
 @functools.cache
 def functions() -> SimpleNamespace:
-    """Addresses of `run`, `worker`, `advance` and `pause`."""
-    names = ["run", "worker", "advance", "pause"]
+    """Addresses of `run`, `bundle`, `worker`, `advance` and `pause`."""
+    names = ["run", "bundle", "worker", "advance", "pause"]
     found = jit.functions(ir(), [f"flambeau_{name}" for name in names])
     return SimpleNamespace(**{name: found[f"flambeau_{name}"] for name in names})

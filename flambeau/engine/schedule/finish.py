@@ -6,21 +6,23 @@ from typing import Any
 
 from flambeau.engine.plan import Buffer, Plan
 from flambeau.engine.schedule.build import launch_of, read_roots
+from flambeau.engine.schedule.bundles import Bundle, bundle
 from flambeau.engine.schedule.epilogues import absorb
 from flambeau.engine.schedule.groups import Group, Store
 from flambeau.engine.schedule.memory import Root, arrange
 from flambeau.engine.schedule.opaque import Host, Opaque
 from flambeau.engine.schedule.turning import turn
 
-Step = Group | Opaque | Host
+Step = Group | Bundle | Opaque | Host
 
 
 def finished(steps: list[Step], wanted: dict[int, Root], fuse: bool) -> Plan:
     """The plan of steps in order; `wanted` is memory to hand out, by value."""
     handed = [id(root) for root in wanted.values()]
     alive, uses = _alive(steps, set(handed))
-    if fuse and absorb(steps, alive, uses):
-        alive, uses = _alive(steps, set(handed))
+    for change in (absorb, bundle) if fuse else ():
+        if change(steps, alive, uses):
+            alive, uses = _alive(steps, set(handed))
     turned = {step.index: turn(step, stores) for step, stores in alive if isinstance(step, Group)}
     for position, made in turned.items():
         uses.update({root: [position] for copy in (*made.before, *made.after) for root in copy.temps})
@@ -52,6 +54,8 @@ def _alive(steps: list[Step], read: set[int]) -> tuple[list[tuple[Any, list[Stor
                 continue
             reads = read_roots(step, stores)
             written = [s.memory.root for s in stores]
+        elif isinstance(step, Bundle):
+            stores, reads, written = [], step.reads, step.writes
         else:
             if not any(_matters(root, read) for root in step.results.values()):
                 continue

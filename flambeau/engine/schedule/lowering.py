@@ -39,6 +39,16 @@ class Composite:
         self.function, self.by_channel = function, by_channel
 
 
+class Update:
+    """A plain function that updates a parameter by its gradient: the planner lets one launch update many parameters."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, k: Any, *operands: Any, **params: Any) -> Any:
+        return self.function(k, *operands, **params)
+
+
 class Kernels:
     """`function(site, call)` launches kernels that write every result of `call`. It may be named for `later`, so that
     an op record does not import the compiler.

@@ -23,7 +23,7 @@ from flambeau.engine.schedule.expressions import VIEWS, WIDE, Expr, Tensors
 from flambeau.engine.schedule.finish import finished
 from flambeau.engine.schedule.groups import Group, Source, repeatable
 from flambeau.engine.schedule.layouts import laid_out
-from flambeau.engine.schedule.lowering import Kernels, Unsupported
+from flambeau.engine.schedule.lowering import Kernels, Unsupported, Update
 from flambeau.engine.schedule.memory import Memory, Root
 from flambeau.engine.schedule.opaque import Host, Opaque
 from flambeau.engine.schedule.pieces import put_together
@@ -64,6 +64,9 @@ class Planner:
         self.roots: dict[int, int] = {}  # of a written value, the value whose memory it has
         self.wanted_values = frozenset(graph.wanted)
         self.last = _last_uses(graph)
+        self.gradients = {x.value for s in graph.steps if _updates(s) for x in s.inputs if isinstance(x, Arg)}
+        self.alone: int | None = None  # of a call that keeps apart from its neighbours, the first group of its own
+        self.updating = False
         self.into = {s.source.value: s.target.value for s in graph.steps if isinstance(s, Write)}
 
     def plan(self) -> Plan:
@@ -113,6 +116,8 @@ class Planner:
         """A call as expressions, which join groups."""
         begun = len(self.steps)
         self.avoid_conflict(call)
+        self.updating = _updates(call)
+        self.alone = begun if self.updating or call.outputs[0] in self.gradients else None
         results = results_of(self.t, call, self.operand)
         for number, meta, expr in zip(call.outputs, call.metas, results):
             if 0 in meta.shape:
@@ -126,6 +131,7 @@ class Planner:
         for step in self.steps[begun:]:
             if isinstance(step, Group) and not step.work:
                 step.work.append(call)
+        self.alone = None
 
     def require(self, condition: Expr) -> None:
         """Check a condition where it is computed."""
@@ -276,19 +282,29 @@ class Planner:
     def candidates(self, expr: Expr, floor: int, sources: list[Source]) -> Iterable[Group]:
         """Groups that may take an expression in: that of its latest operand, one that reads the same memory, and for a
         reduction the last one that goes over the same axes; for little work the last one of all, to save a launch."""
-        tried = set()
-        if floor < len(self.steps) and isinstance(self.steps[floor], Group):
-            tried.add(floor)
-            yield self.steps[floor]  # type: ignore[misc]
-        near = [base.memory.root.reader for base, _ in sources if base.memory is not None]
+        small = prod(expr.shape) <= SMALL
+        near = [self.steps[floor]] if floor < len(self.steps) else []
+        near += [base.memory.root.reader for base, _ in sources if base.memory is not None]
         if expr.kind == "reduce":
             near.append(self.reducing.get(expr.detail.axes))
-        elif self.steps and prod(expr.shape) <= SMALL:
+        elif self.steps and small:
             near.append(self.steps[-1])
+        tried = set()
         for group in near:
             if isinstance(group, Group) and group.index >= floor and group.index not in tried:
                 tried.add(group.index)
-                yield group
+                if self.alone is None or not small or expr.kind == "reduce" or self.related(group, sources):
+                    yield group
+
+    def related(self, group: Group, sources: list[Source]) -> bool:
+        """Whether a small update, or what makes its gradient, may join a group.
+
+        One that makes an operand saves a pass over memory, where that is as large as the update. All else would only
+        give every parameter a kernel of its own, where one launch of one kernel may update them all (`bundles`).
+        """
+        assert self.alone is not None
+        makes = any(base.group is group for base, _ in sources)
+        return group.index >= self.alone or (makes and not (self.updating and group.reduction is not None))
 
     def begin(self, expr: Expr, sources: list[Source]) -> bool:
         """Put an expression into a new group at the end."""
@@ -444,6 +460,10 @@ def _rebuilt(operand: Expr, copies: dict[Expr, Expr]) -> Expr:
     for view in reversed(views):
         made = Expr(view.t, view.kind, view.shape, view.dtype, (made,), view.detail)
     return made
+
+
+def _updates(step: Call | Write) -> bool:
+    return isinstance(step, Call) and isinstance(step.op.lower, Update)
 
 
 def _last_uses(graph: Graph) -> dict[int, int]:
