@@ -72,8 +72,10 @@ def pairs(name: str, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
         first = np.concatenate([rng.uniform(1, 20, n), rng.integers(2, 9, n)])
         second = np.concatenate([rng.uniform(0, 30, n), rng.uniform(-10, 10, n)])
     else:
-        first = np.concatenate([rng.uniform(0.01, 60, n), np.exp(rng.uniform(-10, 5, n)), [300.0, 3000.0]])
-        second = np.concatenate([rng.uniform(0.01, 80, n), np.exp(rng.uniform(-10, 5, n)), [310.0, 2950.0]])
+        large = 10.0 ** rng.uniform(6, 12, n // 5)
+        first = np.concatenate([rng.uniform(0.01, 60, n), np.exp(rng.uniform(-10, 5, n)), [300.0, 3000.0], large])
+        large = large + rng.uniform(-5, 5, n // 5) * np.sqrt(large)
+        second = np.concatenate([rng.uniform(0.01, 80, n), np.exp(rng.uniform(-10, 5, n)), [310.0, 2950.0], large])
         keep = (left < 1e4) & (right < 1e4) | ~np.isfinite(left) | ~np.isfinite(right)  # others take thousands of terms
         left, right = left[keep], right[keep]
     with np.errstate(all="ignore"):

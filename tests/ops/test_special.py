@@ -110,6 +110,23 @@ def test_incomplete_gamma_functions() -> None:
             np.testing.assert_allclose(gamma.gammainc(large, x), scipy.gammainc(large, x), rtol=1e-8)
 
 
+def test_incomplete_gamma_functions_of_large_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    a = np.repeat([1e6, 3e6, 1e8, 1e12], 9)
+    x = a + np.sqrt(a) * np.tile(np.linspace(-4, 4, 9), 4)
+    t = (x - a) / a
+    normal = np.sqrt(a) * (t - t**2 / 3 + 7 * t**3 / 36 - 73 * t**4 / 540)  # sqrt(2 (t - log(1 + t)))
+    wanted = scipy.ndtr(normal) + np.exp(-normal * normal / 2) / np.sqrt(2 * np.pi * a) / 3
+    lower, upper = gamma.gammainc(a, x), gamma.gammaincc(a, x)
+    np.testing.assert_allclose(lower, wanted, rtol=1e-5)
+    np.testing.assert_allclose(lower + upper, 1, rtol=4e-16)
+    beyond = gamma.gammainc(np.full(4, 1e7), np.array([1.0, 8e6, 1.2e7, 1e300]))
+    assert beyond.tolist() == [0, 0, 1, 1]
+    monkeypatch.setattr(gamma, "GAMMA_LARGE", np.inf)  # by series as well, while these are not too long
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(lower[:18], gamma.gammainc(a[:18], x[:18]), rtol=2e-12)
+        np.testing.assert_allclose(upper[:18], gamma.gammaincc(a[:18], x[:18]), rtol=2e-12)
+
+
 def test_incomplete_gamma_functions_do_not_depend_on_what_is_beside_them() -> None:
     a, x = spread(0.5, 3, 500), spread(1.1, 4, 500)[::-1]
     slow = np.append(a, 5e4), np.append(x, 4.99e4)  # takes thousands of terms

@@ -1,4 +1,4 @@
-"""The incomplete gamma functions: power series, a continued fraction, and between them the choices of SciPy's igam.
+"""The incomplete gamma functions: power series, a continued fraction, and Temme's expansion for large parameters.
 
 A series goes on until no lane adds to its sum; a lane that has come to its end keeps it, whatever the others need.
 """
@@ -7,9 +7,27 @@ from __future__ import annotations
 
 import math
 
-from flambeau.engine.kernel.coefficients import LANCZOS_BOTTOM, LANCZOS_G, LANCZOS_TOP
+from flambeau.engine.kernel.coefficients import (
+    GAMMA_LARGE,
+    GAMMA_SPAN,
+    LANCZOS_BOTTOM,
+    LANCZOS_G,
+    LANCZOS_TOP,
+    LOG1P_REST,
+    TEMME,
+)  # fmt: skip
 from flambeau.engine.kernel.emit import Emitter, Loop, Val, lanes
-from flambeau.engine.kernel.vecmath import any_lane, in_double, magnitude, polynomial, root
+from flambeau.engine.kernel.vecmath import (
+    any_lane,
+    at_least,
+    at_most,
+    in_double,
+    magnitude,
+    polynomial,
+    root,
+    with_sign_of,
+)  # fmt: skip
+from flambeau.engine.kernel.vecmath_error import erfc
 from flambeau.engine.kernel.vecmath_exp import exp, expm1
 from flambeau.engine.kernel.vecmath_gamma import lgamma
 from flambeau.engine.kernel.vecmath_log import log, log1p
@@ -23,31 +41,33 @@ _TERMS, _FEW = 20_000, 2_000  # at most
 @in_double
 def gammainc(k: Emitter, a: Val, x: Val) -> Val:
     """The regularised lower incomplete gamma function of parameter a at x."""
-    return _lower_and_upper(k, a, x)[0]
+    return _regularised(k, a, x, upper=False)
 
 
 @in_double
 def gammaincc(k: Emitter, a: Val, x: Val) -> Val:
     """The regularised upper incomplete gamma function of parameter a at x."""
-    return _lower_and_upper(k, a, x)[1]
+    return _regularised(k, a, x, upper=True)
 
 
-def _lower_and_upper(k: Emitter, a: Val, x: Val) -> tuple[Val, Val]:
-    """Both, each lane from the side that loses no digits."""
+def _regularised(k: Emitter, a: Val, x: Val, upper: bool) -> Val:
+    """Either function, each lane from the side that loses no digits."""
     usual, log_x = k.bits("and", _positive(k, a), _positive(k, x)), log(k, x)
     bound = k.select(x <= 0.5, -0.4 / log_x, x / 1.1)
     by_upper = k.bits("and", usual, k.bits("and", x <= 1.1, bound > a))
-    rest = k.bits("and", usual, k.bits("xor", by_upper, True))
+    large = a >= GAMMA_LARGE
+    rest = k.bits("and", usual, k.bits("xor", k.bits("or", by_upper, large), True))
     beyond = k.bits("and", x > 1.1, x > a)
     by_fraction = k.bits("and", rest, beyond)
     by_lower = k.bits("and", rest, k.bits("xor", beyond, True))
     logs, logs_next = _lgammas(k, a, any_lane(k, by_upper))
     factor = _power_over_gamma(k, a, x, a * log_x, logs)
-    lower = _lower_series(k, a, x, by_lower) * factor / a
-    upper = _upper_fraction(k, a, x, by_fraction) * factor
-    upper = k.select(by_upper, _upper_series(k, a, x, a * log_x, logs, logs_next, by_upper), upper)
-    lower, upper = k.select(by_lower, lower, 1.0 - upper), k.select(by_lower, 1.0 - lower, upper)
-    return _at_the_edges(k, a, x, usual, lower, upper)
+    below = _lower_series(k, a, x, by_lower) * factor / a
+    above = _upper_fraction(k, a, x, by_fraction) * factor
+    above = k.select(by_upper, _upper_series(k, a, x, a * log_x, logs, logs_next, by_upper), above)
+    y = k.select(by_lower, 1.0 - below, above) if upper else k.select(by_lower, below, 1.0 - above)
+    y = k.select(large, _of_large(k, a, x, 1.0 if upper else -1.0), y)
+    return _at_the_edges(k, a, x, k.select(usual, y, math.nan), upper)
 
 
 def _positive(k: Emitter, x: Val) -> Val:
@@ -55,15 +75,11 @@ def _positive(k: Emitter, x: Val) -> Val:
     return k.bits("and", x > 0.0, x < math.inf)
 
 
-def _at_the_edges(k: Emitter, a: Val, x: Val, usual: Val, lower: Val, upper: Val) -> tuple[Val, Val]:
-    """a = 0 is a step at 0, x = 0 and x = infinity are the two ends; NaN elsewhere outside."""
+def _at_the_edges(k: Emitter, a: Val, x: Val, y: Val, upper: bool) -> Val:
+    """a = 0 is a step at 0, x = 0 and x = infinity are the two ends."""
     nothing = k.bits("or", k.bits("and", a > 0.0, x.equals(0.0)), _and_finite(k, a.equals(math.inf), x))
     everything = k.bits("or", k.bits("and", a.equals(0.0), x > 0.0), _and_finite(k, x.equals(math.inf), a))
-    edges = []
-    for y, low, high in ((lower, 0.0, 1.0), (upper, 1.0, 0.0)):
-        y = k.select(usual, y, math.nan)
-        edges.append(k.select(nothing, low, k.select(everything, high, y)))
-    return edges[0], edges[1]
+    return k.select(nothing, 1.0 if upper else 0.0, k.select(everything, 0.0 if upper else 1.0, y))
 
 
 def _lgammas(k: Emitter, a: Val, both: Val) -> tuple[Val, Val]:
@@ -97,6 +113,16 @@ def _power_over_gamma(k: Emitter, a: Val, x: Val, power: Val, logs: Val) -> Val:
     y = exp(k, k.select(far, power - x - logs, k.select(small, a - x, large)))
     near = scale * k.select(small, y * pow(k, x / base, a), y)
     return k.select(far, y, near)
+
+
+def _of_large(k: Emitter, a: Val, x: Val, side: float) -> Val:
+    """gammaincc (`side` 1) or gammainc (-1) of a large parameter: a corrected normal distribution (DLMF 8.12)."""
+    mu = at_most(k, at_least(k, (x - a) / a, -GAMMA_SPAN), GAMMA_SPAN)  # beyond, one result is 0
+    square = mu * mu * polynomial(k, mu, LOG1P_REST)
+    eta = with_sign_of(k, root(k, square * 2.0), mu)
+    first, second, third = (polynomial(k, eta, row) for row in TEMME)
+    rest = exp(k, -a * square) / root(k, a * (2 * math.pi)) * (first + (second + third / a) / a)
+    return erfc(k, eta * root(k, a * 0.5) * side) * 0.5 + rest * side
 
 
 def _rounds(k: Emitter, wanted: Val, most: int) -> Val:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from flambeau.engine.kernel.coefficients import (
+    GAMMA_LARGE,
+    GAMMA_SPAN,
     HALF_LOG_2PI,
     LANCZOS_BOTTOM,
     LANCZOS_G,
@@ -18,13 +20,16 @@ from flambeau.engine.kernel.coefficients import (
     LGAMMA_BOTTOM,
     LGAMMA_NEAR_2,
     LGAMMA_TOP,
+    LOG1P_REST,
     LOG_PI,
     PSI,
     PSI_NEAR_ROOT,
     PSI_ROOT,
     STIRLING,
+    TEMME,
     ZETA,
 )  # fmt: skip
+from flambeau.ops.specfun.error import erfc
 from flambeau.ops.specfun.precision import polynomial
 
 _EPSILON = 1.11022302462515654042e-16
@@ -222,6 +227,20 @@ def _upper_fraction(a: np.ndarray, x: np.ndarray) -> np.ndarray:
     return value * _power_over_gamma(a, x)
 
 
+def _of_large(side: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """gammaincc (`side` 1) or gammainc (-1) of a large parameter: a corrected normal distribution (DLMF 8.12)."""
+
+    def function(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+        mu = np.clip((x - a) / a, -GAMMA_SPAN, GAMMA_SPAN)  # beyond, one result is 0
+        square = mu * mu * polynomial(mu, LOG1P_REST)
+        eta = np.copysign(np.sqrt(2 * square), mu)
+        first, second, third = (polynomial(eta, row) for row in TEMME)
+        rest = np.exp(-a * square) / np.sqrt(2 * np.pi * a) * (first + (second + third / a) / a)
+        return 0.5 * erfc(side * eta * np.sqrt(a / 2)) + side * rest
+
+    return function
+
+
 def _masked(where: np.ndarray, function: Callable, a: np.ndarray, x: np.ndarray) -> np.ndarray:
     result = np.zeros(a.shape)
     if where.any():
@@ -233,12 +252,15 @@ def _incomplete(a: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """gammainc and gammaincc, each from the side that loses no digits."""
     a, x = (np.array(part) for part in np.broadcast_arrays(a, x))
     valid = (a > 0) & (x > 0) & np.isfinite(a) & np.isfinite(x)
+    large = valid & (a >= GAMMA_LARGE)
     by_upper = valid & (x <= 1.1) & (np.where(x <= 0.5, -0.4 / np.log(np.minimum(x, 0.5)), x / 1.1) > a)
-    by_fraction = valid & ~by_upper & (x > np.maximum(a, 1.1))
-    by_lower = valid & ~by_upper & ~by_fraction
+    by_fraction = valid & ~large & ~by_upper & (x > np.maximum(a, 1.1))
+    by_lower = valid & ~large & ~by_upper & ~by_fraction
     lower = _masked(by_lower, _lower_series, a, x)
     upper = _masked(by_upper, _upper_series, a, x) + _masked(by_fraction, _upper_fraction, a, x)
     lower, upper = np.where(by_lower, lower, 1 - upper), np.where(by_lower, 1 - lower, upper)
+    lower = np.where(large, _masked(large, _of_large(-1.0), a, x), lower)
+    upper = np.where(large, _masked(large, _of_large(1.0), a, x), upper)
     # the edges: a = 0 is a step at 0, x = 0 and x = infinity the two ends
     for where, value in (
         ((a > 0) & (x == 0), 0.0), ((a == 0) & (x > 0), 1.0), (np.isfinite(a) & np.isposinf(x) & (a >= 0), 1.0),
