@@ -7,6 +7,7 @@ an interval with a rational approximation, series around the zeros, reflection f
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from flambeau.engine.kernel.coefficients import (
     HALF_LOG_2PI,
@@ -123,12 +124,30 @@ def polygamma(k: Emitter, x: Val, n: int) -> Val:
     if n == 0:
         return digamma(k, x)
     scale = (1.0 if n % 2 else -1.0) * (math.gamma(n + 1) if n < 170 else math.inf)
-    return in_double(lambda k, x: zeta(k, k.const(x.type, n + 1.0), x) * scale)(k, x)
+
+    def of_doubles(k: Emitter, x: Val) -> Val:
+        order = k.const(x.type, n + 1.0)
+        return (_zeta(k, order, x, lambda a: _inverse_power(a, n + 1)) if n < 4 else zeta(k, order, x)) * scale
+
+    return in_double(of_doubles)(k, x)
+
+
+def _inverse_power(a: Val, n: int) -> Val:
+    """a ** -n for a small n."""
+    inverse = power = 1.0 / a
+    for bit in bin(n)[3:]:
+        power = power * power * inverse if bit == "1" else power * power
+    return power
 
 
 @in_double
 def zeta(k: Emitter, x: Val, q: Val) -> Val:
-    """The Hurwitz zeta function, the sum over i >= 0 of (i + q) ** -x, for x > 1.
+    """The Hurwitz zeta function, the sum over i >= 0 of (i + q) ** -x, for x > 1."""
+    return _zeta(k, x, q, lambda a: pow(k, a, -x))
+
+
+def _zeta(k: Emitter, x: Val, q: Val, power: Callable[[Val], Val]) -> Val:
+    """The zeta function; `power` gives a ** -x.
 
     It has poles where -q is a whole number. Between them it is NaN unless x is one: then the terms of negative base
     are, but for their sign, a difference of two sums at positive q. If any lane has a negative q, all do three rounds.
@@ -143,7 +162,7 @@ def zeta(k: Emitter, x: Val, q: Val) -> Val:
     with k.loop(k.select(any_lane(k, left), k.const("i64", 3), 1), carried=[zero, zero]) as loop:
         right, mirrored = loop.carried
         starts, mirrors = loop.i.equals(0), loop.i.equals(1)
-        total = _zeta_right(k, x, k.select(starts, first, k.select(mirrors, 1.0 - rest, beyond)))
+        total = _zeta_right(k, x, power, k.select(starts, first, k.select(mirrors, 1.0 - rest, beyond)))
         right = k.select(starts, total, right)
         loop.carry(right, k.select(mirrors, total, k.select(starts, zero, mirrored - total)))
     right, mirrored = loop.results
@@ -159,7 +178,7 @@ def _whole(k: Emitter, x: Val) -> Val:
     return k.intrinsic("floor", x.type, x).equals(x)
 
 
-def _zeta_right(k: Emitter, x: Val, q: Val) -> Val:
+def _zeta_right(k: Emitter, x: Val, power: Callable[[Val], Val], q: Val) -> Val:
     """zeta for q > 0: ten terms or eleven, then Euler and Maclaurin's formula. Lanes stop where nothing is added."""
     zero = k.const(q.type, 0.0)
     begun = k.bits("and", x > 1.0, q < math.inf)
@@ -167,7 +186,7 @@ def _zeta_right(k: Emitter, x: Val, q: Val) -> Val:
         a, b, total, on = loop.carried
         now = k.bits("and", on, k.bits("or", a <= 9.0, loop.i < 10))
         a = k.select(k.bits("and", now, loop.i > 0), a + 1.0, a)
-        b = k.select(now, pow(k, a, -x), b)
+        b = k.select(now, power(a), b)
         total = k.select(now, total + b, total)
         on = k.bits("and", on, k.bits("or", _adds(k, b, total), k.bits("xor", now, True)))
         loop.carry(a, b, total, on, until=k.bits("xor", any_lane(k, now), True))
