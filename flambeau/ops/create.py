@@ -488,22 +488,6 @@ def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: Any
     return finish(made, requires_grad) if out is None else out.resize_(made._shape).copy_(made)
 
 
-@public("torch", name="complex")
-def complex_(real: Tensor, imag: Tensor) -> Tensor:
-    """A complex tensor from its parts."""
-    if real.dtype is not imag.dtype:
-        raise RuntimeError(
-            f"Expected object of scalar type {real.dtype} but got scalar type {imag.dtype} for second argument"
-        )
-    return (real + imag * 1j).to(real.dtype.to_complex())
-
-
-@public("torch")
-def polar(abs: Tensor, angle: Tensor) -> Tensor:
-    """A complex tensor from absolute values and angles."""
-    return complex_(abs * angle.cos(), abs * angle.sin())
-
-
 # -- writing whole tensors -------------------------------------------------------------------------------------
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+import flambeau as torch
 from flambeau import dtypes
 from flambeau.engine.plan import HostCall, Plan
 from flambeau.engine.schedule.planner import plan
 from flambeau.ops.op import ops
+from tests.engine.everywhere import compiled, everywhere  # noqa: F401 - a fixture
 from tests.engine.planned import Recording, Ref
 
 KINDS = (np.complex64, np.complex128)
@@ -201,3 +204,105 @@ def test_an_order_of_complex_numbers_is_left_to_the_reference() -> None:
     g = Recording()
     made = g.call(ops["softmax"], g.input(complexes(3, 5)), dim=1)
     assert isinstance(plan(g.graph(made)).steps[0], HostCall)
+
+
+# -- products --------------------------------------------------------------------------------------------------
+
+
+def matrix(g: Recording, rows: int, columns: int, form: str, kind: Any, seed: int) -> Ref:
+    """A matrix that lies row by row, column by column, or with gaps everywhere."""
+    if form == "gaps":
+        x = g.input(complexes(2 * rows + 1, 2 * columns + 1, kind=kind, seed=seed))
+        return Ref(x.value, (rows, columns), (2 * (2 * columns + 1), 2), 1, x.dtype)
+    x = g.input(complexes(*((rows, columns) if form == "rows" else (columns, rows)), kind=kind, seed=seed))
+    return x if form == "rows" else Ref(x.value, (rows, columns), (1, rows), 0, x.dtype)
+
+
+SIZES = ((1, 1, 1), (3, 5, 7), (1, 64, 33), (64, 33, 1), (70, 80, 90), (5, 0, 4), (0, 3, 4), (1, 300, 1))
+FORMS = (("rows", "rows"), ("rows", "columns"), ("columns", "rows"), ("columns", "columns"), ("gaps", "gaps"))
+
+
+@pytest.mark.parametrize("forms", FORMS)
+def test_products(forms: tuple[str, str]) -> None:
+    for kind in KINDS:
+        close = {"rtol": 1e-4, "atol": 2e-4} if kind is np.complex64 else {"rtol": 1e-10, "atol": 1e-11}
+        for m, k, n in SIZES:
+            g = Recording()
+            a, b = matrix(g, m, k, forms[0], kind, 0), matrix(g, k, n, forms[1], kind, 1)
+            c, added = g.input(complexes(n, kind=kind, seed=2)), matrix(g, m, n, forms[1], kind, 3)
+            v = g.input(complexes(k, kind=kind, seed=4))
+            product = g.call(ops["mm"], a, b)
+            wanted = [
+                product, g.call(ops["mul"], product, 2.0), g.call(ops["mv"], a, v), g.call(ops["dot"], v, v),
+                g.call(ops["addmm"], c, a, b, alpha=2, beta=0.5), g.call(ops["addmm"], added, a, b),
+            ]  # fmt: skip
+            natively(g.check(*wanted, **close))
+
+
+def test_products_of_batches() -> None:
+    for kind in KINDS:
+        close = {"rtol": 1e-4, "atol": 1e-4} if kind is np.complex64 else {"rtol": 1e-10, "atol": 1e-11}
+        g = Recording()
+        shapes = ((3, 4, 5, 6), (4, 6, 7), (6, 7), (9, 4, 5), (9, 5, 6), (4, 6), (6,), (8, 6))
+        x, y, z, first, second, c, v, w = (g.input(complexes(*s, kind=kind, seed=nr)) for nr, s in enumerate(shapes))
+        wanted = [
+            g.call(ops["matmul"], x, y), g.call(ops["matmul"], x, z), g.call(ops["bmm"], first, second),
+            g.call(ops["addbmm"], c, first, second), g.call(ops["addr"], c, c.view((4,), (6,)), v),
+            g.call(ops["linear"], x, w, v.view((8,), (0,))), g.call(ops["linear_weight_gradient"], c, c, vector=False),
+        ]  # fmt: skip
+        natively(g.check(*wanted, **close))
+
+
+def test_running_products() -> None:
+    for kind in KINDS:
+        g = Recording()
+        x = g.input(np.exp(1j * np.arange(300)).astype(kind))
+        views = (x, x.view((20, 15)), x.view((15, 20), (1, 15)), x.view((2, 150)))
+        made = [g.call(ops[name], v, dim=len(v.shape) - 1) for v in views for name in ("cumprod", "cumsum")]
+        natively(g.check(*made, g.call(ops["cumprod"], views[1], dim=0)))
+
+
+# -- whole programs --------------------------------------------------------------------------------------------
+
+
+def test_numbers_of_two_parts() -> None:
+    for kind in KINDS:
+        g = Recording()
+        x = g.input(complexes(37, 19, kind=kind))
+        turned = Ref(x.value, (19, 37), (1, 19), 0, x.dtype)
+        parts = g.call(ops["view_as_real"], turned)
+        size, angle = (g.call(ops[name], x) for name in ("abs", "angle"))
+        across = Ref(size.value, (2, 18, 19), (1, 38, 2), 0, size.dtype)
+        pairs = Ref(size.value, (19, 18, 2), (2, 38, 1), 0, size.dtype)
+        wanted = [
+            parts, g.call(ops["view_as_complex"], parts), g.call(ops["view_as_complex"], pairs), across,
+            g.call(ops["polar"], size, angle), g.call(ops["complex"], size, angle.view((19,))),
+            g.call(ops["complex"], across.view((2, 9, 19), (1, 38, 2)), g.call(ops["view_as_real"], x).view((9, 19))),
+        ]  # fmt: skip
+        natively(g.check(*wanted))
+
+
+def learned() -> Iterator[Any]:
+    """Gradients through most of what there is, parts that are views, and writes in place."""
+    torch.manual_seed(0)
+    w = torch.randn(6, 6, dtype=torch.complex64, requires_grad=True)
+    b = torch.randn(6, dtype=torch.complex64, requires_grad=True)
+    for step in range(4):
+        x = torch.randn(5, 6, dtype=torch.complex64)
+        x.real[:, 1:] *= 2
+        x[:, 0] = 1j * step
+        h = torch.addmm(b, x, w).tanh() * x.conj()
+        y = torch.view_as_complex(torch.stack([h.real, h.imag.exp()], -1)) / (2 + h.abs().square())
+        z = torch.polar(y.abs(), y.angle() * 0.5) + torch.where(y.real > 0, y.exp(), y.sin()) ** 2
+        loss = (z @ z.mH).real.diagonal().sum() + z.mean().abs() + z.norm() + (z.sgn() - y).abs().mean()
+        loss.backward()
+        with torch.no_grad():
+            for p in (w, b):
+                p -= 0.01 * p.grad
+                yield p.grad.numpy().copy()
+                p.grad = None
+        yield loss.item()
+
+
+def test_gradients_in_every_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    everywhere(learned, rel=1e-3)

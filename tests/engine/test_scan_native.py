@@ -31,7 +31,7 @@ def test_every_dimension(name: str, kind: dtype) -> None:
                 try:
                     got = native(ops[name], x, threads=2, dim=dim)
                 except (Unsupported, NotImplementedError):
-                    assert kind.is_complex or name == "logcumsumexp"
+                    assert name == "logcumsumexp" or (kind.is_complex and name in ("cummax", "cummin"))
                     continue
                 same(got, reference(ops[name], x, dim=dim), close=name not in ("cummax", "cummin"))
 

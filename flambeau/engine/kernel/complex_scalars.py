@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flambeau.dtypes import COMPLEX, dtype
+from flambeau.dtypes import dtype
 from flambeau.engine.kernel import complex_math, vecmath_power, vecmath_trig
 from flambeau.engine.kernel.complex_emit import Complex
 from flambeau.engine.kernel.emit import Emitter, Val, element
@@ -20,10 +20,8 @@ _LN_2, _LOG2_E, _LOG10_E = 0.6931471805599453, 1.4426950408889634, 0.43429448190
 
 
 def namespace(k: Emitter, dtype: dtype, operands: Iterable[Any]) -> Any:
-    """Operations on elements in registers, for the op whose result has `dtype`."""
-    if dtype.category == COMPLEX or any(isinstance(x, Complex) for x in operands):
-        return Complexes(k, dtype)
-    return Scalars(k, dtype)
+    """Operations on these elements in registers, for the op whose result has `dtype`."""
+    return (Complexes if any(isinstance(x, Complex) for x in operands) else Scalars)(k, dtype)
 
 
 def _mathematics(function: Callable[..., Complex]) -> Callable[..., Val]:

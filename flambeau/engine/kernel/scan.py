@@ -45,17 +45,23 @@ class _Scan:
     @property
     def wide(self) -> bool:
         """Whether totals are doubles."""
-        return self.compute.category == FLOAT and self.kind in COMBINE
+        return self.compute.category >= FLOAT and self.kind in COMBINE
+
+    @property
+    def total(self) -> str:
+        """The scalar type of totals that are wider than elements."""
+        return "cdouble" if self.compute.category == COMPLEX else "double"
 
     @property
     def in_any_order(self) -> bool:
         """Whether elements may be combined in another order: sums of float64 (and bool) would show it."""
-        return self.kind not in COMBINE or (self.kind == "sum" and self.compute not in (dtypes.float64, dtypes.bool_))
+        shows = self.compute in (dtypes.float64, dtypes.bool_) or self.compute.category == COMPLEX
+        return self.kind not in COMBINE or (self.kind == "sum" and not shows)
 
     @property
     def carried(self) -> list[str]:
         """The scalar types of what is carried along a row."""
-        total = "double" if self.wide else scalars.compute_type(self.compute)
+        total = self.total if self.wide else scalars.compute_type(self.compute)
         return [total] if self.kind in COMBINE else [total, "i64"]
 
     def following(self, k: Emitter, held: list[Val], x: Val, i: Index) -> list[Val]:
@@ -72,7 +78,7 @@ class _Scan:
             x = scalars.widened(k, k.gather(k.at(base, at, type), lane.apart[1], type, lane.mask), self.source)
         if self.compute is not self.source:
             x = scalars.convert(k, x, self.compute)
-        return k.cast(x, "double") if self.wide else x
+        return k.cast(x, self.total) if self.wide else x
 
     def store(self, k: Emitter, x: Val, base: Val, at: Index, lane: _Lanes) -> None:
         lane.store(k, scalars.convert(k, x, self.target), base, at, self.target, 0)
@@ -101,9 +107,9 @@ def running(kind: str) -> Callable[[Site, Call], None]:
         (x,), out, dim = call.inputs, result(site, call), call.params["dim"]
         compute = call.metas[0].compute or x.dtype
         source, shape = window(site, x), call.metas[0].shape
-        if compute.category == COMPLEX:
-            if kind != "sum" or source.dtype is not out.dtype:
-                raise Unsupported("this of complex numbers")
+        if compute.category == COMPLEX and kind == "logsum":
+            raise Unsupported("logarithms of complex sums")
+        if compute.category == COMPLEX and kind == "sum" and source.dtype is out.dtype:
             source, out = (w.real()._replace(strides=(*w.real().strides, 1)) for w in (source, out))
             shape, compute = (*shape, 2), compute.to_real()
         if call.params.get("reverse") and x.shape:
