@@ -14,6 +14,7 @@ from flambeau.methods.member import Members
 from flambeau.ops import copies, pieces, views
 from flambeau.ops.apply import assign, check_writable, type_name
 from flambeau.ops.copies import cast, overwritten
+from flambeau.ops.overlap import refuse_overlap
 from flambeau.tensors import Tensor, detached
 
 members = Members()
@@ -265,6 +266,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     if not isinstance(src, Tensor):
         raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {src.__class__.__name__}")
     check_writable(self)
+    refuse_overlap(self, (src,))
     since = next_sequence()
     return assign(self, overwritten(self, views.expand(cast(src, self.dtype), self._shape)), since)
 

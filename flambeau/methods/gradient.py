@@ -38,7 +38,7 @@ def detach(self: Tensor) -> Tensor:
 @members
 def detach_(self: Tensor) -> Tensor:
     """Cut this tensor itself from the graph."""
-    if self._base is not None and self.requires_grad:
+    if self._base is not None:
         raise RuntimeError(
             "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for "
             "training, and gradient_as_bucket_view is set as True, gradients are views of DDP buckets."

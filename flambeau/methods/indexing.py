@@ -21,8 +21,8 @@ from flambeau.ops.copies import cast, overwritten
 from flambeau.ops.create import array_of
 from flambeau.ops.index import index as index_tensors
 from flambeau.ops.index import index_put
+from flambeau.ops.overlap import refuse_overlap
 from flambeau.ops.views import alias, expand, reshape, select_op, slice_op, unsqueeze
-from flambeau.shape import is_dense
 from flambeau.tensors import Tensor, from_array, write_array
 
 members = Members()
@@ -258,23 +258,12 @@ def _copy(view: Tensor, value: Tensor) -> None:
     if source._shape != view._shape:
         source = expand(_without_leading_ones(source), view._shape)
     if value._storage is view._storage:
-        _refuse_overlap(view, value)
+        refuse_overlap(view, (value,))
         source = source.clone()  # the write must not be seen by the read
     assign(view, overwritten(view, source), since)
 
 
-def _refuse_overlap(view: Tensor, value: Tensor) -> None:
-    """PyTorch's error where two blocks of memory overlap in part; blocks with gaps are not looked into."""
-    if not (is_dense(view._shape, view._strides) and is_dense(value._shape, value._strides)):
-        return
-    (a, n), (b, m) = ((t._offset, t.numel()) for t in (view, value))
-    if max(a, b) < min(a + n, b + m) and (a, n) != (b, m):
-        raise RuntimeError(
-            "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
-            "memory location. Please clone() the tensor before performing the operation."
-        )
-
-
 def _put(view: Tensor, tensors: list[Tensor | None], value: Tensor) -> None:
+    refuse_overlap(view, (value,))
     since = next_sequence()
     assign(view, index_put(view, tensors, _without_leading_ones(value)), since)

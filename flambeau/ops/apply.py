@@ -15,6 +15,7 @@ from flambeau.engine import execute
 from flambeau.engine.execute import Meta
 from flambeau.engine.value import Value, empty_bytes, holding
 from flambeau.ops import matched
+from flambeau.ops.overlap import refuse_overlap
 from flambeau.shape import Size, contiguous_strides
 from flambeau.tensors import Tensor, detached, fresh, make
 
@@ -217,6 +218,9 @@ def in_place(function: Callable, name: str) -> Callable:
     @functools.wraps(function)
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         check_writable(self)
+        refuse_overlap(self, args)
+        if kwargs:
+            refuse_overlap(self, kwargs.values())
         since, mark = next_sequence(), execute.mark()
         return assign(self, function(self, *args, **kwargs), since, mark)
 
@@ -310,6 +314,8 @@ def with_out(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def wrapped(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if isinstance(out, Tensor):
+            refuse_overlap(out, args)
         result = function(*args, **kwargs)
         if out is None:
             return result

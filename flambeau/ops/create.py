@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 
 from flambeau import dtypes
+from flambeau.autograd.node import next_sequence
 from flambeau.devices import require_cpu
 from flambeau.dtypes import dtype as DType
 from flambeau.engine import execute
 from flambeau.engine.schedule.lowering import Composite
 from flambeau.engine.value import Storage, empty_bytes
 from flambeau.errors import warn_once
+from flambeau.ops.apply import assign, check_writable
 from flambeau.ops.copies import cast, clone, memory_format_strides
 from flambeau.ops.op import op, public
+from flambeau.ops.overlap import each_once
 from flambeau.shape import Ints, shape_args
 from flambeau.tensors import Tensor, detached, fresh, from_array
 
@@ -491,7 +494,7 @@ def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: Any
 # -- writing whole tensors -------------------------------------------------------------------------------------
 
 
-@public("Tensor", inplace=True)
+@public("Tensor")
 def fill(self: Tensor, value: Any) -> Tensor:
     """Every element as `value`."""
     if isinstance(value, Tensor):
@@ -520,6 +523,16 @@ fill_op = op(
     meta=lambda x, value: execute.Meta(x._shape, x.dtype), vjp=lambda g, _y, _x, value: (g * 0,),
     lower=Composite(_filled),
 )  # fmt: skip
+
+
+@public("Tensor", name="fill_")
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Every element as `value`, in place; also of an expanded tensor, as each element gets the same."""
+    written = each_once(self)
+    check_writable(written)
+    since, mark = next_sequence(), execute.mark()
+    assign(written, fill(written, value), since, mark)
+    return self
 
 
 @public("Tensor", name="zero_")
