@@ -6,17 +6,22 @@ same recursion backwards.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from flambeau import dtypes
-from flambeau.engine.execute import Meta
+from flambeau.engine.execute import Hazard, Meta
+from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.nn.checks import check_reduction, require_floating
 from flambeau.ops.op import op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
-from flambeau.tensors import Tensor
+from flambeau.tensors import Tensor, from_array
+
+kernels = later("flambeau.engine.kernel.ctc")
 
 _NEVER = -np.inf
 
@@ -27,18 +32,20 @@ def _log_add(*terms: np.ndarray) -> np.ndarray:
     return np.log(sum(np.exp(t - safe) for t in terms)) + safe
 
 
+def _given(targets: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The labels of all sequences in a row, without what fills rows up."""
+    if targets.ndim == 2:
+        return targets[np.arange(targets.shape[1]) < lengths[:, None]]
+    return targets[: int(lengths.sum())]
+
+
 class _Lattice:
     """Labels with blanks around each, as [batch, 2 * longest + 1], and which steps between them are allowed."""
 
-    def __init__(self, targets: np.ndarray, lengths: np.ndarray, blank: int) -> None:
-        longest = int(lengths.max(initial=0))
+    def __init__(self, targets: np.ndarray, lengths: np.ndarray, longest: int, blank: int) -> None:
         batch = len(lengths)
         rows = np.full((batch, longest), blank, np.int64)
-        inside = np.arange(longest) < lengths[:, None]
-        if targets.ndim == 2:
-            rows[inside] = targets[:, :longest][inside]
-        else:
-            rows[inside] = targets[: int(lengths.sum())]
+        rows[np.arange(longest) < lengths[:, None]] = _given(targets, lengths)
         self.labels = np.full((batch, 2 * longest + 1), blank, np.int64)
         self.labels[:, 1::2] = rows
         self.width = 2 * lengths + 1
@@ -81,23 +88,22 @@ def _alphas(log_p: np.ndarray, lattice: _Lattice) -> np.ndarray:
 
 
 def _losses(
-    log_p: np.ndarray, targets: np.ndarray, blank: int, input_lengths: tuple, target_lengths: tuple, zero_infinity: bool
+    log_p: np.ndarray, targets: np.ndarray, inputs: np.ndarray, lengths: np.ndarray, blank: int, longest: int,
+    zero_infinity: bool,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    lattice = _Lattice(targets, np.array(target_lengths, np.int64), blank)
+    lattice = _Lattice(targets, lengths, longest, blank)
     alphas = _alphas(log_p, lattice)
-    last = np.maximum(np.array(input_lengths) - 1, 0)
+    last = np.maximum(inputs - 1, 0)
     losses = -lattice.ends(alphas[last, lattice.batch[:, 0]])
-    empty = np.array(input_lengths) == 0
-    losses = np.where(empty, np.where(np.array(target_lengths) == 0, 0, np.inf), losses)
+    losses = np.where(inputs == 0, np.where(lengths == 0, 0, np.inf), losses)
     return losses, alphas
 
 
 def _backward(
-    g: np.ndarray, log_p: np.ndarray, targets: np.ndarray, losses: np.ndarray, alphas: np.ndarray, blank: int,
-    input_lengths: tuple, target_lengths: tuple, zero_infinity: bool,
+    g: np.ndarray, log_p: np.ndarray, targets: np.ndarray, inputs: np.ndarray, lengths: np.ndarray, losses: np.ndarray,
+    alphas: np.ndarray, blank: int, longest: int, zero_infinity: bool,
 ) -> np.ndarray:  # fmt: skip
-    lattice = _Lattice(targets, np.array(target_lengths, np.int64), blank)
-    lengths = np.array(input_lengths)
+    lattice = _Lattice(targets, lengths, longest, blank)
     steps, batch, classes = log_p.shape
     emitted = log_p[:, lattice.batch, lattice.labels]
     start = np.full(lattice.labels.shape, _NEVER, log_p.dtype)
@@ -110,14 +116,14 @@ def _backward(
     beta = np.full_like(start, _NEVER)
     for t in range(steps - 1, -1, -1):
         skip = np.where(forward_skips, _shifted(beta, -2), _NEVER)
-        beta = np.where((lengths - 1 == t)[:, None], start, _log_add(beta, _shifted(beta, -1), skip)) + emitted[t]
+        beta = np.where((inputs - 1 == t)[:, None], start, _log_add(beta, _shifted(beta, -1), skip)) + emitted[t]
         beta[~lattice.valid] = _NEVER
         # alpha and beta both hold the emission at t
         share = np.exp(alphas[t] + beta - emitted[t] + losses[:, None])
         share[~np.isfinite(share)] = 0
         occupied = np.zeros((batch, classes), log_p.dtype)
         np.add.at(occupied, (np.broadcast_to(lattice.batch, lattice.labels.shape), lattice.labels), share)
-        out[t] = np.where((t < lengths)[:, None], np.exp(log_p[t]) - occupied, 0)
+        out[t] = np.where((t < inputs)[:, None], np.exp(log_p[t]) - occupied, 0)
     scale = g if not zero_infinity else np.where(np.isinf(losses), 0, g)
     out *= scale[:, None]
     unreachable = np.isinf(losses)
@@ -126,27 +132,35 @@ def _backward(
     return out
 
 
-def _meta(log_p: Tensor, _targets: Tensor, **_: Any) -> tuple[Meta, Meta]:
-    states = 2 * max(_["target_lengths"], default=0) + 1
+def _meta(log_p: Tensor, _targets: Tensor, *_: Tensor, longest: int, **__: Any) -> tuple[Meta, Meta]:
     steps, batch, _classes = log_p._shape
-    return Meta((batch,), log_p.dtype), Meta((steps, batch, states), log_p.dtype)
+    return Meta((batch,), log_p.dtype), Meta((steps, batch, 2 * longest + 1), log_p.dtype)
 
 
-def _vjp(g: Any, y: Any, log_p: Tensor, targets: Tensor, **how: Any) -> tuple:
-    return ctc_backward_op(g[0], log_p, targets, y[0], y[1], **how), None
+def _vjp(g: Any, y: Any, log_p: Tensor, targets: Tensor, inputs: Tensor, lengths: Tensor, **how: Any) -> tuple:
+    return ctc_backward_op(g[0], log_p, targets, inputs, lengths, y[0], y[1], **how), None, None, None
+
+
+def _outside(arrays: Sequence[np.ndarray], operands: Sequence[Any], _params: dict[str, Any]) -> bool:
+    """Whether a label is no class."""
+    labels, classes = _given(*arrays), operands[0]._shape[2]
+    return bool(labels.size) and not (-classes <= labels.min() and labels.max() < classes)
 
 
 def _samples(t: Any) -> Any:
     labels = t(2, 2, dtype=dtypes.int64, low=1, high=4)
-    yield call(t(5, 2, 4), labels, blank=0, input_lengths=(5, 4), target_lengths=(2, 1), zero_infinity=False)
+    lengths = (from_array(np.array(n, np.int64)) for n in ((5, 4), (2, 1)))
+    yield call(t(5, 2, 4), labels, *lengths, blank=0, longest=2, zero_infinity=False)
 
 
 ctc_op = op(
-    "ctc_loss", ref=_losses, meta=_meta, vjp=_vjp, multiple=True, samples=_samples,
+    "ctc_loss", ref=_losses, meta=_meta, vjp=_vjp, multiple=True, samples=_samples, hazard=Hazard((1, 3), _outside),
+    lower=Kernels(kernels.forward),
     smooth=False,  # PyTorch's derivative is that of log_softmax and this loss together
 )  # fmt: skip
 ctc_backward_op = op(
-    "ctc_loss_backward", ref=_backward, meta=lambda g, log_p, *_, **__: Meta(log_p._shape, log_p.dtype)
+    "ctc_loss_backward", ref=_backward, meta=lambda g, log_p, *_, **__: Meta(log_p._shape, log_p.dtype),
+    lower=Kernels(kernels.backward),
 )  # fmt: skip
 
 
@@ -212,8 +226,9 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_leng
         raise RuntimeError("blank must be in label range")
     inputs, labels = _as_lengths(input_lengths), _as_lengths(target_lengths)
     _check_lengths(log_probs, targets, inputs, labels)
-    how = {"blank": blank, "input_lengths": inputs, "target_lengths": labels, "zero_infinity": zero_infinity}
-    losses = ctc_op(log_probs, targets, **how)[0]
+    lengths = (from_array(np.array(n, np.int64)) for n in (inputs, labels))
+    longest = targets._shape[1] if targets.ndim == 2 else max(labels, default=0)
+    losses = ctc_op(log_probs, targets, *lengths, blank=blank, longest=longest, zero_infinity=zero_infinity)[0]
     if zero_infinity:
         losses = losses.masked_fill(losses == np.inf, 0)
     if reduction == "mean":
