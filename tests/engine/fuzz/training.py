@@ -170,6 +170,9 @@ class Trainings(Expressions):
                 Line(f"with torch.no_grad(): {first}.mul_(1)"),
                 Line(f"{first}.data.mul_(1)"),
                 Line(f"see(str({loss}))"),
+                Block(((f"if i % 2 == {when % 2}:", (Line(f"see({loss}.item())"),)),)),
+                Block(((f"if {loss}.item() < 1e4 and i == {when}:", (Line(f"{loss} = {loss} * 2"),)),)),
+                Block(((f"if {loss}.item() < 1e4 and i != {when}:", (Line(f"{first}.grad = None"),)),)),
             )
         )
 
