@@ -13,10 +13,9 @@
 A function takes the emitter and values of lanes of float or double (half and bfloat16 compute in float) and emits
 straight-line code: every lane takes every path and `select` chooses. Nothing calls a library, so the same function
 compiles for any target. Errors are below 2 units in the last place in float (sigmoid: 2.4) and below 4 in double, but
-for the tails of the error functions and the surroundings of zeros of the gamma functions; the Bessel functions and the
-functions of two operands come to about 20 in double. NaN, infinities, signed zeros and denormals are honoured. What
-trains networks has a float form of its own; the rarer functions have a double form only, and floats go through it
-(`in_double`).
+for the tails of the error functions, the surroundings of zeros and the incomplete gamma functions; Bessel functions
+come to about 15 in double. NaN, infinities, signed zeros and denormals are honoured. What trains networks has a float
+form of its own; the rarer functions have a double form only, and floats go through it (`in_double`).
 
 Coefficients are least-squares fits on Chebyshev nodes in 60 digits, weighted by the error they cause in the result and
 rounded one after the other, each refitting those that follow, or those that the references have (`coefficients`);
