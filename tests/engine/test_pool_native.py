@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flambeau as torch
+from flambeau.ops.nn.fractional import fractional_max_pool_op
 from flambeau.ops.nn.pool import (
     adaptive_avg_pool_backward_op,
     adaptive_avg_pool_op,
@@ -44,8 +45,7 @@ def passes(shape, pool, dtype=torch.float32):
     compare(max_pool_op, x, pool=pool)
     values, indices = max_pool_op(x, pool=pool)
     g = torch.randn(values.shape).to(dtype)
-    if dtype.itemsize >= 4 or not pool.overlap():
-        compare(scatter_op, g, indices, size=size, overlap=pool.overlap())
+    compare(scatter_op, g, indices, size=size, overlap=pool.overlap())
     compare(gather_op, x, indices, dims=n, overlap=pool.overlap())
     if any(d > 1 for d in pool.dilation):
         return
@@ -104,10 +104,21 @@ def test_values_that_are_no_numbers(pool):
 
 def test_strided_inputs():
     pool = POOLS[0][1]
-    for x in (torch.randn(2, 3, 8, 40)[:, :, 1:, 3:20], torch.randn(2, 9, 3, 8).transpose(1, 3), torch.randn(1, 1, 6, 6).expand(2, 4, 6, 6)):
+    for x in (
+        torch.randn(2, 3, 8, 40)[:, :, 1:, 3:20],
+        torch.randn(2, 9, 3, 8).transpose(1, 3),
+        torch.randn(1, 1, 6, 6).expand(2, 4, 6, 6),
+    ):
         compare(max_pool_op, x, pool=pool)
         compare(adaptive_avg_pool_op, x, size=(3, 2))
-        compare(avg_pool_backward_op, x, pool=pool, size=(2 * x.shape[2], 2 * x.shape[3] + 1), count_include_pad=True, override=None)
+        compare(
+            avg_pool_backward_op,
+            x,
+            pool=pool,
+            size=(2 * x.shape[2], 2 * x.shape[3] + 1),
+            count_include_pad=True,
+            override=None,
+        )
 
 
 ADAPTIVE = [
@@ -123,8 +134,7 @@ def test_adaptive(shape, size):
         compare(adaptive_avg_pool_op, x, size=size)
         compare(adaptive_max_pool_op, x, size=size)
         g = torch.randn(*shape[: len(shape) - len(size)], *size).to(dtype)
-        if dtype.itemsize >= 4:
-            compare(adaptive_avg_pool_backward_op, g, size=shape[-len(size) :])
+        compare(adaptive_avg_pool_backward_op, g, size=shape[-len(size) :])
 
 
 def test_indices_out_of_range_are_reported():
@@ -135,6 +145,42 @@ def test_indices_out_of_range_are_reported():
     index[1, 2, 1, 1] = -1
     with pytest.raises(BadData):
         native(gather_op, torch.ones(2, 3, 4, 4), index, dims=2, overlap=True)
+
+
+FRACTIONAL = [
+    ((2, 3, 9, 11), (2, 2), (4, 5)), ((1, 2, 33, 70), (3, 2), (11, 40)), ((3, 5, 5), (1, 5), (1, 1)),
+    ((2, 2, 4, 4), (1, 1), (4, 4)), ((2, 1, 6, 7, 8), (2, 3, 2), (3, 2, 5)), ((0, 2, 5, 5), (2, 2), (2, 2)),
+    ((1, 1, 7, 300), (7, 20), (1, 17)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape,kernel,size", FRACTIONAL)
+def test_windows_at_random_places(shape, kernel, size):
+    dims = len(size)
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        x = torch.randn(shape).to(dtype)
+        samples = torch.rand(*shape[:-dims][-2:], dims, dtype=torch.float64).to(dtype).clamp(max=0.99)
+        compare(fractional_max_pool_op, x, samples, kernel=kernel, size=size)
+        compare(
+            fractional_max_pool_op,
+            x.transpose(-1, -2).contiguous().transpose(-1, -2),
+            samples,
+            kernel=kernel,
+            size=size,
+        )
+    compare(fractional_max_pool_op, x.float(), samples.double(), kernel=kernel, size=size)
+    if x.numel():
+        x.reshape(-1)[::5], x.reshape(-1)[3::7] = torch.nan, -torch.inf
+    compare(fractional_max_pool_op, x, samples, kernel=kernel, size=size)
+    values, indices = fractional_max_pool_op(x, samples, kernel=kernel, size=size)
+    compare(scatter_op, torch.randn(values.shape).to(x.dtype), indices, size=shape[-dims:], overlap=True)
+
+
+def test_random_places_outside_are_reported():
+    for bad in (1.5, -0.5, torch.nan, torch.inf):
+        samples = torch.tensor([[[0.5, bad]]])
+        with pytest.raises(BadData):
+            native(fractional_max_pool_op, torch.randn(1, 1, 9, 9), samples, kernel=(2, 2), size=(4, 4))
 
 
 @st.composite

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from flambeau import dtypes
 from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Kernels
+from flambeau.later import later
 from flambeau.ops.nn.pool import scatter_op
 from flambeau.ops.op import names, op, public
 from flambeau.ops.rules import require_tensor
 from flambeau.ops.samples import call
 from flambeau.shape import Ints
 from flambeau.tensors import Tensor
+
+kernels = later("flambeau.engine.kernel.pool.fractional")
 
 
 def _starts(u: np.ndarray, n: int, out: int, size: int) -> np.ndarray:
@@ -32,7 +37,7 @@ def _starts(u: np.ndarray, n: int, out: int, size: int) -> np.ndarray:
 def _pool(x: np.ndarray, samples: np.ndarray, kernel: Ints, size: Ints) -> tuple[np.ndarray, np.ndarray]:
     n = len(kernel)
     space, planes = x.shape[-n:], x.shape[:-n]
-    flat = x.reshape(*planes, -1)
+    flat = x.reshape(*planes, prod(space))
     u = samples.reshape(*planes, n)
     starts = []
     for d in range(n):  # in two dimensions the first number places the columns
@@ -44,7 +49,7 @@ def _pool(x: np.ndarray, samples: np.ndarray, kernel: Ints, size: Ints) -> tuple
         for start, offset, length in zip(starts, tap, space):
             at = at * length + (start + offset)
         at = np.broadcast_to(at, (*planes, *size))
-        values = np.take_along_axis(flat, at.reshape(*planes, -1), -1).reshape(at.shape)
+        values = np.take_along_axis(flat, at.reshape(*planes, prod(size)), -1).reshape(at.shape)
         if best is None:
             best, index = values, at.copy()
             continue
@@ -59,7 +64,7 @@ def _meta(x: Tensor, samples: Tensor, kernel: Ints, size: Ints) -> tuple[Meta, M
 
 
 fractional_max_pool_op = op(
-    "fractional_max_pool", ref=_pool, meta=_meta, multiple=True, kept_outputs=(1,),
+    "fractional_max_pool", ref=_pool, meta=_meta, multiple=True, kept_outputs=(1,), lower=Kernels(kernels.maximum),
     vjp=lambda g, y, _x, _samples, kernel, size: (
         scatter_op(g[0], y[1], size=_x.shape[-len(size) :], overlap=True), None,
     ),

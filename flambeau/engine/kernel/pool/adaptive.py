@@ -17,6 +17,7 @@ from flambeau.engine.graph import Call
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.emit import Emitter, Index, Val, is_float, vector
 from flambeau.engine.kernel.pool import planes
+from flambeau.engine.kernel.widen import widened
 from flambeau.engine.plan import Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
 from flambeau.shape import Ints
@@ -198,10 +199,9 @@ def average(site: Site, call: Call) -> None:
     _launch(site, call, Mean)
 
 
+@widened
 def average_gradient(site: Site, call: Call) -> None:
     """The gradient of means."""
-    if call.metas[0].dtype.itemsize < 4:
-        raise Unsupported("sums of narrow floats in memory")
     _launch(site, call, MeanGradient, spread=True)
 
 

@@ -13,8 +13,9 @@ from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 from flambeau.engine.kernel.pool import planes
 from flambeau.engine.kernel.pool.windows import Average, Windows, counted
+from flambeau.engine.kernel.widen import widened
 from flambeau.engine.plan import Kernel
-from flambeau.engine.schedule.lowering import Site, Unsupported
+from flambeau.engine.schedule.lowering import Site
 
 # -- indices ---------------------------------------------------------------------------------------------------
 
@@ -86,10 +87,15 @@ def _by_index(site: Site, call: Call, action: str, dims: int) -> None:
 def scatter(site: Site, call: Call) -> None:
     """Elements put at their indices in planes of zeros; added where indices may repeat."""
     planes.check(call, floating=True)
-    overlap = call.params["overlap"]
-    if overlap and call.metas[0].dtype.itemsize < 4:
-        raise Unsupported("sums of narrow floats in memory")
-    _by_index(site, call, "add" if overlap else "put", len(call.params["size"]))
+    if call.params["overlap"]:
+        _added(site, call)
+    else:
+        _by_index(site, call, "put", len(call.params["size"]))
+
+
+@widened
+def _added(site: Site, call: Call) -> None:
+    _by_index(site, call, "add", len(call.params["size"]))
 
 
 def gather(site: Site, call: Call) -> None:
