@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
-from flambeau.engine.kernel.contract import stream
 from flambeau.engine.kernel.contract.product import ACROSS, ALONG, ANY, PANEL
+from flambeau.engine.kernel.contract.waiting import ROWS
 from flambeau.engine.kernel.target import cache_sizes, vector_registers
 
 LATENCY = 4  # cycles of a fused multiplication
 TILE_COST = 24  # cycles to begin and end a tile
+FAR = 8  # times the second cache: a matrix that is not found there again
 SHORT = 32  # steps of a short sum
 TASKS = 16  # a large product is cut into at least so many tasks
 TASK_COST = 20_000  # but not into tasks of fewer cycles
@@ -116,6 +117,14 @@ def best_dots(rows: int, columns: int, depth: int, width: int) -> tuple[tuple[in
     return best, costs[best]
 
 
+def far_dots(rows: int) -> tuple[int, int, int]:
+    """The tile for rows by rows that come from far away: a few at a time, and the others shared out evenly."""
+    if rows <= 2:
+        return rows, 4, 3 - rows
+    most = min((vector_registers() - 1 - 4) // 4, 4)
+    return -(-rows // -(-rows // most)), 4, 1
+
+
 def outer_cost(rows: int, columns: int, depth: int, width: int, packed: int) -> float:
     """Cycles of a product by outer products, with `packed` numbers copied before."""
     r, v = best_tile(rows, columns, depth, width, False)
@@ -164,21 +173,24 @@ class Plan(NamedTuple):
 
 def best(s: Shape) -> Plan:
     """The plan that is estimated to be fastest."""
-    if s.along:
-        shape, cost = best_dots(s.rows, s.columns, s.depth, s.width)
-        if cost <= outer_cost(s.rows, s.columns, s.depth, s.width, s.columns * s.depth):
-            return Plan(shape[0], shape[1], ALONG, ALONG, deep=shape[2])
     _, l2 = cache_sizes()
     a_layout, b_layout = s.a_layout, s.b_layout
     a_size, b_size = (n * s.depth * s.itemsize for n in (s.rows, s.columns))
+    far = b_size > FAR * l2
+    if s.along:
+        if far and s.rows <= ROWS:
+            rows, columns, deep = far_dots(s.rows)
+            return Plan(rows, columns, ALONG, ALONG, s.rows > 2, deep)
+        shape, cost = best_dots(s.rows, s.columns, s.depth, s.width)
+        if cost <= outer_cost(s.rows, s.columns, s.depth, s.width, s.columns * s.depth):
+            return Plan(shape[0], shape[1], ALONG, ALONG, deep=shape[2])
     if s.columns >= 64 and s.rows >= 64:  # copies that pay
         if s.narrow or a_layout == ANY or (a_layout == ACROSS and a_size > 4 * l2):
             a_layout = PANEL
         if s.narrow or s.crowded or b_size > l2 // 2:
             b_layout = PANEL
     b_layout = b_layout if b_layout == ACROSS else PANEL
-    far = b_size > 8 * l2  # from where several rows that read it by themselves do not find it again
-    if b_layout == ACROSS and (s.rows <= 4 and b_size > l2 // 2 or s.rows <= stream.ROWS and far):
+    if b_layout == ACROSS and (s.rows <= 4 and b_size > l2 // 2 or s.rows <= ROWS and far):
         return Plan(*stream_tiles()[0], a_layout, b_layout, True)
     return Plan(*best_tile(s.rows, s.columns, s.depth, s.width, a_layout != PANEL), a_layout, b_layout)
 
@@ -194,7 +206,7 @@ def plans(s: Shape) -> list[list[Plan]]:
             }
             tiles = sorted(costs, key=costs.__getitem__)
             found.append([Plan(*tile, a_layout, b_layout) for tile in tiles])
-            if b_layout == ACROSS and s.rows <= stream.ROWS:
+            if b_layout == ACROSS and s.rows <= ROWS:
                 found.append([Plan(*tile, s.a_layout, b_layout, True) for tile in stream_tiles()])
     if s.along:
         dots = {
@@ -202,4 +214,7 @@ def plans(s: Shape) -> list[list[Plan]]:
             for tile in dots_tiles(vector_registers(), s.width)
         }
         found.append([Plan(r, c, ALONG, ALONG, deep=deep) for r, c, deep in sorted(dots, key=dots.__getitem__)])
+        if s.rows <= ROWS:
+            r, c, deep = far_dots(s.rows)
+            found.append([Plan(r, c, ALONG, ALONG, s.rows > 2, deep)])
     return found

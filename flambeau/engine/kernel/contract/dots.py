@@ -10,6 +10,7 @@ memory (inference with one or a few rows), and is the cheapest way for small one
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from flambeau.dtypes import dtype
 from flambeau.engine.kernel import scalars
@@ -19,6 +20,20 @@ from flambeau.engine.kernel.contract.words import Bound
 from flambeau.engine.kernel.emit import Emitter, Index, Val, lanes, vector
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Kernel
+
+
+class Runs(NamedTuple):
+    """Where some rows of an operand begin."""
+
+    places: list[Val]
+    dtype: dtype
+    ahead: Val | None = None  # how much further those rows begin that are to be brought near meanwhile
+
+    def load(self, k: Emitter, at: Val, width: int, mask: Val | None) -> list[Val]:
+        if self.ahead is not None and mask is None:
+            for place in self.places:
+                k.prefetch(place, k.add(at, self.ahead), scalars.memory_type(self.dtype))
+        return [scalars.load(k, place, at, self.dtype, width, mask) for place in self.places]
 
 
 @dataclass(frozen=True)
@@ -52,20 +67,20 @@ class Dots:
         frame = Frame(k, w, self.batches, self.split, (self.a, self.b))
         with frame.tasks():
             with k.loop(frame.right, start=frame.left, step=self.columns) as column:
-                b = self._rows(k, frame.b, column, self.columns, frame.columns, w.integer(k, "b_columns"), self.b)
+                b = self.runs(k, frame.b, column, self.columns, frame.columns, w.integer(k, "b_columns"), self.b)
                 with k.loop(frame.bottom, start=frame.top, step=self.rows) as row:
-                    a = self._rows(k, frame.a, row, self.rows, frame.rows, w.integer(k, "a_rows"), self.a)
-                    sums = self._sums(k, a, b, frame.start, frame.stop)
+                    a = self.runs(k, frame.a, row, self.rows, frame.rows, w.integer(k, "a_rows"), self.a)
+                    sums = self.sums(k, Runs(a, self.a), Runs(b, self.b), frame.start, frame.stop)
                     self._store(k, w, frame, sums, row, column)
 
     @staticmethod
-    def _rows(k: Emitter, base: Val, first: Val, count: int, have: Val, step: Val, dtype: dtype) -> list[Val]:
+    def runs(k: Emitter, base: Val, first: Val, count: int, have: Val, step: Val, dtype: dtype) -> list[Val]:
         """The beginnings of rows; those behind the last one are the last one again, and are not stored."""
         last = k.sub(have, 1)
         nearest = [first, *(k.minimum(k.add(first, r), last) for r in range(1, count))]
         return [k.at(base, k.mul(r, step), scalars.memory_type(dtype)) for r in nearest]
 
-    def _sums(self, k: Emitter, a: list[Val], b: list[Val], start: Index, stop: Index) -> list[list[Val]]:
+    def sums(self, k: Emitter, left: Runs, right: Runs, start: Index, stop: Index) -> list[list[Val]]:
         """A vector of partial sums for each element of the tile."""
         size = self.rows * self.columns
         step = self.width * self.deep
@@ -74,12 +89,12 @@ class Dots:
         with k.loop(whole, start=start, step=step, carried=sums) as loop:
             sums = list(loop.carried)
             for part in range(self.deep):
-                self._step(k, a, b, k.add(loop.i, part * self.width), None, sums, part * size)
+                self._step(k, left, right, k.add(loop.i, part * self.width), None, sums, part * size)
             loop.carry(*sums)
         sums = loop.results
         with k.loop(stop, start=whole, step=self.width, carried=sums[:size]) as rest:
             first = list(rest.carried)
-            self._step(k, a, b, rest.i, k.mask(k.sub(stop, rest.i), self.width), first, 0)
+            self._step(k, left, right, rest.i, k.mask(k.sub(stop, rest.i), self.width), first, 0)
             rest.carry(*first)
         total = list(rest.results)
         for part in range(1, self.deep):
@@ -87,15 +102,15 @@ class Dots:
         return [total[r * self.columns : (r + 1) * self.columns] for r in range(self.rows)]
 
     def _step(
-        self, k: Emitter, a: list[Val], b: list[Val], at: Val, mask: Val | None, sums: list[Val], first: int
+        self, k: Emitter, left: Runs, right: Runs, at: Val, mask: Val | None, sums: list[Val], first: int
     ) -> None:
         type = scalars.compute_type(self.finish.compute)
-        right = [k.cast(scalars.load(k, p, at, self.b, self.width, mask), type) for p in b]
-        for r, p in enumerate(a):
-            left = k.cast(scalars.load(k, p, at, self.a, self.width, mask), type)
-            for c, x in enumerate(right):
+        columns = [k.cast(x, type) for x in right.load(k, at, self.width, mask)]
+        for r, row in enumerate(left.load(k, at, self.width, mask)):
+            x = k.cast(row, type)
+            for c, y in enumerate(columns):
                 place = first + r * self.columns + c
-                sums[place] = k.fma(left, x, sums[place])
+                sums[place] = k.fma(x, y, sums[place])
 
     def _store(self, k: Emitter, w: Bound, frame: Frame, sums: list[list[Val]], row: Val, column: Val) -> None:
         mask = k.mask(k.sub(frame.columns, column), self.columns) if self.columns > 1 else None

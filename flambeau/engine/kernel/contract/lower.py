@@ -6,15 +6,17 @@ from dataclasses import replace
 
 from flambeau import dtypes
 from flambeau.engine.kernel import search
-from flambeau.engine.kernel.contract import choose, complexes, integers
+from flambeau.engine.kernel.contract import choose, integers
 from flambeau.engine.kernel.contract.dots import Dots
+from flambeau.engine.kernel.contract.far import Far
 from flambeau.engine.kernel.contract.finish import Finish
 from flambeau.engine.kernel.contract.gemm import Gemm
 from flambeau.engine.kernel.contract.pack import packed
 from flambeau.engine.kernel.contract.partials import Partials
 from flambeau.engine.kernel.contract.product import ACROSS, PANEL, Operand, Product, joined, layout_of
-from flambeau.engine.kernel.contract.stream import COLUMNS, Stream
+from flambeau.engine.kernel.contract.stream import Stream
 from flambeau.engine.kernel.contract.tile import Tile
+from flambeau.engine.kernel.contract.waiting import COLUMNS
 from flambeau.engine.kernel.contract.words import Words
 from flambeau.engine.kernel.target import cache_sizes, vector_bytes
 from flambeau.engine.plan import Kernel
@@ -32,7 +34,7 @@ def launch(site: Site, product: Product, summed: bool = False) -> None:
     """Compute a product into the site's result; `summed`: the sum of the products of its batch."""
     given = product.a.dtype, product.b.dtype, product.dtype
     for d in given:
-        if d.category == dtypes.BOOL or (d.category == dtypes.INTEGER and summed):
+        if d not in dtypes.FLOATING and (d.category != dtypes.INTEGER or summed):
             raise Unsupported(f"a product of {d}")
     if not product.rows * product.columns or not (product.batch or summed):
         return
@@ -40,9 +42,6 @@ def launch(site: Site, product: Product, summed: bool = False) -> None:
         integers.launch(site, product)
         return
     product = product if summed else _simplified(product)
-    if dtypes.COMPLEX in [d.category for d in given]:
-        product = complexes.as_real(site, product)
-        product = product if summed else _simplified(product)
 
     def lower(where: Site, choices: search.Choices) -> None:
         own = _elsewhere(where, product) if isinstance(where, search.Scratch) else product
@@ -103,10 +102,10 @@ class _Job:
     def run(self, choices: search.Choices) -> None:
         self.choices, shape = choices, self._shape()
         plan = choices.pick("plan", choose.best(shape), lambda: choose.plans(shape))
-        if plan.deep:
+        if plan.streamed:
+            self._once(plan)
+        elif plan.deep:
             self._dots(plan)
-        elif plan.streamed:
-            self._stream(plan)
         else:
             self._outer(plan)
 
@@ -128,21 +127,26 @@ class _Job:
         self._describe(p.a, p.b)
         self._launch(kernel.kernel(self.words.bind()), cycles, "dots")
 
-    def _stream(self, plan: choose.Plan) -> None:
+    def _once(self, plan: choose.Plan) -> None:
         """A few rows by a matrix that is read once."""
-        p, (steps, vectors) = self.product, plan[:2]
-        _, l2 = cache_sizes()
-        b_size, columns = p.depth * p.columns * p.b.dtype.itemsize, vectors * self.width
-        cycles = max(p.rows * p.columns * p.depth / self.width / 2, b_size / STREAM_BYTES)
-        self.down, self.across = 1, -(-p.columns // COLUMNS)
-        self.block = p.rows, -(-p.columns // (self.across * columns)) * columns
+        p, (l1, l2) = self.product, cache_sizes()
+        columns, size = plan.across * (1 if plan.deep else self.width), p.depth * p.columns * p.b.dtype.itemsize
+        cycles = max(p.rows * p.columns * p.depth / self.width / 2, size / STREAM_BYTES)
+        wanted = min(choose.TASKS, int(cycles // choose.TASK_COST)) if plan.deep else 1  # others have long runs
+        self.block = p.rows, -(-p.columns // (max(wanted, -(-p.columns // COLUMNS)) * columns)) * columns
+        self.down, self.across = 1, -(-p.columns // self.block[1])
         self._split(cycles, STREAM_STEPS)
-        ahead = p.rows > 2 and b_size > 8 * l2
-        masked = p.columns % columns != 0
-        kernel = Stream(steps, vectors, p.a.dtype, p.b.dtype, p.a.inner == 1, masked, ahead, self._own(),
-                        len(p.sizes), self.chunks > 1)  # fmt: skip
+        own, batches, split = self._own(), len(p.sizes), self.chunks > 1
         self._describe(p.a, p.b)
-        self._launch(kernel.kernel(self.words.bind()), cycles, "stream")
+        if plan.deep:
+            part = l1 // self.compute.itemsize // (p.rows + 3 * columns) // STREAM_STEPS * STREAM_STEPS
+            far = Far(Dots(*plan[:2], plan.deep, p.a.dtype, p.b.dtype, own, batches, split), part)
+            kernel = far.kernel(self.words.bind())
+        else:
+            ahead, masked = p.rows > 2 and size > choose.FAR * l2, p.columns % columns != 0
+            stream = Stream(*plan[:2], p.a.dtype, p.b.dtype, p.a.inner == 1, masked, ahead, own, batches, split)
+            kernel = stream.kernel(self.words.bind())
+        self._launch(kernel, cycles, "read once")
 
     def _outer(self, plan: choose.Plan) -> None:
         """By outer products in register tiles."""
