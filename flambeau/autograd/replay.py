@@ -329,7 +329,7 @@ class Watch:
             replay.visits.append(_Visit(index, form, behind, leaves, inputs, outputs, others, numbers))
             taken.update(number for _, _, number, _ in others)
         if taken:
-            into.keep_together({form for _, form, *_ in self.visited})
+            into.keep_together([form for _, form, *_ in self.visited])
         if self.outside.keys() - taken or any(leaf.number < self.begun for leaf in replay.leaves):
             return
         replay.count, replay.end, replay.numbers = len(self.nodes), into.cursor, into.numbers[self.slots :]

@@ -20,8 +20,8 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from flambeau.engine import log
@@ -179,12 +179,12 @@ class Recorder:
         self.regime: Any = None  # what the autograd floor lets calls depend on besides their operands
         self.example: Any = None  # the last call that was written out, for `ops.matched`
         self.ended: Entry | None = None  # where the last recording ended, until the next one begins
-        self.looked: deque[Entry] = deque(maxlen=MANY_LOOKS)  # where looks have ended recordings
         self._plant()
         self._begin()
 
     def _plant(self) -> None:
         self.root = Entry(None, (), {}, None, ())
+        self.looked: deque[Entry] = deque(maxlen=MANY_LOOKS)  # where looks have ended recordings
         self.entries = 0
         self.planted += 1
 
@@ -438,10 +438,19 @@ class Recorder:
                 self.looked.append(end)
             self._end(end.goes_on)
 
-    def keep_together(self, nodes: Container[Any]) -> None:
-        """One of these nodes of entries was needed after a look had ended their recording: next time it does not."""
+    def keep_together(self, nodes: Iterable[Any]) -> None:
+        """What entries kept as these nodes was needed after looks had ended their recordings: next time these looks do
+        not. But if the same entry comes twice, the program looks in every round of a loop: were this one recording, each
+        round would be another piece of it, and none would come again."""
+        times = Counter(map(id, nodes))
         for end in self.looked:
-            end.goes_on = end.goes_on or any(entry.node in nodes for entry in path(self.root, end))
+            entries = path(self.root, end)
+            most = max([times[id(entry.node)] for entry in entries if entry.node is not None], default=0)
+            if most == 1:
+                end.goes_on = True
+            elif most:
+                for entry in entries:
+                    entry.goes_on = False
 
     def _end(self, goes_on: bool) -> None:
         start, end = self.done, self.cursor

@@ -195,6 +195,54 @@ def test_a_loop_that_only_looks_ends_its_recordings() -> None:
     assert not any(depths)
 
 
+def episode(policy: Any, rounds: int) -> Iterator[float]:
+    """An action is looked at in every round; all rounds are learned from at the end (REINFORCE)."""
+    kept, state = [], torch.linspace(-1, 1, 4)
+    for i in range(rounds):
+        chances = torch.softmax(policy(state.unsqueeze(0)), 1)
+        drawn = torch.distributions.Categorical(chances)
+        action = drawn.sample()
+        kept.append(drawn.log_prob(action) * (1 + i))
+        yield action.item()
+        state = torch.roll(state, 1) + 0.1 * action.item()
+    loss = -torch.cat(kept).sum()
+    policy.zero_grad()
+    loss.backward()
+    yield loss.item()
+    with torch.no_grad():
+        for p in policy.parameters():
+            p -= 0.01 * p.grad
+    yield float(sum(p.sum() for p in policy.parameters()))
+
+
+def test_backward_over_many_looks() -> None:
+    def program() -> Iterator[Any]:
+        torch.manual_seed(0)
+        policy = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+        for rounds in (1, 1, 1, 2, 3, 5, 2, 9, 5, 9, 1, 9, 7, 9):
+            yield from episode(policy, rounds)
+
+    everywhere(program)
+
+
+def test_rounds_of_a_loop_stay_recordings_of_their_own() -> None:
+    torch.manual_seed(0)
+    policy = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    for i in range(24):
+        with recording() as new:
+            for _ in episode(policy, 9 if i > 2 else 1 + i):
+                pass
+        assert not new or i < 10, (i, new)
+    known = [e for e in tree(execute.recorder().root) if getattr(e.op, "name", "") == "softmax" and e.matches]
+    assert len(known) < 5, known
+
+
+def tree(entry: Any) -> Iterator[Any]:
+    for child in entry.children:
+        yield child
+        yield from tree(child)
+
+
 def test_other_threads_may_end_a_recording_that_goes_on() -> None:
     training = Training()
     losses, seen = [], []
