@@ -176,6 +176,26 @@ def test_named_dimensions() -> None:
     check(record, make(3, 4), make(4, 5, 6), la=(0, 1), lb=(1, 2, 3), lo=(0, 2, 3))
 
 
+def test_named_dimensions_that_are_not_one_run() -> None:
+    record, how = "sumproduct_pair", {"la": (0, 1, 2, 3), "lb": (3, 4, 5, 2), "lo": (0, 1, 4, 5)}
+    a, b = make(3, 4, 5, 6), make(6, 2, 7, 5)
+    for x in (a, a[:, :, :, ::2], make(3, 4, 6, 5).transpose(2, 3), make(5, 4, 3, 6).transpose(0, 2)):
+        for y in (b[: x.shape[3]], make(6, 7, 2, 5).transpose(1, 2)[: x.shape[3]]):
+            check(record, x, y, **how)
+    check(record, a, make(4, 5, 3).permute(1, 2, 0), la=(0, 1, 2, 3), lb=(2, 0, 1), lo=(3,))
+    check(record, make(1, 5).expand(4, 5), make(5, 4), la=(0, 1), lb=(1, 0), lo=())
+    check(record, make(40, 3, 50), make(3, 50, 30, 20), la=(0, 1, 2), lb=(1, 2, 3, 4), lo=(0, 3, 4))
+    check(record, make(40, 50, 3), make(3, 50, 20, 30).transpose(2, 3), la=(0, 2, 1), lb=(1, 2, 3, 4), lo=(0, 3, 4))
+
+
+def test_the_gradient_of_a_weight_of_views() -> None:
+    g, x = make(4, 5, 7), make(5, 4, 6).transpose(0, 1)
+    for grad in (g, make(5, 4, 7).transpose(0, 1), g[:, :1].expand(4, 5, 7)):
+        check("linear_weight_gradient", grad, x, vector=False)
+        check("linear_weight_gradient", grad, x[::2].repeat(2, 1, 1), vector=False)
+        check("linear_weight_gradient", grad[..., 0], x, vector=True)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e-42, 3e38])
 @pytest.mark.parametrize("m, n, k", [(3, 5, 7), (1, 40, 50), (130, 131, 140)])
 def test_edge_values(m: int, n: int, k: int, value: float) -> None:

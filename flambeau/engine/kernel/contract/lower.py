@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from flambeau import dtypes
 from flambeau.engine.kernel import search
-from flambeau.engine.kernel.contract import choose, integers
+from flambeau.engine.kernel.contract import choose, complexes, integers
 from flambeau.engine.kernel.contract.dots import Dots
 from flambeau.engine.kernel.contract.far import Far
 from flambeau.engine.kernel.contract.finish import Finish
@@ -34,7 +34,7 @@ def launch(site: Site, product: Product, summed: bool = False) -> None:
     """Compute a product into the site's result; `summed`: the sum of the products of its batch."""
     given = product.a.dtype, product.b.dtype, product.dtype
     for d in given:
-        if d not in dtypes.FLOATING and (d.category != dtypes.INTEGER or summed):
+        if d.category == dtypes.BOOL or (d.category == dtypes.INTEGER and summed):
             raise Unsupported(f"a product of {d}")
     if not product.rows * product.columns or not (product.batch or summed):
         return
@@ -42,6 +42,9 @@ def launch(site: Site, product: Product, summed: bool = False) -> None:
         integers.launch(site, product)
         return
     product = product if summed else _simplified(product)
+    if dtypes.COMPLEX in [d.category for d in given]:
+        product = complexes.as_real(site, product)
+        product = product if summed else _simplified(product)
 
     def lower(where: Site, choices: search.Choices) -> None:
         own = _elsewhere(where, product) if isinstance(where, search.Scratch) else product
