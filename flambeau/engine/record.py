@@ -440,7 +440,7 @@ class Recorder:
 
     def keep_together(self, nodes: Iterable[Any]) -> None:
         """What entries kept as these nodes was needed after looks had ended their recordings: next time these looks do
-        not. But if the same entry comes twice, the program looks in every round of a loop: were this one recording, each
+        not. But if an entry comes twice, the program looks in every round of a loop: were it all one recording, each
         round would be another piece of it, and none would come again."""
         times = Counter(map(id, nodes))
         for end in self.looked:
