@@ -187,17 +187,13 @@ def one_dim_samples(t: Maker) -> list[Call]:
 
 
 def _lowered_place(how: str) -> Callable:
-    """Values and places of extrema, as expressions: the first element that is equal to the extremum, or NaN."""
+    """Values and places of extrema, as expressions."""
 
     def find(t: Any, x: Any, dim: int, keepdim: bool) -> tuple:
         if not x.shape:
             return x, t.constant(0, dtypes.int64)
-        best = getattr(t, how)(x, dim)
-        hit = t.eq(x, best) if x.dtype.category < dtypes.FLOAT else t.eq(x, best) | t.isnan(x)
-        places = t.index(x, dim)
-        place = t.min(t.where(hit, places, dtypes.iinfo(places.dtype).max), dim)
         shape = reduced_shape(x.shape, (dim,), keepdim)
-        return t.reshape(best, shape), t.reshape(place, shape)
+        return t.reshape(getattr(t, how)(x, dim), shape), t.reshape(getattr(t, f"arg{how}")(x, dim), shape)
 
     return find
 

@@ -12,7 +12,7 @@ from flambeau.engine.plan import Launch
 from flambeau.ops.op import ops
 from tests.engine.planned import Recording
 
-SHAPES = [(3, 130), (9, 2000), (300, 257), (2, 17, 1030), (20000, 140)]
+SHAPES = [(3, 130), (9, 2000), (300, 257), (2, 17, 1030), (5, 9, 200), (20000, 140)]
 
 
 @pytest.fixture(autouse=True)

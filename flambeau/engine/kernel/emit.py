@@ -442,7 +442,7 @@ class Emitter:
         """Have the line of element `index` brought near, wherever it is: also beyond the memory that is ours."""
         where = self.emit("ptr", f"getelementptr {_memory(scalar)}, ptr {base.name}, i64 {index.name}")
         self.declared["llvm.prefetch.p0"] = "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"
-        self.lines.append(f"  call void @llvm.prefetch.p0(ptr {where.name}, i32 0, i32 2, i32 1)")
+        self.lines.append(f"  call void @llvm.prefetch.p0(ptr {where.name}, i32 0, i32 3, i32 1)")
 
     def mask(self, count: Index, width: int) -> Val:
         """The first `count` of `width` lanes."""

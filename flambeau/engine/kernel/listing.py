@@ -94,7 +94,7 @@ class _Listing:
         for root in roots:
             self.compute(root)
         for nr in sums:
-            name, x = self.names[nr], _bare(self.names[nest.steps[nr].operands[0]])
+            name, x = self.names[nr], ", ".join(_bare(self.names[o]) for o in nest.steps[nr].operands)
             self.say(
                 _COMBINED.get(nest.steps[nr].detail, "{0} = " + nest.steps[nr].detail + "({0}, {1})").format(name, x)
             )

@@ -20,13 +20,14 @@ from contextlib import contextmanager
 from math import prod
 from typing import Any
 
+from flambeau.dtypes import dtype
 from flambeau.engine.kernel import reductions
 from flambeau.engine.kernel.complex_scalars import namespace
 from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, lanes, vector
-from flambeau.engine.kernel.nest import TASK, Nest, Store
+from flambeau.engine.kernel.nest import TASK, UNROLL, Nest, Store
+from flambeau.engine.kernel.reductions import Partial
 from flambeau.engine.kernel.scalars import compute_type, convert, load, memory_type, narrowed, store, widened
 
-UNROLL = 4  # vectors in flight
 SWEEP_BLOCK = 4096  # elements of a run whose sum is made apart, for accuracy
 COLUMN_BLOCK = 128  # rows of a run over columns whose sums are made apart
 
@@ -49,6 +50,7 @@ class Writer:
         self.pointers = [k.pointer(nr) for nr in range(len(nest.accesses))]
         self.wanted: set[int] = set()
         self.number = 0  # the pass
+        self.standing: Index = 0  # the first of the columns, among wide ones
         self.buffers: dict[int, Val] = {}  # of kept steps
 
     # -- loops ---------------------------------------------------------------------------------------------------
@@ -66,7 +68,7 @@ class Writer:
             return
         each = nest.units_a_task
         start, stop = k.mul(k.begin, each), k.minimum(k.mul(k.end, each), nest.units)
-        with k.loop(stop, start=start) as unit:
+        with k.loop(stop, start=start, step=nest.abreast) as unit:
             self.unit(unit)
 
     @property
@@ -74,29 +76,33 @@ class Writer:
         return len({s.detail[0] for s in self.nest.steps if s.kind == "number"})
 
     def unit(self, unit: Val) -> None:
-        """One row, one block of it or one strip of its columns."""
-        nest = self.nest
+        """One row, one block of it or one strip of its columns; or a few rows, each pass over all of them."""
+        k, nest = self.k, self.nest
         extents = [nest.axes[nr].extent for nr in nest.outer] + [nest.blocks, nest.pieces]
-        *places, self.block, piece = self.split(unit, extents)
-        self.at = dict(zip(nest.outer, places))
-        self.scopes.append({})
+        rows: list[tuple[dict[int, Index], dict, dict]] = []  # where their axes stand, what is known in them and kept
+        for nr in range(nest.abreast):
+            *places, self.block, piece = self.split(k.add(unit, nr), extents)
+            rows.append((dict(zip(nest.outer, places)), {}, {}))
+        copies = [0]
         if nest.wide:
+            self.at = rows[0][0]
+            self.scopes.append({})
             self.wide(piece)
             self.scopes.pop()
             return
-        copies = [0]
         if nest.reduced and not nest.sweep:
-            copies = self.stand_on_columns(self.k.mul(piece, nest.strips * nest.width))
-        for number in range(nest.passes):
-            self.finish_row(number, copies)
-            if not nest.reduced:
-                start = self.k.mul(piece, nest.piece)
-                extent = nest.axes[nest.lane].extent
-                self.run_lanes(0, [], start, self.k.minimum(self.k.add(start, nest.piece), extent))
-            elif nest.passes:
-                self.reduce(number, copies)
-        self.finish_row(nest.passes, copies)
-        self.scopes.pop()
+            copies = self.stand_on_columns(k.mul(piece, nest.strips * nest.width))
+        for number in range(nest.passes + 1):
+            for self.at, scope, self.buffers in rows:
+                self.scopes.append(scope)
+                self.finish_row(number, copies)
+                if nest.reduced and number < nest.passes:
+                    self.reduce(number, copies)
+                elif number < nest.passes:
+                    start = k.mul(piece, nest.piece)
+                    extent = nest.axes[nest.lane].extent
+                    self.run_lanes(0, [], start, k.minimum(k.add(start, nest.piece), extent))
+                self.scopes.pop()
 
     def split(self, index: Index, extents: list[int]) -> list[Index]:
         """The coordinates of a row-major index."""
@@ -141,21 +147,28 @@ class Writer:
             for copy in copies:
                 total = totals[at * len(copies) + copy]
                 if nest.sweep:
-                    total = k.fold(total, lambda a, b, step=step: reductions.combine(k, step.detail, step.dtype, a, b))
-                self.scopes[-1][nr, copy] = total
+                    total = reductions.folded(k, step.detail, step.dtype, total)
+                self.scopes[-1][nr, copy] = total[-1]
 
     def made_in(self, number: int) -> list[int]:
         """The reductions of a pass."""
         steps = enumerate(self.nest.steps)
         return [nr for nr, s in steps if s.kind == "reduce" and self.nest.stage[nr] == number and nr in self.wanted]
 
-    def nothing(self, nr: int) -> Val:
+    def nothing(self, nr: int) -> Partial:
         """What a reduction begins with, in every lane."""
-        step = self.nest.steps[nr]
-        type = vector(compute_type(step.dtype), self.nest.width)
-        return reductions.first(self.k, step.detail, step.dtype, type)
+        return reductions.first(self.k, self.nest.steps[nr].detail, self.types(nr))
 
-    def loops(self, axes: list[int], number: int, making: list[int], totals: list[Val]) -> list[Val]:
+    def types(self, nr: int) -> list[str]:
+        """The types of a reduction's partial results."""
+        return [vector(compute_type(d), self.nest.width) for d in self.parts(nr)]
+
+    def parts(self, nr: int) -> list[dtype]:
+        """The dtypes of what a reduction combines."""
+        step = self.nest.steps[nr]
+        return [self.nest.steps[o].dtype for o in step.operands[:-1]] + [step.dtype]
+
+    def loops(self, axes: list[int], number: int, making: list[int], totals: list[Partial]) -> list[Partial]:
         """The loops over the reduced axes of a row, outermost first."""
         nest = self.nest
         axis, rest = axes[0], axes[1:]
@@ -178,7 +191,7 @@ class Writer:
         start = self.k.mul(self.block, nest.chunk)
         return start, self.k.minimum(self.k.add(start, nest.chunk), extent)
 
-    def blocks(self, number: int, making: list[int], totals: list[Val], start: Index, stop: Index) -> list[Val]:
+    def blocks(self, number: int, making: list[int], totals: list[Partial], start: Index, stop: Index) -> list[Partial]:
         """The run, in blocks if it is long."""
         size = SWEEP_BLOCK if self.nest.sweep else COLUMN_BLOCK
         length = self.nest.chunk if not isinstance(start, int) else stop - start  # type: ignore[operator]
@@ -189,26 +202,26 @@ class Writer:
             carry(self.add_up(making, carried, self.run(number, making, begin, end)))
         return carry.results
 
-    def add_up(self, making: list[int], totals: list[Val], sums: list[list[Val]]) -> list[Val]:
+    def add_up(self, making: list[int], totals: list[Partial], sums: list[list[Partial]]) -> list[Partial]:
         """Totals with the accumulators of a run, which are combined pairwise."""
         copies = len(totals) // max(len(making), 1)
         result = []
         for at, (total, parts) in enumerate(zip(totals, sums)):
             step = self.nest.steps[making[at // copies]]
-            join = lambda a, b: reductions.combine(self.k, step.detail, step.dtype, a, b)  # noqa: B023, E731
+            join = lambda a, b: reductions.merged(self.k, step.detail, step.dtype, a, b)  # noqa: B023, E731
             while len(parts) > 1:
                 pairs = [parts[nr : nr + 2] for nr in range(0, len(parts), 2)]
                 parts = [join(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
             result.append(join(total, parts[0]))
         return result
 
-    def run(self, number: int, making: list[int], start: Index, stop: Index) -> list[list[Val]]:
+    def run(self, number: int, making: list[int], start: Index, stop: Index) -> list[list[Partial]]:
         """The accumulators of the innermost loop: for each total, those to be combined."""
         if self.nest.sweep:
             return self.run_lanes(number, making, start, stop)
         return self.run_down(number, making, start, stop)
 
-    def run_lanes(self, number: int, making: list[int], start: Index, stop: Index) -> list[list[Val]]:
+    def run_lanes(self, number: int, making: list[int], start: Index, stop: Index) -> list[list[Partial]]:
         """Along the lanes: unrolled vectors, then single masked ones into the first accumulator."""
         k, width = self.k, self.nest.width
         if not making:
@@ -254,7 +267,7 @@ class Writer:
         cost = sum(self.nest.steps[nr].cost for nr in needed if self.nest.level[nr] == run)
         return UNROLL if cost <= 64 else 2
 
-    def run_down(self, number: int, making: list[int], start: Index, stop: Index) -> list[list[Val]]:
+    def run_down(self, number: int, making: list[int], start: Index, stop: Index) -> list[list[Partial]]:
         """Down the columns: `sums` rows at a time, each into its own accumulators; the rows left into the first."""
         k, nest = self.k, self.nest
         each = nest.sums if making else 1
@@ -265,7 +278,7 @@ class Writer:
         sums = [[self.nothing(nr) for nr in making for _ in range(copies)] for _ in range(each)]
         if not isinstance(length, int) or length >= each:
             with self.loop(whole, start, each, [s for row in sums for s in row]) as (i, carried, carry):
-                following: list[Val] = []
+                following: list[Partial] = []
                 for nr in range(each):
                     following += self.row(number, making, carried[nr * width : (nr + 1) * width], k.add(i, nr))
                 carry(following)
@@ -286,8 +299,8 @@ class Writer:
         making, (axis,) = self.made_in(0), nest.inner
         start, stop = self.bounds(axis)
         totals, sums = (
-            [k.stack(compute_type(nest.steps[nr].dtype), nest.wide) for nr in making] for _ in range(2)
-        )  # fmt: skip
+            [[k.stack(compute_type(d), nest.wide) for d in self.parts(nr)] for nr in making] for _ in range(2)
+        )
         nothing = [self.nothing(nr) for nr in making for _ in range(nest.strips)]
         with self.strip(piece) as (at, copies):
             self.put(totals, at, nothing)
@@ -306,7 +319,7 @@ class Writer:
                 self.put(totals, at, self.add_up(making, self.found(making, totals, at), parts))
         with self.strip(piece) as (at, copies):
             for nr, x in enumerate(self.found(making, totals, at)):
-                self.scopes[-1][making[nr // nest.strips], nr % nest.strips] = x
+                self.scopes[-1][making[nr // nest.strips], nr % nest.strips] = x[-1]
             self.finish_row(0, copies)
             self.finish_row(1, copies)
 
@@ -318,32 +331,36 @@ class Writer:
         end = k.minimum(k.add(begin, nest.wide), nest.axes[nest.lane].extent)
         with k.loop(end, begin, nest.strips * nest.width) as first:
             self.scopes.append({})
-            yield k.sub(first, begin), self.stand_on_columns(first)
+            self.standing = k.sub(first, begin)
+            yield self.standing, self.stand_on_columns(first)
             self.scopes.pop()
 
-    def put(self, buffers: list[Val], at: Index, results: list[Val]) -> None:
+    def put(self, buffers: list[list[Val]], at: Index, results: list[Partial]) -> None:
         """Keep results of a strip."""
-        for nr, x in enumerate(results):
-            buffer, copy = divmod(nr, self.nest.strips)
-            self.k.store(x, buffers[buffer], self.k.add(at, copy * self.nest.width))
+        for nr, partial in enumerate(results):
+            kept, copy = divmod(nr, self.nest.strips)
+            for x, buffer in zip(partial, buffers[kept]):
+                self.k.store(x, buffer, self.k.add(at, copy * self.nest.width))
 
-    def found(self, making: list[int], buffers: list[Val], at: Index) -> list[Val]:
+    def found(self, making: list[int], buffers: list[list[Val]], at: Index) -> list[Partial]:
         """What was kept of a strip."""
         k, nest = self.k, self.nest
         return [
-            k.load(buffer, k.add(at, copy * nest.width), vector(compute_type(nest.steps[nr].dtype), nest.width))
-            for nr, buffer in zip(making, buffers) for copy in range(nest.strips)
+            tuple([
+                k.load(buffer, k.add(at, copy * nest.width), type) for buffer, type in zip(kept, self.types(nr))
+            ])
+            for nr, kept in zip(making, buffers) for copy in range(nest.strips)
         ]  # fmt: skip
 
     # -- the innermost loop ----------------------------------------------------------------------------------------
 
-    def row(self, number: int, making: list[int], sums: list[Val], place: Index) -> list[Val]:
+    def row(self, number: int, making: list[int], sums: list[Partial], place: Index) -> list[Partial]:
         self.at[self.nest.inner[-1]] = place
         return self.body(number, making, sums, self.first_lane, self.masks)
 
     def body(
-        self, number: int, making: list[int], sums: list[Val], first_lane: list[Index], masks: list[Val | None]
-    ) -> list[Val]:  # fmt: skip
+        self, number: int, making: list[int], sums: list[Partial], first_lane: list[Index], masks: list[Val | None]
+    ) -> list[Partial]:  # fmt: skip
         """One turn of the innermost loop: steps, stores, and the accumulators after it."""
         k, nest = self.k, self.nest
         before = self.first_lane, self.masks
@@ -351,6 +368,7 @@ class Writer:
         self.scopes.append({})
         copies = [*range(len(masks))]
         self.number = number
+        self.look_ahead(copies)
         self.compute(nest.run, number, copies, nest.needed(nest.roots(number), nest.kept, number))
         for s in nest.stores:
             if s.full and nest.known(s.step) == number:
@@ -358,11 +376,11 @@ class Writer:
         after = []
         for at, total in enumerate(sums):
             nr, copy = making[at // len(copies)], at % len(copies)
-            step = nest.steps[nr]
-            x = convert(k, self.lanes(step.operands[0], copy), step.dtype)
-            if nest.sweep and masks[copy] is not None:
-                x = k.select(masks[copy], x, self.nothing(nr))  # type: ignore[arg-type]
-            after.append(reductions.combine(k, step.detail, step.dtype, total, x))
+            step, mask = nest.steps[nr], masks[copy] if nest.sweep else None
+            found = [convert(k, self.lanes(o, copy), d) for o, d in zip(step.operands, self.parts(nr))]
+            if mask is not None:
+                found = [k.select(mask, x, nothing) for x, nothing in zip(found, self.nothing(nr))]
+            after.append(reductions.following(k, step.detail, step.dtype, total, tuple(found)))
         self.scopes.pop()
         self.first_lane, self.masks = before
         return after
@@ -370,7 +388,7 @@ class Writer:
     def stores_of(self, number: int) -> list[int]:
         return [s.step for s in self.nest.stores if s.full and self.nest.known(s.step) == number]
 
-    def loop(self, stop: Index, start: Index, step: int, carried: list[Val]) -> _Loop:
+    def loop(self, stop: Index, start: Index, step: int, carried: list[Partial]) -> _Loop:
         return _Loop(self.k, stop, start, step, carried)
 
     # -- steps ---------------------------------------------------------------------------------------------------
@@ -402,8 +420,6 @@ class Writer:
     def value(self, nr: int, copy: int) -> Val:
         k, nest, step = self.k, self.nest, self.nest.steps[nr]
         across = nest.across[nr]
-        if step.kind == "load" and self.number == nest.passes - 1:
-            self.look_ahead(step.detail, copy)
         if nest.kept.get(nr, self.number) < self.number:
             return k.load(self.buffer(nr), self.row_place(copy), vector(compute_type(step.dtype), nest.width))
         if step.kind == "load":
@@ -478,13 +494,26 @@ class Writer:
             return load(k, base, k.add(at, self.first_lane[copy]), d, nest.width, mask)
         return widened(k, k.gather(base, self.spread(at, step, copy), memory_type(d), mask), d)
 
-    def look_ahead(self, access: int, copy: int) -> None:
-        """Have the elements of the next row brought near that are these ones' successors."""
+    def look_ahead(self, copies: list[int]) -> None:
+        """Have the elements brought near that come after these ones by and by."""
         k, nest = self.k, self.nest
-        strides, d, _ = nest.accesses[access]
-        if nest.ahead >= 0 and strides[nest.ahead] and strides[nest.lane] == 1:
-            at = k.add(k.add(self.index(strides), self.first_lane[copy]), strides[nest.ahead])
-            k.prefetch(self.pointers[access], at, memory_type(d))
+        for access, step in nest.fetched.items():
+            strides, d, _ = nest.accesses[access]
+            step = self.further(access) if nest.wide else step
+            for copy in copies:
+                if nest.fetching[copy] == self.number:
+                    at = k.add(k.add(self.index(strides), self.first_lane[copy]), step)
+                    k.prefetch(self.pointers[access], k.val(at, "i64"), memory_type(d))
+
+    def further(self, access: int) -> Index:
+        """How far ahead of wide columns elements are brought near: in the row, or at the beginning of a later one."""
+        k, nest = self.k, self.nest
+        columns, rows = nest.ahead_in_rows(access)
+        if columns >= nest.wide:
+            return columns // nest.wide * rows
+        beyond = columns - nest.wide + rows
+        inside = k.compare("lt", k.val(self.standing, "i64"), nest.wide - columns)
+        return columns if columns == beyond else k.select(inside, k.const("i64", columns), beyond)
 
     def spread(self, at: Index, step: int, copy: int) -> Val:
         """The index of each lane."""
@@ -531,23 +560,28 @@ class Writer:
 
 
 class _Loop:
-    """`Emitter.loop` with any number of carried values, none included."""
+    """`Emitter.loop` with any number of carried partial results, none included."""
 
-    def __init__(self, k: Emitter, stop: Index, start: Index, step: int, carried: list[Val]) -> None:
-        self.carried = carried
-        self.results: list[Val] = carried
-        self.inside = k.loop(stop, start=start, step=step, carried=carried)
+    def __init__(self, k: Emitter, stop: Index, start: Index, step: int, carried: list[Partial]) -> None:
+        self.sizes = [len(partial) for partial in carried]
+        self.results: list[Partial] = carried
+        self.inside = k.loop(stop, start=start, step=step, carried=[x for partial in carried for x in partial])
         self.loop: Any = None
 
-    def __enter__(self) -> tuple[Val, list[Val], _Loop]:
+    def __enter__(self) -> tuple[Val, list[Partial], _Loop]:
         found = self.inside.__enter__()
-        self.loop = found if self.carried else None
-        return (found.i, found.carried, self) if self.carried else (found, [], self)
+        self.loop = found if self.sizes else None
+        return (found.i, self.grouped(found.carried), self) if self.sizes else (found, [], self)
 
-    def __call__(self, following: list[Val]) -> None:
+    def grouped(self, values: list[Val]) -> list[Partial]:
+        left = iter(values)
+        return [tuple([next(left) for _ in range(size)]) for size in self.sizes]
+
+    def __call__(self, following: list[Partial]) -> None:
         if self.loop is not None:
-            self.loop.carry(*following)
-            self.results = self.loop.results
+            self.loop.carry(*[x for partial in following for x in partial])
 
     def __exit__(self, *error: Any) -> None:
         self.inside.__exit__(*error)
+        if self.loop is not None:
+            self.results = self.grouped(self.loop.results)

@@ -23,7 +23,11 @@ TASK = 16384  # elements that a task goes through
 HEAVY = 8  # instructions from which a step is kept for later passes rather than made again
 KEPT = 1 << 16  # bytes of a row that are kept
 SHORT = 64  # elements of a short run
-WIDE = 1024  # columns whose results are in memory while rows go by
+AHEAD = 8192  # bytes: so far before they are wanted, elements are brought near
+UNROLL = 4  # vectors in flight
+WIDE, WIDEST = 1024, 16384  # columns whose results are in memory while rows go by
+WHOLE = 8192  # columns of rows that are better read whole, if threads find
+SHARES = 4  # units to share without cutting them
 
 
 class Axis(NamedTuple):
@@ -130,21 +134,24 @@ class Nest:
     @cached_property
     def wide(self) -> int:
         """How many columns a reduction keeps in memory, to take a few rows at a time: long runs instead of a stretch of
-        each row. 0: it goes down strip by strip, results in registers."""
+        each row, whole rows if they are short. 0: it goes down strip by strip, results in registers."""
         strip, extent = self.strips * self.width, self.axes[self.lane].extent
         if self.sweep or len(self.reduced) != 1 or self.passes > 1 or self.sums > 1 or extent <= strip:
             return 0
         far = max(map(self.volume, range(len(self.accesses)))) > cache_sizes()[1]
-        return min(WIDE, -(-extent // strip) * strip) if far else 0
+        whole, others = -(-extent // strip) * strip, prod(self.axes[nr].extent for nr in self.outer) * self.blocks
+        if not far or (whole <= WHOLE and others >= SHARES):
+            return whole if far else 0
+        return min(whole, max(WIDE, min(WIDEST, -(-extent // (SHARES * strip)) * strip)))
 
     @cached_property
     def rows(self) -> int:
         """How many rows wide columns take at a time: as many as there are streams that the machine keeps apart; whole
-        rows of several arrays one after the other."""
-        whole = [a for a in self.accesses if a.strides[self.lane] and a.strides[self.reduced[0]]]
-        if len(whole) == 1:
-            return 8
-        return 1 if self.wide >= self.axes[self.lane].extent else 4
+        rows one after the other, if they are long or of several arrays."""
+        arrays = [a for a in self.accesses if a.strides[self.lane] and a.strides[self.reduced[0]]]
+        if self.wide >= self.axes[self.lane].extent:
+            return max(1, min(8, 2 * WIDE // self.wide)) if len(arrays) == 1 else 1
+        return 2 if self.wide > 2 * WIDE else 8 if len(arrays) == 1 else 4
 
     @cached_property
     def piece(self) -> int:
@@ -159,7 +166,19 @@ class Nest:
     @cached_property
     def units_a_task(self) -> int:
         each = max(1, prod(a.extent for a in self.axes) // self.units)
-        return max(1, TASK // each)
+        return -(-max(1, TASK // each) // self.abreast) * self.abreast
+
+    @cached_property
+    def abreast(self) -> int:
+        """How many rows are gone over together, pass by pass: while the sums of one come in, the next one goes on.
+
+        Their code is written as often, so it takes large work.
+        """
+        far = max(map(self.volume, self.loaded), default=0) > cache_sizes()[1]
+        if not far or not self.sweep or not self.stays_near or self.chunk:
+            return 1
+        short = prod(self.axes[nr].extent for nr in self.reduced) <= 8 * self.width
+        return next(rows for rows in (4 if short else 2, 2, 1) if self.units % rows == 0)
 
     @cached_property
     def tasks(self) -> int:
@@ -171,12 +190,14 @@ class Nest:
     def key(self) -> str:
         axes = "n" if self.flat else ",".join(f"{a.extent}{'r' if a.reduced else ''}" for a in self.axes)
         parts = [f"nest {axes} lane{self.lane} w{self.width} s{self.sums}x{self.strips} c{self.chunk}"]
-        parts += [f"wide{self.wide}"] if self.wide else []
+        parts += [f"abreast{self.abreast}"] if self.abreast > 1 else []
+        parts += [f"wide{self.wide} {self.rows}"] if self.wide else []
         parts += [f"{a.strides}{a.dtype.name}{a.block or ''}" for a in self.accesses]
         for s in self.steps:
             detail = s.detail.key if s.kind == "map" else repr(s.detail)
             parts.append(f"{s.kind} {s.dtype.name} {s.operands} {detail}")
         parts += [f"{s.step}>{s.access}{'f' if s.full else ''}{'!' if s.check else ''}" for s in self.stores]
+        parts += [f"{nr}fetched{step}" for nr, step in self.fetched.items()]
         parts += [f"{nr}streamed{' ragged' * self.ragged(nr)}" for nr in sorted(self.streamed)]
         return "|".join(parts)
 
@@ -262,22 +283,57 @@ class Nest:
         return prod(self.axes[nr].extent for nr in self.reduced) * (1 if self.sweep else self.strips * self.width) * 8
 
     @cached_property
-    def ahead(self) -> int:
-        """The kept axis along which the last pass over a row has the next row brought near (-1: none).
+    def fetched(self) -> dict[int, int]:
+        """Accesses whose elements are brought near before they are wanted: how many elements further on they are in
+        memory (of wide columns, `ahead_in_rows` says where).
 
-        The passes in between read what is near, and the machine, looking ahead of their loads, sees no further. Where
-        more is written than read, it is busy enough with fetching what is to be overwritten.
+        The machine looks ahead of loads by itself, but neither far enough, nor beyond a row that several passes go
+        over. Where a single pass reads several arrays, it is busy enough.
         """
-        stored = {s.access for s in self.stores}
-        written = sum(self.volume(nr) for nr in stored)
-        read = sum(self.volume(nr) for nr in range(len(self.accesses)) if nr not in stored)
-        near = cache_sizes()[1]
-        far = self.passes > 1 and self.sweep and not self.chunk and self.outer and read > max(written, near)
-        return self.outer[-1] if far and self.row_bytes <= near // 2 else -1
+        if self.wide:
+            return dict.fromkeys(self.loaded, 0)
+        far = {nr: self._ahead(nr) for nr in self.loaded if self.volume(nr) > cache_sizes()[1]}
+        if not self.sweep or (self.passes == 1 and len(far) > 1) or (self.flat and not self.streamed):
+            return {}
+        return {nr: step for nr, step in far.items() if step}
+
+    @cached_property
+    def fetching(self) -> list[int]:
+        """For each of the vectors in flight, the pass that looks ahead: the first one; of a row that stays near all of
+        them share the work, but for the last of many, which is busy with writing."""
+        passes = max(min(self.passes, 2), self.passes - 1) if self.stays_near else 1
+        return [nr * passes // UNROLL for nr in range(UNROLL)]
+
+    @cached_property
+    def loaded(self) -> list[int]:
+        """The accesses that are loaded at every point, lanes side by side."""
+        found = {s.detail for nr, s in enumerate(self.steps) if s.kind == "load" and self.level[nr] == self.run}
+        return sorted(nr for nr in found if self.accesses[nr].strides[self.lane] == 1)
+
+    def ahead_in_rows(self, access: int) -> tuple[int, int]:
+        """`AHEAD` bytes of wide columns: how many columns further on, and how far the rows after these are."""
+        strides, d, _ = self.accesses[access]
+        return AHEAD // (self.rows * d.itemsize), strides[self.reduced[0]] * self.rows
+
+    def _ahead(self, access: int) -> int:
+        """How many elements further on the walk is after `AHEAD` bytes, at least a row that stays near; 0: unknown."""
+        strides, d, _ = self.accesses[access]
+        ahead, went = AHEAD // d.itemsize, 1
+        for nr in reversed([*self.outer, *self.inner]):
+            went *= self.axes[nr].extent
+            if went >= 2 * ahead and not (self.stays_near and nr in self.inner):
+                return strides[nr] * -(-ahead * self.axes[nr].extent // went)
+        return 0
+
+    @cached_property
+    def stays_near(self) -> bool:
+        """Whether later passes over a row find it near, and the next one beside it."""
+        return self.passes > 1 and self.row_bytes <= cache_sizes()[1] // 2
 
     @cached_property
     def streamed(self) -> frozenset[int]:
-        """Accesses that are written past the caches: they are too large to stay there until somebody reads them.
+        """Accesses that are written past the caches: with what else is touched they are too large to stay there until
+        somebody reads them.
 
         They lie alike, so that one is at the start of a line where the others are.
         """
@@ -294,7 +350,9 @@ class Nest:
         if s.access not in self.fresh | self.loose or access.strides[self.lane] != 1 or not long:
             return False
         makes = any(step.kind == "reduce" and at == self.known(s.step) for step, at in zip(self.steps, self.stage))
-        return self.volume(s.access) >= last_cache() and (not self.ragged(s.access) or (self.sweep and not makes))
+        touched = sum(map(self.volume, range(len(self.accesses))))
+        large = touched >= last_cache() and 2 * self.volume(s.access) >= last_cache()
+        return large and (not self.ragged(s.access) or (self.sweep and not makes))
 
     def ragged(self, access: int) -> bool:
         """Whether rows may begin elsewhere than at a multiple of their vectors' bytes."""
@@ -311,7 +369,9 @@ class Nest:
 
     def roots(self, number: int) -> list[int]:
         """What pass `number` has to compute at every point."""
-        sums = [s.operands[0] for nr, s in enumerate(self.steps) if s.kind == "reduce" and self.stage[nr] == number]
+        sums = [
+            o for nr, s in enumerate(self.steps) if s.kind == "reduce" and self.stage[nr] == number for o in s.operands
+        ]
         return sums + [s.step for s in self.stores if s.full and self.known(s.step) == number]
 
     def known(self, step: int) -> int:

@@ -1,14 +1,19 @@
-"""What reductions do to two partial results, and what they begin with: sum, product, extrema, any, all."""
+"""What reductions do to two partial results, and what they begin with: sum, product, extrema, their places, any, all.
+
+A partial result is a tuple of values: of most reductions one, of the place of an extremum the extremum and its place.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from flambeau.dtypes import dtype
-from flambeau.engine.kernel.emit import BITS, Emitter, Val, is_float
-from flambeau.engine.kernel.scalars import Scalars, compute_type
+from flambeau.engine.kernel.emit import BITS, Emitter, Val, element, is_float, lanes
+from flambeau.engine.kernel.scalars import Scalars
+
+Partial = tuple[Val, ...]
 
 
 class Reduction(NamedTuple):
@@ -29,11 +34,12 @@ def _highest(type: str) -> Any:
 TABLE: dict[str, Reduction] = {
     "sum": Reduction(lambda s, a, b: s.k.add(a, b), lambda _: 0),
     "prod": Reduction(lambda s, a, b: s.k.mul(a, b), lambda _: 1),
-    "max": Reduction(lambda s, a, b: _either(s, a, b) if s.is_bool(a) else s.maximum(a, b), _lowest),
-    "min": Reduction(lambda s, a, b: _both(s, a, b) if s.is_bool(a) else s.minimum(a, b), _highest),
+    "max": Reduction(lambda s, a, b: _either(s, a, b) if s.is_bool(a) else _extreme(s, s.gt, a, b), _lowest),
+    "min": Reduction(lambda s, a, b: _both(s, a, b) if s.is_bool(a) else _extreme(s, s.lt, a, b), _highest),
     "any": Reduction(lambda s, a, b: _either(s, a, b), lambda _: 0),
     "all": Reduction(lambda s, a, b: _both(s, a, b), lambda _: 1),
 }
+PLACES = {"argmax": "max", "argmin": "min"}  # the first place of an extremum: operands are elements and their places
 
 
 def _either(s: Scalars, a: Val, b: Val) -> Val:
@@ -44,13 +50,66 @@ def _both(s: Scalars, a: Val, b: Val) -> Val:
     return s.k.bits("and", a, b)
 
 
-def combine(k: Emitter, how: str, d: dtype, a: Val, b: Val) -> Val:
-    return TABLE[how].combine(Scalars(k, d), a, b)
+def _extreme(s: Scalars, wins: Callable[..., Val], a: Val, b: Val) -> Val:
+    """The one that wins; NaN where one is NaN. The machine's own instruction gives its second operand if one is NaN, so
+    one of both orders gives the NaN, and the bits of both together are one: nothing waits for a comparison."""
+    chosen = s.k.select(wins(a, b), a, b)
+    if not is_float(a.type):
+        return chosen
+    type = element(a.type)
+    integer = f"i{BITS[type]}"
+    other = s.k.select(wins(b, a), b, a)
+    return s.k.bitcast(s.k.bits("or", s.k.bitcast(chosen, integer), s.k.bitcast(other, integer)), type)
 
 
-def first(k: Emitter, how: str, d: dtype, type: str) -> Val:
-    """The neutral element, as a value of `type` (lanes of the dtype's register type)."""
-    return k.const(type, TABLE[how].first(compute_type(d)))
+# -- partial results ---------------------------------------------------------------------------------------------
+
+
+def first(k: Emitter, how: str, types: Sequence[str]) -> Partial:
+    """What a reduction begins with, as values of `types`. The place is 0: it stays only if all elements are the worst
+    there is, and then it is right."""
+    numbers = TABLE[PLACES.get(how, how)].first(element(types[0])), 0
+    return tuple([k.const(type, number) for type, number in zip(types, numbers)])
+
+
+def following(k: Emitter, how: str, d: dtype, held: Partial, found: Partial) -> Partial:
+    """A partial result with the next elements, which come from later places."""
+    if how not in PLACES:
+        return (TABLE[how].combine(Scalars(k, d), held[0], found[0]),)
+    return _chosen(k, _beats(k, how, d, found[0], held[0]), found, held)
+
+
+def merged(k: Emitter, how: str, d: dtype, a: Partial, b: Partial) -> Partial:
+    """Two partial results as one; of equal extrema the first counts."""
+    if how not in PLACES:
+        return following(k, how, d, a, b)
+    level = k.bits("xor", k.bits("or", _beats(k, how, d, a[0], b[0]), _beats(k, how, d, b[0], a[0])), True)
+    before = k.bits("and", level, k.compare("lt", b[1], a[1]))
+    return _chosen(k, k.bits("or", _beats(k, how, d, b[0], a[0]), before), b, a)
+
+
+def _beats(k: Emitter, how: str, d: dtype, a: Val, b: Val) -> Val:
+    """Whether `a` is the better extremum; NaN beats all but NaN."""
+    s = Scalars(k, d)
+    if not is_float(a.type):
+        return s.gt(a, b) if how == "argmax" else s.lt(a, b)
+    behind = s.le(a, b) if how == "argmax" else s.ge(a, b)
+    return k.bits("and", k.bits("xor", behind, True), k.bits("xor", s.isnan(b), True))
+
+
+def _chosen(k: Emitter, condition: Val, a: Partial, b: Partial) -> Partial:
+    return tuple([k.select(condition, x, y) for x, y in zip(a, b)])
+
+
+def folded(k: Emitter, how: str, d: dtype, partial: Partial) -> Partial:
+    """All lanes of a partial result as one, in a fixed tree: the upper half onto the lower, until one is left."""
+    while (width := lanes(partial[0].type)) > 1:
+        low, high = (
+            tuple([k.shuffle(x, x, half) if width > 2 else k.lane(x, half[0]) for x in partial])
+            for half in (range(width // 2), range(width // 2, width))
+        )
+        partial = merged(k, how, d, low, high)
+    return partial
 
 
 def of_nothing(how: str) -> Any:

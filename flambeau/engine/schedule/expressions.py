@@ -22,7 +22,7 @@ from flambeau.engine.kernel.complex_emit import Emitter
 from flambeau.engine.kernel.complex_scalars import namespace
 from flambeau.engine.kernel.emit import Val
 from flambeau.engine.kernel.nest import Function
-from flambeau.engine.kernel.reductions import of_nothing
+from flambeau.engine.kernel.reductions import PLACES, of_nothing
 from flambeau.engine.kernel.scalars import Scalars, compute_type
 from flambeau.engine.kernel.types import is_complex
 from flambeau.engine.schedule.lowering import Unsupported
@@ -220,26 +220,42 @@ class Tensors:
     def all(self, x: Expr, dims: Any = None, keepdim: bool = True) -> Expr:
         return self.reduce("all", self.truth(x), dims, keepdim)
 
+    def argmax(self, x: Expr, dim: int) -> Expr:
+        """The first places of the largest elements along `dim` (or of NaN)."""
+        return self._reduced("argmax", (x, self.index(x, dim)), (dim,), reduced_shape(x.shape, (dim,), True))
+
+    def argmin(self, x: Expr, dim: int) -> Expr:
+        """The first places of the smallest elements along `dim` (or of NaN)."""
+        return self._reduced("argmin", (x, self.index(x, dim)), (dim,), reduced_shape(x.shape, (dim,), True))
+
     def reduce(self, how: str, x: Expr, dims: Any, keepdim: bool) -> Expr:
         """One element from all those along `dims` (None: all of them)."""
         if x.dtype.is_complex and how in ("max", "min"):
             raise Unsupported("an order of complex numbers")
         dims = wrap_dims(dims, len(x.shape)) if dims != () else ()
         kept = reduced_shape(x.shape, dims, True)
-        result = self._reduced(how, x, dims, kept)
+        result = self._reduced(how, (x,), dims, kept)
         return result if keepdim else self.reshape(result, reduced_shape(x.shape, dims, False))
 
-    def _reduced(self, how: str, x: Expr, dims: Ints, kept: Ints) -> Expr:
-        if 0 in [x.shape[d] for d in dims] or 0 in kept:
-            return self.constant(of_nothing(how) if 0 not in kept else 0, x.dtype, kept)
-        axes = reduction_axes(x.shape, dims)
+    def _reduced(self, how: str, operands: tuple[Expr, ...], dims: Ints, kept: Ints) -> Expr:
+        """The reduction of the first operand; the last one has the dtype of the result."""
+        shape, dtype = operands[0].shape, operands[-1].dtype
+        if 0 in [shape[d] for d in dims] or 0 in kept:
+            return self.constant(of_nothing(how) if 0 not in kept else 0, dtype, kept)
+        axes = reduction_axes(shape, dims)
         if not any(a.reduced for a in axes):
-            return self.reshape(x, kept)
+            return self.reshape(operands[-1], kept)
         order = reduction_order(axes)
+        rows = tuple(n for d, n in enumerate(shape) if d not in dims)
+
+        def reduced(how: str, operands: tuple[Expr, ...]) -> Expr:
+            made = (*rows, order.blocks) if order.blocks else kept
+            return self.placed(Expr(self, "reduce", made, operands[-1].dtype, operands, Reduce(how, axes, order)))
+
+        result = reduced(how, operands)
         if not order.blocks:
-            return self.placed(Expr(self, "reduce", kept, x.dtype, (x,), Reduce(how, axes, order)))
-        rows = tuple(n for d, n in enumerate(x.shape) if d not in dims)
-        parts = self.placed(Expr(self, "reduce", (*rows, order.blocks), x.dtype, (x,), Reduce(how, axes, order)))
+            return result
+        parts = (reduced(PLACES[how], operands[:1]), result) if how in PLACES else (result,)
         return self.reshape(self._reduced(how, parts, (len(rows),), (*rows, 1)), kept)
 
     def placed(self, expr: Expr) -> Expr:

@@ -77,7 +77,7 @@ class Group:
         cost = cost_of(expr)
         if len(self.members) >= MEMBERS or (self.members and self.cost + cost > COST):
             return False
-        bindings = self.reduce(expr, sources[0]) if expr.kind == "reduce" else self.map(expr, sources)
+        bindings = self.reduce(expr, sources) if expr.kind == "reduce" else self.map(expr, sources)
         if bindings is None:
             return False
         self.members.append(expr)
@@ -113,7 +113,7 @@ class Group:
         expr.full = full
         return bindings
 
-    def reduce(self, expr: Expr, source: Source) -> list[Any] | None:
+    def reduce(self, expr: Expr, sources: list[Source]) -> list[Any] | None:
         how: Reduce = expr.detail
         if prod(a.extent for a in how.axes) != self.numel:
             return None
@@ -121,19 +121,19 @@ class Group:
         if summed is not None and self.sums not in (None, summed):
             return None
         if self.reduction is None:
-            return self.begin(expr, source, summed)
+            return self.begin(expr, sources, summed)
         if self.reduction.axes != how.axes:
             return None
-        bindings = self.bound([source], True)
+        bindings = self.bound(sources, True)
         if bindings is None or not self.admit(bindings, True):
             return None
         expr.full = False
         self.sums = self.sums or summed
         return bindings
 
-    def begin(self, expr: Expr, source: Source, summed: dtype | None) -> list[Any] | None:
+    def begin(self, expr: Expr, sources: list[Source], summed: dtype | None) -> list[Any] | None:
         """The first reduction: what has joined so far must suit its axes."""
-        bindings = None if self.overwrites else self.bound([source], True)
+        bindings = None if self.overwrites else self.bound(sources, True)
         if bindings is None:
             return None
         before = self.axes, self.cuts

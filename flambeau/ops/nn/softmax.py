@@ -65,7 +65,7 @@ def _lowered_softmax(t: Any, x: Any, dim: int) -> Any:
     if not x.shape:
         return t.constant(1.0, x.dtype)
     e = t.decay(x - t.max(x, dim))
-    return e / t.sum(e, dim)
+    return e * (1.0 / t.sum(e, dim))
 
 
 def _lowered_softmax_backward(t: Any, g: Any, y: Any, dim: int) -> Any:
