@@ -21,7 +21,7 @@ from flambeau.engine.value import holding
 from flambeau.shape import Ints
 from flambeau.tensors import Tensor
 
-_sequence = itertools.count()
+next_sequence = itertools.count().__next__  # the next place in the order in which nodes are made
 
 Edge = tuple["Node", int] | None
 Grads = Sequence[Tensor | None]
@@ -32,11 +32,6 @@ FREED = (
     "Specify retain_graph=True if you need to backward through the graph a second time or if you need to access "
     "saved tensors after calling backward."
 )
-
-
-def next_sequence() -> int:
-    """The next place in the order in which nodes are made."""
-    return next(_sequence)
 
 
 class Like:

@@ -147,9 +147,12 @@ class OpNode(Node):
 
 def node_of(form: Form, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> OpNode:
     """The node of one call."""
-    edges = tuple([edge_of(x) if needed else None for x, needed in zip(inputs, form.needs)])
     node = object.__new__(form.cls)
-    node.form, node.edges = form, edges
+    node.form = form
+    if len(inputs) == 1:
+        node.edges = (edge_of(inputs[0]) if form.needs[0] else None,)
+    else:
+        node.edges = tuple([edge_of(x) if needed else None for x, needed in zip(inputs, form.needs)])
     node.sequence = next_sequence()  # after `edge_of`, which may make the node of a view anew: a node is younger
     if state.anomaly:
         node.trace = traceback.format_stack()[:-1]

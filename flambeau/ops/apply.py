@@ -16,8 +16,8 @@ from flambeau.engine.execute import Meta
 from flambeau.engine.value import Value, empty_bytes, holding
 from flambeau.ops import matched
 from flambeau.ops.overlap import refuse_overlap
-from flambeau.shape import Size, contiguous_strides
-from flambeau.tensors import Tensor, detached, fresh, make
+from flambeau.shape import Ints, Size, contiguous_strides
+from flambeau.tensors import Tensor, detached, fresh
 
 _TYPE_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long",
                "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool",
@@ -144,30 +144,82 @@ def apply_view(op: Any, x: Tensor, params: dict[str, Any]) -> Tensor:
     except TypeError:  # a parameter that is a list: not worth remembering
         key, known = None, None
     if known is None:
-        known = [op.layout(x._shape, x._strides, x._offset, **params), None]
+        shape, strides, offset = op.layout(x._shape, x._strides, x._offset, **params)
+        known = _Look(shape, strides, offset, op, params)
         if key is not None:
-            if len(_views) >= _MOST_VIEWS:
-                _views.clear()
-            _views[key] = known
-    shape, strides, offset = known[0]
-    out = make(x._storage, shape, strides, offset, x.dtype, x._version_counter)
+            _remember_view(key, known)
+    return _view(x, known, known.offset)
+
+
+class _Look:
+    """What a view of one geometry looks like, the call that makes it, and the form of its node."""
+
+    __slots__ = ("shape", "strides", "offset", "call", "form")
+
+    def __init__(self, shape: Ints, strides: Ints, offset: int, op: Any, params: dict[str, Any]) -> None:
+        self.shape, self.strides, self.offset, self.call = shape, strides, offset, (op, params)
+        self.form: Form | None = None
+
+
+_views: dict[Any, _Look] = {}
+_MOST_VIEWS = 4096
+
+
+def _remember_view(key: Any, known: _Look) -> None:
+    if len(_views) >= _MOST_VIEWS:
+        _views.clear()
+    _views[key] = known
+
+
+def _view(x: Tensor, look: _Look, offset: int) -> Tensor:
+    """A view of `x` that looks so."""
+    out = object.__new__(Tensor)
+    out._storage, out._version_counter, out.dtype = x._storage, x._version_counter, x.dtype
+    out._shape, out._strides, out._offset = look.shape, look.strides, offset
+    out._requires_grad = False
     base = x._base
-    out._base = base = x if base is None else base
-    out._view_ops = (*x._view_ops, (op, params))
+    if base is None:
+        out._base, out._view_ops = x, (look.call,)
+        out._seen_history, history = x._history, x._grad_fn
+    else:
+        out._base, out._view_ops = base, (*x._view_ops, look.call)
+        out._seen_history, history = base._history, x.grad_fn
+    grad, op = state.grad, look.call[0]
     if op.multi_view or x._view_kind is not None:
         out._view_kind = "multi" if op.multi_view else x._view_kind
-    elif not state.grad:
+    elif not grad:
         out._view_kind = "no_grad"
-    if state.grad and x.requires_grad:
-        if known[1] is None:
-            known[1] = Form(op, (x,), params, (out,))
-        out._grad_fn = node_of(known[1], (x,), (out,))
-    out._seen_history = base._history
+    if grad and (history is not None or x._requires_grad):
+        if look.form is None:
+            look.form = Form(op, (x,), look.call[1], (out,))
+        out._grad_fn = node_of(look.form, (x,), (out,))
+    else:
+        out._grad_fn = None
     return out
 
 
-_views: dict[Any, list[Any]] = {}  # what a view of one geometry looks like: its layout, and the form of its node
-_MOST_VIEWS = 4096
+def one_view(function: Callable) -> Callable:
+    """Let a function be passed over for what it has been given before, if its outcome is one view of its first argument
+    that follows from how that looks, wherever it lies, and from the other arguments, which are ints."""
+
+    @functools.wraps(function)
+    def caller(*args: Any, **kwargs: Any) -> Tensor:
+        if kwargs or not args or not isinstance(args[0], Tensor):
+            return function(*args, **kwargs)
+        x, *ints = args
+        for n in ints:
+            if n.__class__ is not int:
+                return function(*args)
+        key = (function, x._shape, x._strides, x.dtype, *ints)
+        known = _views.get(key)
+        if known is not None:
+            return _view(x, known, x._offset + known.offset)
+        out = function(*args)
+        if len(out._view_ops) == len(x._view_ops) + 1 and out._base is (x if x._base is None else x._base):
+            _remember_view(key, _Look(out._shape, out._strides, out._offset - x._offset, *out._view_ops[-1]))
+        return out
+
+    return caller
 
 
 def _regenerate(t: Tensor) -> None:

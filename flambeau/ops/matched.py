@@ -161,7 +161,9 @@ class _Writer:
             3, "if into.ended is not None:", f"    into.begins({self.constant('entry', entry)})", "into.cursor = entry"
         )
         for nr in range(len(entry.metas)):
-            self._tensor(nr)
+            self._storage(nr)
+            if self._wanted(nr):
+                self._tensor(nr)
         if entry.needs is not None:
             self._history()
         self.put(2, "finally:", "    lock.release()", f"return {self._returned()}")
@@ -277,15 +279,21 @@ class _Writer:
             f"w{nr}.segment, w{nr}.number = into, {self.constant(f'number{nr}', number)}", f"values.append(w{nr})",
         )  # fmt: skip
 
-    def _tensor(self, nr: int) -> None:
+    def _wanted(self, nr: int) -> bool:
+        """Whether somebody will see a result."""
+        return True
+
+    def _storage(self, nr: int) -> None:
         meta = self.entry.metas[nr]
-        shape, strides = self.constant(f"new_shape{nr}", meta.shape), self.constant(f"new_strides{nr}", meta.strides)
+        for name, x in (("shape", meta.shape), ("strides", meta.strides), ("dtype", meta.dtype)):
+            self.constant(f"new_{name}{nr}", x)
+        self.put(3, f"r{nr} = new(Storage)", f"r{nr}.value = w{nr}")
+
+    def _tensor(self, nr: int) -> None:
         self.put(
-            3, f"r{nr} = new(Storage)", f"r{nr}.value = w{nr}", f"y{nr} = new(Tensor)",
-            f"y{nr}._storage = y{nr}._version_counter = r{nr}",
-            f"y{nr}._shape, y{nr}._strides, y{nr}._offset = {shape}, {strides}, 0",
-            f"y{nr}.dtype = {self.constant(f'new_dtype{nr}', meta.dtype)}",
-            f"y{nr}._requires_grad, y{nr}._grad_fn, y{nr}._base = False, None, None",
+            3, f"y{nr} = new(Tensor)", f"y{nr}._storage = y{nr}._version_counter = r{nr}",
+            f"y{nr}._shape, y{nr}._strides, y{nr}._offset = new_shape{nr}, new_strides{nr}, 0",
+            f"y{nr}.dtype, y{nr}._requires_grad, y{nr}._grad_fn, y{nr}._base = new_dtype{nr}, False, None, None",
         )  # fmt: skip
 
     def _history(self) -> None:
@@ -312,14 +320,14 @@ class _Writer:
             given = [self.constant(f"made{nr}", like) for nr, like in enumerate(form.metas)]
             for nr in form.kept_outputs:
                 self.put(3, f"given{nr} = new(SavedOutput)", f"given{nr}.version = 0")
-                of = f"r{nr}, new_shape{nr}, new_strides{nr}, 0, new_dtype{nr}, y{nr}._version_counter"
+                of = f"r{nr}, new_shape{nr}, new_strides{nr}, 0, new_dtype{nr}, r{nr}"
                 self.put(3, f"given{nr}.of = {of}")
                 given[nr] = f"given{nr}"
             self.put(3, f"node.outputs = [{', '.join(given)}]")
         else:
             self.put(3, f"node.outputs = {self.constant('metas', form.metas)}")
         for nr, meta in enumerate(self.entry.metas):
-            if meta.dtype.category >= FLOAT:
+            if meta.dtype.category >= FLOAT and self._wanted(nr):
                 self.put(3, f"y{nr}._grad_fn = node", *([f"y{nr}._output_nr = {nr}"] if nr else []))
 
 
@@ -376,6 +384,9 @@ class _DirectWriter(_Writer):
             known = self.constant("known", entry.params)
             inputs = "".join(f"x{i}, " for i in range(len(entry.operands)))
             self.put(4, f"if {threatens}(({inputs}), {known}):", "    return None")
+
+    def _wanted(self, nr: int) -> bool:
+        return self.result is None or self.result == nr
 
     def _returned(self) -> str:
         return super()._returned() if self.result is None else f"y{self.result}"

@@ -17,7 +17,7 @@ from flambeau.dtypes import dtype as DType
 from flambeau.engine.execute import Meta
 from flambeau.engine.schedule.lowering import Kernels
 from flambeau.later import later
-from flambeau.ops.apply import apply_view
+from flambeau.ops.apply import apply_view, one_view
 from flambeau.ops.copies import clone
 from flambeau.ops.op import Layout, Op, op, public, view
 from flambeau.ops.rules import require_tensor
@@ -168,6 +168,7 @@ t_op = view("t", _permute_layout, lambda g, _y, _x, dims: (t_op(g, dims=dims),),
 
 
 @public("torch Tensor", aliases=("swapaxes", "swapdims"))
+@one_view
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """`input` with two dimensions swapped, as a view."""
     require_tensor("transpose", "input", 1, input)
@@ -205,11 +206,13 @@ public("torch")(permute)
 
 
 @public("Tensor", name="permute")
+@one_view
 def _permute_method(self: Tensor, *dims: Any) -> Tensor:
     return permute(self, shape_args(dims))
 
 
 @public("torch Tensor")
+@one_view
 def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; vectors and scalars as they are."""
     if input.ndim > 2:
@@ -266,6 +269,7 @@ unsafe_view_op = view("unsafe_view", _view_layout, _reshape_back, backward_name=
 
 
 @public("Tensor", name="view")
+@one_view
 def view_(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
     """The same memory in another shape (or, given a dtype, reinterpreted); RuntimeError where that needs a copy."""
     if isinstance(dtype, DType) or (len(shape) == 1 and isinstance(shape[0], DType)):
@@ -301,6 +305,7 @@ def _reshape(input: Tensor, shape: Ints) -> Tensor:
 
 
 @public("Tensor", name="reshape")
+@one_view
 def _reshape_method(self: Tensor, *shape: Any) -> Tensor:
     return _reshape(self, shape_args(shape))
 
@@ -318,6 +323,7 @@ def reshape_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 @public("torch Tensor")
+@one_view
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions from `start_dim` to `end_dim` as one."""
     size = _flattened(input._shape, start_dim, end_dim)
@@ -375,6 +381,7 @@ unsqueeze_op = view("unsqueeze", _unsqueeze_layout, _reshape_back, samples=lambd
 
 
 @public("torch Tensor")
+@one_view
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without the dimensions of size 1 (or only those of `dim`), as a view."""
     if dim is None:
@@ -385,6 +392,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
 
 
 @public("torch Tensor")
+@one_view
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With a dimension of size 1 inserted at `dim`, as a view."""
     return unsqueeze_op(input, dim=wrap_dim(dim, input.ndim + 1))
@@ -437,6 +445,7 @@ def _expanded(shape: Ints, size: Ints) -> Ints:
 
 
 @public("Tensor", name="expand")
+@one_view
 def _expand_method(self: Tensor, *size: Any, implicit: bool = False) -> Tensor:
     return expand(self, shape_args(size))
 

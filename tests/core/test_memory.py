@@ -195,3 +195,29 @@ def test_a_counter_outlives_its_memory() -> None:
     apart = w.data
     apart.add_(1)
     assert (w._version, apart._version) == (2, 1) and w.tolist() == [3, 3, 3]
+
+
+def test_views_that_were_made_before() -> None:
+    """The functions that make them are passed over; they tell offsets, kinds of arguments, modes and bases apart."""
+    data = flambeau.arange(24.0)
+    for at in (0, 8, 16):
+        rows = data[at : at + 8].view(2, 4)
+        assert rows.storage_offset() == at and rows.t().flatten()[1].item() == at + 4
+        assert rows.transpose(0, 1).unsqueeze(0).shape == (1, 4, 2) and rows.transpose(0, 1)._base is data
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            data.view(2.0, 12)  # type: ignore[arg-type]
+        with pytest.raises((TypeError, RuntimeError)):
+            data.view(24, 2)
+        assert data.view(24, 1).shape == data.view((24, 1)).shape == (24, 1)
+        assert data.flatten() is data
+        w = flambeau.ones(2, 3, requires_grad=True)
+        double = w * 2
+        with flambeau.no_grad():
+            plain = double.view(3, 2)
+        assert not plain.requires_grad and double.view(3, 2).grad_fn.name() == "ViewBackward0"
+        with pytest.raises(RuntimeError, match="no_grad mode"):
+            plain.mul_(double.view(3, 2))
+        double.view(3, 2).mul_(3)
+        double.view(3, 2)[0].sum().backward()
+        assert w.grad.tolist() == [[6.0, 6.0, 0.0], [0.0, 0.0, 0.0]]
