@@ -66,7 +66,9 @@ def update_op(formula: Callable, elementwise: bool, samples: Callable[..., Itera
         return tuple([_as_complex(new, old) for new, old in zip(results, (whole[0], *whole[2:]))])
 
     def lower(k: Any, *operands: Any, recipe: Recipe) -> tuple[Any, ...]:
-        return recipe.apply(formula, k, operands)
+        split = 2 + len(recipe.tensors)
+        numbers = [None if number is None else k.real(number) for number in operands[split:]]
+        return k.by_parts(lambda s, *parts: recipe.apply(formula, s, parts), *operands[:split], *numbers)
 
     return op(
         formula.__name__, ref=reference, meta=_meta, multiple=True, samples=samples,

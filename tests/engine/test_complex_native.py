@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 
 import flambeau as torch
 from flambeau import dtypes
+from flambeau.engine.kernel.complex_emit import Emitter
+from flambeau.engine.kernel.emit import vector
 from flambeau.engine.plan import HostCall, Plan
+from flambeau.engine.runtime import jit
 from flambeau.engine.schedule.planner import plan
 from flambeau.ops.op import ops
 from tests.engine.everywhere import compiled, everywhere  # noqa: F401 - a fixture
@@ -111,6 +115,38 @@ def test_what_neither_overflows_nor_cancels_on_the_way() -> None:
         ("reciprocal", np.array([1e308 + 1e308j, 1e-308 + 1j])),
     ):  # fmt: skip
         check(name, values, steps=16, whole=0)
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 16])
+@pytest.mark.parametrize("part", ["cfloat", "cdouble"])
+def test_lanes_go_to_memory_and_back(part: str, width: int) -> None:
+    """Under masks, one by one, by way of the stack, around a loop and folded."""
+    k, type = Emitter("kernel"), vector(part, width)
+    source, target, count = k.pointer(0), k.pointer(1), k.integer(2)
+    mask = k.mask(count, width)
+    x = k.masked_load(source, 1, type, mask, other=2 - 1j)
+    kept = k.stack(part, 2 * width)
+    k.store(x, kept, width)
+    with k.loop(3, carried=[k.const(type, 1), k.load(kept, width, type)]) as loop:
+        total, each = loop.carried
+        loop.carry(total + each, each)
+    k.store(loop.results[0], target, 0)
+    k.masked_store(x * 1j, target, width, mask)
+    k.store(k.fold(x, k.add), target, 2 * width)
+    if width > 1:
+        back = k.ramp(vector("i64", width), width, -1)
+        k.scatter(k.gather(source, back, part, mask), target, back + 2 * width, mask)
+    kind: Any = np.complex64 if part == "cfloat" else np.complex128
+    run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(jit.load(k.text(), "kernel"))
+    given, few = complexes(width + 1, kind=kind), max(width - 1, 1)
+    got, want = np.zeros((2, 4 * width + 2), kind)
+    block = (ctypes.c_int64 * 3)(given.ctypes.data, got.ctypes.data, few)
+    run(ctypes.addressof(block), 0, 1)
+    x = np.where(np.arange(width) < few, given[1:], kind(2 - 1j))
+    want[:width], want[width : width + few], want[2 * width] = 1 + 3 * x, 1j * x[:few], x.sum()
+    if width > 1:
+        want[3 * width - np.arange(few)] = given[width - np.arange(few)]
+    np.testing.assert_allclose(got, want, 1e-6)
 
 
 # -- what elements are made of, and where they lie -------------------------------------------------------------
@@ -304,5 +340,19 @@ def learned() -> Iterator[Any]:
         yield loss.item()
 
 
-def test_gradients_in_every_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_in_every_mode() -> None:
     everywhere(learned, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop", "Adagrad", "Rprop"])
+def test_optimizers_take_parts_apart(name: str) -> None:
+    def steps() -> Iterator[Any]:
+        p = torch.tensor(complexes(7), requires_grad=True)
+        optimizer = getattr(torch.optim, name)([p], lr=0.05)
+        for _ in range(4):
+            optimizer.zero_grad()
+            (p - (1 + 1j)).abs().square().sum().backward()
+            optimizer.step()
+            yield p.detach().numpy().copy()
+
+    everywhere(steps)

@@ -157,6 +157,8 @@ class Emitter(emit.Emitter):
 
     def _twice(self, mask: Val) -> Val:
         """A mask of complex lanes as one of their parts in turns."""
+        if lanes(mask.type) == 1:
+            return self.splat(mask, 2)
         return self.shuffle(mask, mask, [nr for nr in range(lanes(mask.type)) for _ in "ri"])
 
     # -- memory --------------------------------------------------------------------------------------------------

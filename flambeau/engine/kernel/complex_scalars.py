@@ -67,6 +67,12 @@ class Complexes:
         """The complex number with these parts, which are real."""
         return Complex(re, im)
 
+    def by_parts(self, function: Callable[..., Any], *operands: Any) -> tuple[Val, ...]:
+        """The results of `function(k, *operands)`, apart for real and imaginary parts; real operands go with both."""
+        s = Scalars(self.k, self.dtype.to_real())
+        parts = zip(*[(x.re, x.im) if isinstance(x, Complex) else (x, x) for x in operands])
+        return tuple(map(Complex, *[function(s, *part) for part in parts]))
+
     def abs(self, x: Complex) -> Val:
         return vecmath_power.hypot(self.k, x.re, x.im)
 

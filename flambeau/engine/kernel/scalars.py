@@ -312,6 +312,10 @@ class Scalars:
         """The complex number with these parts."""
         return Complex(re, im)
 
+    def by_parts(self, function: Callable[..., Any], *operands: Any) -> Any:
+        """`function(k, *operands)`, of complex numbers apart for real and imaginary parts."""
+        return function(self, *operands)
+
     def neg(self, x: Val) -> Val:
         if self.is_bool(x):
             raise Unsupported("the negative of a bool")

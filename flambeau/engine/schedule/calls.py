@@ -50,7 +50,7 @@ def _number_dtype(x: Any, call: Call) -> dtype:
     if issubclass(kind, (complex, np.complexfloating)):
         return next((d for d in given if d.is_complex), dtypes.complex128)
     if kind is float or issubclass(kind, np.floating):
-        return next((d for d in given if d.is_floating_point), dtypes.float64)
+        return next((d for d in given if d.category >= dtypes.FLOAT), dtypes.float64)
     return given[0] if given and given[0] not in (dtypes.bool_, dtypes.uint8) else dtypes.int64  # those may be a mask
 
 
