@@ -221,16 +221,19 @@ class FormulaOptimizer(Optimizer):
 
     @_use_grad_for_differentiable
     def _update(self, work: list) -> None:
-        op = self.update_op
         for p, g, kept, names, values, params in work:
             tensors = [kept[name] for name in names]
-            results = apply(op, (p, g, *tensors, *values), params)
+            results = self._applied(p, g, tensors, values, params)
             assign_into(p, results[0])
             for name, old, new in zip(names, tensors, results[1:]):
                 if old is None:
                     kept[name] = new
                 else:
                     assign_into(old, new)
+
+    def _applied(self, p: Tensor, g: Tensor, tensors: list, values: list, params: dict[str, Any]) -> Any:
+        """The new parameter and the new state."""
+        return apply(self.update_op, (p, g, *tensors, *values), params)
 
     @_use_grad_for_differentiable
     def _begin(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:

@@ -4,35 +4,101 @@ https://kellerjordan.github.io/posts/muon/)."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import numpy as np
+
 from flambeau import ops
+from flambeau.dtypes import dtype, float32
+from flambeau.engine.execute import Meta
+from flambeau.engine.schedule.lowering import Composite, Kernels, Update
+from flambeau.later import later
+from flambeau.ops.op import op
+from flambeau.ops.samples import Call, Maker, call
 from flambeau.optim.formula import FormulaOptimizer, lerp, option, require
 from flambeau.optim.optimizer import ParamsT
+from flambeau.shape import preserved_strides
 from flambeau.tensors import Tensor
 
-
-def muon_update(
-    k: Any, p: Any, g: Any, state: dict, *,
-    step_size: Any, shrink: Any, weight: Any, momentum: Any, nesterov: bool, coefficients: Any, iterations: int,
-    eps: Any,
-) -> tuple[Any, dict]:  # fmt: skip
-    buffer = lerp(state["momentum_buffer"], g, weight)
-    direction = orthogonalized(k, lerp(g, buffer, momentum) if nesterov else buffer, coefficients, iterations, eps)
-    return p * shrink - step_size * direction, {"momentum_buffer": buffer}
+orthogonal = later("flambeau.engine.kernel.contract.orthogonal")
+COEFFICIENTS = 3.4445, -4.7750, 2.0315
+SHAPES = (3, 4), (4, 3), (2, 2), (1, 5), (0, 3)
 
 
-def orthogonalized(k: Any, x: Any, coefficients: Any, iterations: int, eps: float) -> Any:
-    """A matrix with (about) the singular vectors of `x` and singular values near 1, by Newton-Schulz iteration."""
+def _wide(d: dtype) -> dtype:
+    """What a matrix is made orthogonal in."""
+    return d if d.itemsize >= 4 else float32
+
+
+# -- the direction before it is made orthogonal ------------------------------------------------------------------
+
+
+def _direction(
+    k: Any, g: Any, buffer: Any, weight: Any, momentum: Any, eps: Any, nesterov: bool
+) -> tuple[Any, Any]:  # fmt: skip
+    """The new momentum, and the direction with norm 1."""
+    buffer = lerp(buffer, g, weight)
+    x = lerp(g, buffer, momentum) if nesterov else buffer
+    norm = k.sqrt(k.sum(x * x))
+    return buffer, x / k.where(norm < eps, eps, norm)
+
+
+def _direction_meta(g: Tensor, buffer: Tensor, *_: Any, nesterov: bool) -> tuple[Meta, Meta]:
+    strides = preserved_strides(buffer._shape, buffer._strides)
+    return Meta(buffer._shape, buffer.dtype, strides), Meta(g._shape, _wide(g.dtype))
+
+
+def _direction_samples(t: Maker) -> Iterator[Call]:
+    for shape in SHAPES:
+        for nesterov in (True, False):
+            yield call(t(*shape), t(*shape), 0.05, 0.95, 1e-7, nesterov=nesterov)
+
+
+direction_op = op(
+    "muon_direction", ref=lambda *operands, **fixed: _direction(np, *operands, **fixed), meta=_direction_meta,
+    multiple=True, samples=_direction_samples, lower=Composite(_direction),
+)  # fmt: skip
+
+
+# -- making it orthogonal ----------------------------------------------------------------------------------------
+
+
+def _newton_schulz(x: np.ndarray, coefficients: tuple[float, float, float], iterations: int) -> np.ndarray:
+    """A matrix with (about) the singular vectors of `x`, whose norm is 1, and singular values near 1."""
     a, b, c = coefficients
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
-    norm = k.sqrt(k.sum(x * x))
-    x = x / k.where(norm < eps, eps, norm)
     for _ in range(iterations):
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x
     return x.T if tall else x
+
+
+def _newton_schulz_samples(t: Maker) -> Iterator[Call]:
+    for shape in SHAPES:
+        for iterations in (0, 1, 2, 5):
+            yield call(t(*shape, low=-0.3, high=0.3), coefficients=COEFFICIENTS, iterations=iterations)
+
+
+newton_schulz_op = op(
+    "newton_schulz", ref=_newton_schulz, meta=lambda x, **_: Meta(x._shape, x.dtype), samples=_newton_schulz_samples,
+    lower=Kernels(orthogonal.newton_schulz),
+)  # fmt: skip
+
+
+# -- the step ----------------------------------------------------------------------------------------------------
+
+
+def _step(_k: Any, p: Any, direction: Any, step_size: Any, shrink: Any) -> Any:
+    return p * shrink - step_size * direction
+
+
+step_op = op(
+    "muon_update", ref=lambda *operands: _step(np, *operands),
+    meta=lambda p, *_: Meta(p._shape, p.dtype, preserved_strides(p._shape, p._strides)),
+    samples=lambda t: [call(t(*shape), t(*shape), 0.02, 0.998) for shape in SHAPES], lower=Update(_step),
+)  # fmt: skip
 
 
 class Muon(FormulaOptimizer):
@@ -58,8 +124,7 @@ class Muon(FormulaOptimizer):
         True
     """
 
-    update = staticmethod(muon_update)
-    elementwise = False
+    update_op = step_op
     fixed = ("nesterov", "coefficients", "iterations")
     counters = ()
     late_options: ClassVar[dict[str, Any]] = {}
@@ -72,7 +137,7 @@ class Muon(FormulaOptimizer):
         weight_decay: float = 0.1,
         momentum: float = 0.95,
         nesterov: bool = True,
-        ns_coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
+        ns_coefficients: tuple[float, float, float] = COEFFICIENTS,
         eps: float = 1e-7,
         ns_steps: int = 5,
         adjust_lr_fn: str | None = None,
@@ -91,9 +156,7 @@ class Muon(FormulaOptimizer):
         )  # fmt: skip
         super().__init__(params, defaults)
         for p in self._all_params():
-            require(
-                p.ndim == 2, f"Muon only supports 2D parameters whereas we found a parameter with size: {p.size()}"
-            )
+            require(p.ndim == 2, f"Muon only supports 2D parameters whereas we found a parameter with size: {p.size()}")
 
     def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         if p.is_complex():
@@ -110,12 +173,18 @@ class Muon(FormulaOptimizer):
         match = group["adjust_lr_fn"] == "match_rms_adamw"
         ratio = 0.2 * math.sqrt(max(rows, columns)) if match else math.sqrt(max(1, rows / columns))
         return {
-            "step_size": lr * ratio,
-            "shrink": 1 - lr * group["weight_decay"],
             "weight": 1 - group["momentum"],
             "momentum": group["momentum"],
+            "eps": group["eps"],
+            "step_size": lr * ratio,
+            "shrink": 1 - lr * group["weight_decay"],
             "nesterov": group["nesterov"],
             "coefficients": group["ns_coefficients"],
             "iterations": group["ns_steps"],
-            "eps": group["eps"],
         }
+
+    def _applied(self, p: Tensor, g: Tensor, tensors: list, values: list, params: dict[str, Any]) -> Any:
+        fixed = dict(params["recipe"].fixed)
+        (buffer,), (weight, momentum, eps, step_size, shrink) = tensors, values
+        buffer, x = direction_op(g, buffer, weight, momentum, eps, nesterov=fixed.pop("nesterov"))
+        return step_op(p, newton_schulz_op(x, **fixed), step_size, shrink), buffer

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flambeau.engine.execute import Meta
-from flambeau.engine.schedule.lowering import Update
+from flambeau.engine.schedule.lowering import Composite, Update
 from flambeau.ops.op import Op, op
 from flambeau.ops.samples import Call
 from flambeau.shape import preserved_strides
@@ -70,10 +70,26 @@ def update_op(formula: Callable, elementwise: bool, samples: Callable[..., Itera
         numbers = [None if number is None else k.real(number) for number in operands[split:]]
         return k.by_parts(lambda s, *parts: recipe.apply(formula, s, parts), *operands[:split], *numbers)
 
+    def whole(t: Any, *operands: Any, recipe: Recipe) -> tuple[Any, ...]:
+        return recipe.apply(formula, _Expressions(t), operands)
+
     return op(
         formula.__name__, ref=reference, meta=_meta, multiple=True, samples=samples,
-        lower=Update(lower) if elementwise else None,
+        lower=Update(lower) if elementwise else Composite(whole),
     )  # fmt: skip
+
+
+class _Expressions:
+    """The functions of tensor expressions under NumPy's names."""
+
+    def __init__(self, t: Any) -> None:
+        self._t = t
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._t, name)
+
+    def mean(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+        return self._t.mean(x, axis, keepdims)
 
 
 def _meta(p: Tensor, _g: Tensor, *rest: Any, recipe: Recipe) -> tuple[Meta, ...]:
