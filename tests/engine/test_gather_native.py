@@ -10,6 +10,9 @@ import pytest
 
 from flambeau import dtypes
 from flambeau.dtypes import dtype
+from flambeau.engine.kernel import gather, gather_columns, gather_terms, move
+from flambeau.engine.kernel.move import Window
+from flambeau.engine.plan import Address, Buffer
 from flambeau.engine.schedule.lowering import Unsupported
 from flambeau.ops.op import ops
 from flambeau.tensors import Tensor, from_array
@@ -146,3 +149,42 @@ def test_integer_reductions() -> None:
             how = {"dim": 0, "reduce": reduce, "include_self": own}
             same(native(ops["scatter_reduce"], x, at, src, threads=2, **how),
                  reference(ops["scatter_reduce"], x, at, src, **how))  # fmt: skip
+
+
+@pytest.fixture
+def small_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is large: tables are taken strip by strip, results go past the caches."""
+    monkeypatch.setattr(gather_columns, "cache_sizes", lambda: (1 << 10, 1 << 14))
+    monkeypatch.setattr(gather, "cache_sizes", lambda: (1 << 10, 1 << 14))
+    monkeypatch.setattr(move, "last_cache", lambda: 0)
+
+
+@pytest.mark.parametrize("shape", [(70, 200), (3, 64, 171), (2, 2, 90, 128)], ids=str)
+@pytest.mark.parametrize("kind", [dtypes.float64, dtypes.float32, dtypes.bfloat16], ids=lambda d: d.name)
+@pytest.mark.parametrize("threads", [1, 5])
+def test_large_gathers(shape: tuple[int, ...], kind: dtype, threads: int, small_caches: None) -> None:
+    rng = np.random.default_rng(0)
+    x = from_array(values(rng, shape, kind))
+    for dim in range(len(shape)):
+        for place in (np.int64, np.int32):
+            at = indices(rng, shape[dim], *shape, kind=place)
+            same(native(ops["gather"], x, at, threads=threads, dim=dim), reference(ops["gather"], x, at, dim=dim))
+
+
+def test_strips_are_taken_down_columns_only(small_caches: None) -> None:
+    term = gather_terms.Term(Window(Address(Buffer("input", 0)), (200, 1), dtypes.int64), 70, 200)
+    assert gather_columns.strips([(70, (200, 0, 200)), (200, (1, 1, 1))], 4, [term]) is not None
+    assert gather_columns.strips([(9, (200, 0, 200)), (200, (1, 1, 1))], 4, [term]) is None  # too few rows
+    assert gather_columns.strips([(70, (200, 200, 200)), (200, (1, 0, 1))], 4, [term._replace(step=1)]) is None
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+@pytest.mark.parametrize("place", [(0, 0), (33, 77), (69, 199)])
+def test_one_bad_index_among_many(dim: int, place: tuple[int, int], small_caches: None) -> None:
+    rng = np.random.default_rng(0)
+    x, array = from_array(values(rng, (70, 200), dtypes.float32)), rng.integers(0, 70, (70, 200))
+    array[place] = -1
+    with pytest.raises(BadData):
+        native(ops["gather"], x, from_array(array), threads=2, dim=dim)
+    columns = from_array(array[place[0]].copy())
+    same(native(ops["index"], x, None, columns), reference(ops["index"], x, None, columns))

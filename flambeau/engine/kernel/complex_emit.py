@@ -171,9 +171,9 @@ class Emitter(emit.Emitter):
             return super().at(base, self.mul(index, 2), PARTS[scalar])
         return super().at(base, index, scalar)
 
-    def prefetch(self, base: Val, index: Val, scalar: str) -> None:
+    def prefetch(self, base: Val, index: Index, scalar: str) -> None:
         if scalar in PARTS:
-            index, scalar = index * 2, PARTS[scalar]
+            index, scalar = self.mul(index, 2), PARTS[scalar]
         super().prefetch(base, index, scalar)
 
     def load(self, base: Val, index: Index, type: str, align: int | None = None) -> Val:

@@ -363,6 +363,14 @@ class Emitter:
         at = f"i64 {index if isinstance(index, int) else index.name}"
         return self.emit(element(x.type), f"extractelement {x.type} {x.name}, {at}")
 
+    def joined(self, parts: Sequence[Val]) -> Val:
+        """Scalars as the lanes of a vector."""
+        type = vector(parts[0].type, len(parts))
+        x = Val(self, type, "poison")
+        for nr, part in enumerate(parts):
+            x = self.emit(type, f"insertelement {type} {x.name}, {part.type} {part.name}, i64 {nr}")
+        return x
+
     def fold(self, x: Val, combine: Any) -> Val:
         """All lanes combined in a fixed tree: the upper half onto the lower, until one is left."""
         while (width := lanes(x.type)) > 1:
@@ -438,9 +446,10 @@ class Emitter:
             return self.emit(like("i8", x.type), f"zext {x.type} {x.name} to {like('i8', x.type)}")
         return self.bitcast(x, "i16") if element(x.type) == "bfloat" else x
 
-    def prefetch(self, base: Val, index: Val, scalar: str) -> None:
+    def prefetch(self, base: Val, index: Index, scalar: str) -> None:
         """Have the line of element `index` brought near, wherever it is: also beyond the memory that is ours."""
-        where = self.emit("ptr", f"getelementptr {_memory(scalar)}, ptr {base.name}, i64 {index.name}")
+        at = index.name if isinstance(index, Val) else str(index)
+        where = self.emit("ptr", f"getelementptr {_memory(scalar)}, ptr {base.name}, i64 {at}")
         self.declared["llvm.prefetch.p0"] = "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"
         self.lines.append(f"  call void @llvm.prefetch.p0(ptr {where.name}, i32 0, i32 3, i32 1)")
 

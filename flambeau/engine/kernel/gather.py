@@ -13,27 +13,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from flambeau.dtypes import COMPLEX
-from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, vector
+from flambeau.engine.kernel.emit import BITS, LINE, Emitter, Index, Val, vector
+from flambeau.engine.kernel.gather_columns import launch_strips, strips
+from flambeau.engine.kernel.gather_lanes import Lanes, Row
+from flambeau.engine.kernel.gather_terms import Term, by_parts, check_sizes, offset, term_words
 from flambeau.engine.kernel.move import RAW, Window, large
 from flambeau.engine.kernel.move_walk import Walk, lanes_loop, line_start, merged
 from flambeau.engine.kernel.scalars import memory_type
 from flambeau.engine.kernel.target import cache_sizes, vector_bytes
 from flambeau.engine.plan import Kernel
-from flambeau.engine.schedule.lowering import Site, Unsupported
+from flambeau.engine.schedule.lowering import Site
 from flambeau.shape import Ints
 
-
-class Term(NamedTuple):
-    """An index tensor: along how many elements it chooses, and how far apart they are. `wraps`: negative ones count
-    from the end."""
-
-    index: Window
-    size: int
-    step: int
-    wraps: bool = False
+AHEAD = 64  # lines of indices
+LATER = 8  # runs
+MOST = 4  # lines of the source's next row that are fetched with a vector
 
 
 def gather(site: Site, shape: Ints, target: Window, source: Window, terms: Sequence[Term], note: str) -> None:
@@ -43,96 +39,128 @@ def gather(site: Site, shape: Ints, target: Window, source: Window, terms: Seque
     check_sizes(terms)
     if target.dtype.category == COMPLEX:
         shape, (target, source), terms = by_parts(shape, (target, source), terms)
-    windows = (target.strides, source.strides, *(t.index.strides for t in terms))
-    walk = Walk(merged(shape, windows))
-    stream = large(shape, target.dtype)
-    nbytes = math.prod(shape) * (2.0 * target.dtype.itemsize + 8 * any(s[-1] for s in walk.strides[2:]))
+    dims = merged(shape, (target.strides, source.strides, *(t.index.strides for t in terms)))
+    size, stream = target.dtype.itemsize, large(shape, target.dtype)
+    words = target.address, source.address, site.status()
+    nbytes = math.prod(shape) * (2.0 * size + 8 * any(dims[-1][1][2:]))
+    if strip := strips(dims, size, terms):
+        launch_strips(site, words, terms, size, strip, stream, note, nbytes)
+        return
+    if any(dims[-1][1][2:]):
+        walk, kernel = _spread(dims, size, terms, stream)
+    else:
+        found = _Runs(dims, size, terms, stream)
+        walk, kernel = found.walk, found.kernel()
     site.launch(
-        _kernel(walk, target.dtype.itemsize, terms, stream),
-        (target.address, source.address, site.status(), *term_words(terms), *walk.words),
-        walk.tasks, nbytes / 10, note, (0.0, nbytes),
+        kernel, (*words, *term_words(terms), *walk.words), walk.tasks, nbytes / 10, note, (0.0, nbytes),
     )  # fmt: skip
 
 
-def check_sizes(terms: Sequence[Term]) -> None:
-    if any(t.size == 0 for t in terms):
-        raise Unsupported("an index into nothing")
-
-
-def by_parts(shape: Ints, windows: Sequence[Window], terms: Sequence[Term]) -> tuple[Ints, list[Window], list[Term]]:
-    """Complex elements as two floats each: a dimension more."""
-    wide = [w.real()._replace(strides=(*w.real().strides, 1)) for w in windows]
-    moved = [t._replace(index=t.index.part(0, (*t.index.strides, 0)), step=2 * t.step) for t in terms]
-    return (*shape, 2), wide, moved
-
-
-def term_words(terms: Sequence[Term]) -> tuple:
-    """The words of the argument block that `offset` reads: three a term."""
-    return tuple(word for t in terms for word in (t.index.address, t.size, t.step))
-
-
-def _kernel(walk: Walk, size: int, terms: Sequence[Term], stream: bool) -> Kernel:
-    """Runs by vectors; elements from here and there one by one, which is no slower than gathering them."""
-    still = all(s[-1] == 0 for s in walk.strides[2:])
-    raw = RAW[size]
-    width = vector_bytes() // size if still and walk.strides[0][-1] == walk.strides[1][-1] == 1 else 1
+def _spread(dims: Sequence[tuple[int, Ints]], size: int, terms: Sequence[Term], stream: bool) -> tuple[Walk, Kernel]:
+    """Elements from here and there."""
+    walk = Walk(dims)
+    whole = all(s[-1] == 1 for s in (walk.strides[0], *walk.strides[2:]))
+    width = vector_bytes() // size if whole else 1
     stream = stream and width > 1 and walk.sizes[-1] * size >= 4 * LINE
-    near = not still and walk.strides[1][-1] == 0 and len(terms) == 1 and _fits(terms[0], size, walk)
-    first = 3 + 3 * len(terms)
-
-    types = [memory_type(t.index.dtype) for t in terms]
+    lanes = Lanes(size, terms, width, stream, [1 if t.step == 1 else None for t in terms])
+    on = walk.strides[1][-1] if walk.strides[1][-1] in (0, 1) else None
+    lines = _lines(walk, lanes)
+    ahead = lanes.width > 1 and math.prod(walk.sizes) * 8 > cache_sizes()[1]
+    first, raw = 3 + 3 * len(lanes.terms), RAW[lanes.size]
 
     def emit(k: Emitter) -> None:
-        with walk.rows(k, first) as (offsets, [(low, high)], [[to], [on], *rest]):
-            index_steps = [step for (step,) in rest]
+        with walk.rows(k, first) as (offsets, [(low, high)], [[to], [step], *steps]):
             out, source = k.at(k.pointer(0), offsets[0], raw), k.at(k.pointer(1), offsets[1], raw)
-            rows = [k.at(k.pointer(3 + 3 * nr), offsets[2 + nr], type) for nr, type in enumerate(types)]
-            if near:  # all of the row will be met, in an order that the machine cannot guess
-                with k.loop(k.integer(4), step=LINE // size) as i:
-                    k.prefetch(source, i, raw)
-            if still:
-                found = [k.load(row, 0, type) for row, type in zip(rows, types)]
-                source = k.at(source, offset(k, terms, found, 3, 2), raw)
+            indices = [k.at(k.pointer(3 + 3 * nr), offsets[2 + nr], type) for nr, type in enumerate(lanes.types)]
+            following = k.at(source, walk.step(k, first, 1, len(walk.sizes) - 2), raw) if lines else source
 
-            def body(i: Index, mask: Val | None) -> None:
-                if still:
-                    type, place = vector(raw, width), i if width > 1 else k.mul(i, on)
-                    x = k.load(source, place, type) if mask is None else k.masked_load(source, place, type, mask)
-                else:
-                    found = [k.load(row, k.mul(i, step), type) for row, step, type in zip(rows, index_steps, types)]
-                    x = k.load(source, k.add(k.mul(i, on), offset(k, terms, found, 3, 2)), raw)
-                at = i if width > 1 else k.mul(i, to)
-                if mask is None:
-                    k.store(x, out, at, stream=stream)
-                else:
-                    k.masked_store(x, out, at, mask)
+            def fetch(i: Val) -> None:
+                for index, type in zip(indices, lanes.types) if ahead else ():
+                    line = LINE * 8 // BITS[type]
+                    for nr in range(-(-lanes.width // line)):
+                        k.prefetch(index, k.add(i, (AHEAD + nr) * line), type)
+                line = LINE // lanes.size
+                for nr in range(lines):
+                    k.prefetch(following, k.add(k.mul(i, lines * line // lanes.width), nr * line), raw)
 
-            if stream:
-                low = line_start(k, out, low, high, width, size, body)
-            lanes_loop(k, low, high, width, body)
+            row = Row(out, source, indices, to, step if on is None else on, [s for (s,) in steps])
+            lanes.write(k, row, low, high, fetch)
 
-    kinds = " ".join(f"{t.index.dtype.name}{'w' * t.wraps}" for t in terms)
-    return Kernel(f"gather {size} {walk.form} [{kinds}] {still}{near} w{width}{' streamed' * stream}", emit)
+    return walk, Kernel(f"gather {lanes.form} {walk.form} {on} {lines}{' ahead' * ahead}", emit)
 
 
-def _fits(term: Term, size: int, walk: Walk) -> bool:
-    """Whether a term chooses from a run that stays near while elements are taken from it, and enough of them are."""
-    run = term.size * size
-    return term.step == 1 and run <= cache_sizes()[1] // 4 and walk.sizes[-1] * LINE >= run
+def _lines(walk: Walk, lanes: Lanes) -> int:
+    """How many lines of the source's next row to fetch with each vector: where a row stays near and all of it will be
+    met, in an order that the machine cannot guess."""
+    if walk.strides[1][-1] or len(lanes.terms) > 1 or len(walk.sizes) < 2:
+        return 0
+    (term,), n = lanes.terms, walk.sizes[-1]
+    run = term.size * lanes.size
+    near = term.step == 1 and run <= cache_sizes()[1] // 4 and n * LINE >= run
+    return min(-(-run * lanes.width // (LINE * n)), MOST) if near else 0
 
 
-def offset(k: Emitter, terms: Sequence[Term], indices: Sequence[Val], first: int, status: int) -> Val:
-    """How far the indices lead, in elements; those out of range lead nowhere and mark the status word."""
-    total: Val | None = None
-    for nr, (term, index) in enumerate(zip(terms, indices)):
-        index = k.cast(index, "i64")
-        size, step = (k.integer(first + 3 * nr + part) for part in (1, 2))
-        if term.wraps:
-            index = k.select(index < 0, index + size, index)
-        inside = k.compare("lt", index, size, unsigned=True)
-        with k.when(k.bits("xor", inside, True)):
-            k.store(k.const("i64", 1), k.pointer(status), 0)
-        part = k.select(inside, index, 0) * step
-        total = part if total is None else total + part
-    assert total is not None
-    return total
+class _Runs:
+    """Whole runs, one after the other, while those of later indices are fetched."""
+
+    def __init__(self, dims: Sequence[tuple[int, Ints]], size: int, terms: Sequence[Term], large: bool) -> None:
+        self.walk, self.size, self.terms = Walk(dims, inner=2), size, terms
+        self.types = [memory_type(t.index.dtype) for t in terms]
+        run = self.walk.strides[0][-1] == self.walk.strides[1][-1] == 1
+        self.width = vector_bytes() // size if run else 1
+        self.stream = large and run and self.walk.sizes[-1] * size >= 4 * LINE
+        self.ahead = run and any(t.size * t.step * size > cache_sizes()[1] for t in terms)
+
+    def kernel(self) -> Kernel:
+        kinds = " ".join(f"{t.index.dtype.name}{'w' * t.wraps}" for t in self.terms)
+        form = f"w{self.width}{' ahead' * self.ahead}{' streamed' * self.stream}"
+        return Kernel(f"gather runs {self.size} {self.walk.form} [{kinds}] {form}", self.emit)
+
+    def emit(self, k: Emitter) -> None:
+        raw = RAW[self.size]
+        with self.walk.rows(k, 3 + 3 * len(self.terms)) as (offsets, [(first, last), (low, high)], steps):
+            (down, to), (across, on), *moved = steps
+            bases = zip(self.types, offsets[2:])
+            indices = [k.at(k.pointer(3 + 3 * nr), place, type) for nr, (type, place) in enumerate(bases)]
+
+            def found(r: Index) -> list[Val]:
+                places = zip(indices, moved, self.types)
+                return [k.load(index, k.mul(r, step), type) for index, (step, _), type in places]
+
+            with k.loop(last, first) as r:
+                out = k.at(k.pointer(0), k.add(offsets[0], k.mul(r, down)), raw)
+                source = k.at(k.pointer(1), k.add(offsets[1], k.mul(r, across)), raw)
+                later = None
+                if self.ahead:
+                    there = found(k.minimum(k.add(r, LATER), k.sub(last, 1)))
+                    later = k.at(source, self.unchecked(k, there), raw)
+                source = k.at(source, offset(k, self.terms, found(r), 3, 2), raw)
+                self.copy(k, out, to, source, on, low, high, later)
+
+    def unchecked(self, k: Emitter, indices: Sequence[Val]) -> Index:
+        """Where indices lead, wherever that is."""
+        total: Index = 0
+        for nr, index in enumerate(indices):
+            total = k.add(total, k.cast(index, "i64") * k.integer(3 + 3 * nr + 2))
+        return total
+
+    def copy(
+        self, k: Emitter, out: Val, to: Index, source: Val, on: Index, low: Index, high: Index, later: Val | None
+    ) -> None:  # fmt: skip
+        """A run; the same elements of the run `later` are fetched with them."""
+        raw, width = RAW[self.size], self.width
+
+        def body(i: Index, mask: Val | None) -> None:
+            type, place = vector(raw, width), i if width > 1 else k.mul(i, on)
+            x = k.load(source, place, type) if mask is None else k.masked_load(source, place, type, mask)
+            at = i if width > 1 else k.mul(i, to)
+            if later is not None:
+                k.prefetch(later, i, raw)
+            if mask is None:
+                k.store(x, out, at, stream=self.stream)
+            else:
+                k.masked_store(x, out, at, mask)
+
+        if self.stream:
+            low = line_start(k, out, low, high, width, self.size, body)
+        lanes_loop(k, low, high, width, body)

@@ -14,9 +14,9 @@ from flambeau.dtypes import BOOL, COMPLEX, INTEGER, bfloat16, float16, float32, 
 from flambeau.engine.graph import Arg, Call, Number
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.emit import Emitter, Index, Val
-from flambeau.engine.kernel.gather import Term
 from flambeau.engine.kernel.gather import gather as read_at
 from flambeau.engine.kernel.gather_scatter import scatter as write_at
+from flambeau.engine.kernel.gather_terms import Term
 from flambeau.engine.kernel.move import Window, copy, fill, result, window
 from flambeau.engine.kernel.move_walk import Walk, lanes_loop, merged
 from flambeau.engine.kernel.target import vector_bytes

@@ -18,7 +18,7 @@ from typing import Any
 from flambeau.dtypes import COMPLEX
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.emit import Emitter, Index, Val
-from flambeau.engine.kernel.gather import Term, by_parts, check_sizes, offset, term_words
+from flambeau.engine.kernel.gather_terms import Term, by_parts, check_sizes, offset, term_words
 from flambeau.engine.kernel.move import Window
 from flambeau.engine.kernel.move_walk import GRAIN, Walk, lanes_loop, merged
 from flambeau.engine.kernel.scalars import Scalars, memory_type

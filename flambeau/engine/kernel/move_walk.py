@@ -137,11 +137,15 @@ def lanes_loop(k: Emitter, start: Index, stop: Index, width: int, body: Body, un
             body(at, k.mask(k.sub(stop, at), width))
 
 
-def line_start(k: Emitter, base: Val, start: Index, stop: Index, width: int, size: int, body: Body) -> Index:
-    """Run `body` on the elements from `start` up to where a vector of `width` elements of `size` bytes is aligned;
-    that place (at most `stop`)."""
+def next_line(k: Emitter, base: Val, start: Index, stop: Index, width: int, size: int) -> Index:
+    """The first place from `start` on (at most `stop`) where `width` elements of `size` bytes are aligned."""
     past = k.rem(k.div(k.address(k.at(base, start, f"i{8 * size}")), size), width)
-    line = k.minimum(k.add(start, k.rem(k.sub(width, past), width)), stop)
+    return k.minimum(k.add(start, k.rem(k.sub(width, past), width)), stop)
+
+
+def line_start(k: Emitter, base: Val, start: Index, stop: Index, width: int, size: int, body: Body) -> Index:
+    """Run `body` on the elements from `start` up to `next_line`, and give that place."""
+    line = next_line(k, base, start, stop, width, size)
     with k.when(start < line if isinstance(start, Val) else line > start):
         body(start, k.mask(k.sub(line, start), width))
     return line
