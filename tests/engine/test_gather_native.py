@@ -56,8 +56,8 @@ def test_embedding_and_its_gradient(shape: tuple[int, int], threads: int) -> Non
     table = from_array(rng.standard_normal(shape).astype(np.float32))
     for kind in (np.int64, np.int32):
         at = indices(rng, shape[0], 35, 20, kind=kind)
-        for padding in (-1, 3):
-            how = {"padding_idx": padding, "by_frequency": False}
+        for padding, by_frequency in ((-1, False), (3, False), (-1, True), (3, True)):
+            how = {"padding_idx": padding, "by_frequency": by_frequency}
             for index in (at, at.t()):
                 (y,) = native(ops["embedding"], table, index, threads=threads, **how)
                 same([y], reference(ops["embedding"], table, index, **how))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau.dtypes import BOOL, COMPLEX, INTEGER, bfloat16, float16, float32, float64, int64
+from flambeau.dtypes import BOOL, COMPLEX, FLOAT, INTEGER, bfloat16, float16, float32, float64, int64
 from flambeau.engine.graph import Arg, Call, Number
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.emit import Emitter, Index, Val
@@ -174,7 +174,11 @@ def scatter_reduce(site: Site, call: Call) -> None:
             write_at(site, index.shape, place, start, [term], "write", "scatter_reduce")
         write_at(site, index.shape, place, window(site, src), [term], _REDUCTIONS[reduce], "scatter_reduce")
         if reduce == "mean":
-            _divide_by_counts(site, call, out, term)
+            shape = call.metas[0].shape
+            seen = contiguous_strides(shape)
+            term = term._replace(step=seen[dim])
+            met = int(call.params["include_self"])
+            _divide_by_counts(site, shape, out, seen, index.shape, _without(seen, dim), term, met)
 
     _onto(site, call, write, True)
 
@@ -191,24 +195,26 @@ def _start(reduce: str, kind: Any) -> Any:
     return -math.inf if reduce == "amax" else math.inf
 
 
-def _divide_by_counts(site: Site, call: Call, out: Window, term: Term) -> None:
-    """Sums as means: of what was counted at each place, at least 1."""
-    shape, index = call.metas[0].shape, call.inputs[1]
-    dim = call.params["dim"]
-    counts = Window(site.temp(out.dtype.itemsize * math.prod(shape)), contiguous_strides(shape), out.dtype)
-    one = Window(site.temp(8), (1,), out.dtype)
+def _divide_by_counts(
+    site: Site, shape: Ints, out: Window, seen: Ints, indices: Ints, onto: Ints, term: Term, met: int = 0
+) -> None:  # fmt: skip
+    """Sums divided by how many things met there (at least 1): `met`, and all that the indices lead to.
+
+    `seen` are the strides of the counts along `shape`, `onto` those along the dimensions `indices`.
+    """
+    n = 1 + sum((size - 1) * step for size, step in zip(shape, seen))
+    counts, one = (Window(site.temp(8 * size), (1,), out.dtype) for size in (n, 1))
     fill(site, (1,), one, 1, "counts")
-    fill(site, shape, counts, int(call.params["include_self"]), "counts")
-    place = counts.part(0, _without(counts.strides, dim))
-    term = term._replace(step=counts.strides[dim])
-    write_at(site, index.shape, place, one._replace(strides=(0,) * len(index.shape)), [term], "add", "counts")
-    walk = Walk(merged(shape, (out.strides, counts.strides)))
+    fill(site, (n,), counts, met, "counts")
+    write_at(site, indices, counts.part(0, onto), one.part(0, (0,) * len(indices)), [term], "add", "counts")
+    walk = Walk(merged(shape, (out.strides, seen)))
     nbytes = 2.0 * out.dtype.itemsize * math.prod(shape)
     site.launch(_divide(walk, out.dtype), (out.address, counts.address, *walk.words), walk.tasks, nbytes / 10, "mean")
 
 
 def _divide(walk: Walk, kind: Any) -> Kernel:
-    width = vector_bytes() // kind.itemsize if walk.strides[0][-1] == walk.strides[1][-1] == 1 else 1
+    same = walk.strides[1][-1] == 0
+    width = vector_bytes() // kind.itemsize if walk.strides[0][-1] == 1 and walk.strides[1][-1] in (0, 1) else 1
 
     def emit(k: Emitter) -> None:
         with walk.rows(k, 2) as (offsets, [(low, high)], [[to], [on]]):
@@ -217,13 +223,14 @@ def _divide(walk: Walk, kind: Any) -> Kernel:
 
             def body(i: Index, mask: Val | None) -> None:
                 at, from_ = (i, i) if width > 1 else (k.mul(i, to), k.mul(i, on))
-                count = scalars.load(k, counts, from_, kind, width, mask)
+                place, lanes = (0, 1) if same else (from_, width)
+                count = scalars.load(k, counts, place, kind, lanes, None if same else mask)
                 count = k.select(count > 1.0, count, 1.0)
                 scalars.store(k, scalars.load(k, out, at, kind, width, mask) / count, out, at, kind, mask)
 
             lanes_loop(k, low, high, width, body)
 
-    return Kernel(f"means {kind.name} {walk.form} w{width}", emit)
+    return Kernel(f"means {kind.name} {walk.form} same{same:d} w{width}", emit)
 
 
 def index_write(combine: str) -> Callable[[Site, Call], None]:
@@ -276,10 +283,11 @@ def put(site: Site, call: Call) -> None:
 
 
 def embedding_backward(site: Site, call: Call) -> None:
-    """The gradient of a table: zeros, to which the rows of `g` are added in order; not for `padding_idx`."""
+    """The gradient of a table: zeros, to which the rows of `g` are added in order; not for `padding_idx`.
+
+    By frequency: each sum divided by how many rows it is of.
+    """
     (g, index), rows, padding = call.inputs, call.params["rows"], call.params["padding_idx"]
-    if call.params["by_frequency"]:
-        raise Unsupported("gradients scaled by frequency")
     shape, out = call.metas[0].shape, result(site, call)
     wide = out.dtype in (float16, bfloat16)
     sums = Window(site.temp(4 * math.prod(shape)), out.strides, float32) if wide else out
@@ -288,5 +296,14 @@ def embedding_backward(site: Site, call: Call) -> None:
     place = sums.part(0, (0,) * len(index.shape) + (sums.strides[1],))
     skip = padding if padding >= 0 else None
     write_at(site, g.shape, place, window(site, g), [term], "add", "embedding back", skip)
+    if call.params["by_frequency"] and 0 not in (*shape, *index.shape):
+        _check_frequencies(sums.dtype, index.shape)
+        term = Term(window(site, index), rows, 1)
+        _divide_by_counts(site, shape, sums, (1, 0), index.shape, (0,) * len(index.shape), term)
     if wide:
         copy(site, shape, out, sums, "embedding back")
+
+
+def _check_frequencies(kind: Any, shape: Ints) -> None:
+    if kind.category != FLOAT or (kind is float32 and math.prod(shape) > 1 << 24):
+        raise Unsupported(f"so many frequencies in {kind}")
