@@ -31,7 +31,7 @@ TARGETS = {
     "nvptx": Target("nvptx64-nvidia-cuda", "sm_90", "", 16, r"^\s*\.extern \.func.*?(\w+)\s*$"),
 }
 BATCH = 1 << 18  # characters of IR in a module
-PLANNED = ("float32", "float64", "float16", "bfloat16")  # what float samples are tried as
+PLANNED = ("float32", "float64", "float16", "bfloat16", "complex64")  # what float samples are tried as
 
 
 class Problem(NamedTuple):

@@ -26,7 +26,7 @@ from flambeau.engine.kernel.pool.planes import contiguous
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.kernel.widen import widened
 from flambeau.engine.plan import Address, Kernel
-from flambeau.engine.schedule.lowering import Site
+from flambeau.engine.schedule.lowering import Site, Unsupported
 from flambeau.shape import Ints
 
 _CHUNK = 16384  # points whose sums are one task's
@@ -87,6 +87,8 @@ def _describe(words: Words, size: Ints) -> None:
 def grid(site: Site, call: Call) -> None:
     """Positions [N, *size, dims]."""
     (theta,), size = call.inputs, call.params["size"]
+    if theta.dtype.is_complex:
+        raise Unsupported("complex positions")
     if 0 in call.metas[0].shape:
         return
     points, words = _Points(len(size), call.params["align_corners"], theta.dtype), Words()
@@ -151,6 +153,8 @@ def _interleaved(k: Emitter, parts: list[Val]) -> list[Val]:
 def gradient(site: Site, call: Call) -> None:
     """The gradient of the matrices [N, dims, dims + 1]."""
     (g,), size = call.inputs, call.params["size"]
+    if g.dtype.is_complex:
+        raise Unsupported("complex positions")
     if 0 in call.metas[0].shape:
         return
     dims, images, rows = len(size), g.shape[0], prod(size[:-1])
