@@ -16,10 +16,11 @@ from flambeau.engine.garbage import collected_rarely
 from flambeau.engine.graph import Arg, Call, Graph, Number, Write
 from flambeau.engine.plan import Address, Buffer, HostCall, Launch, Plan
 from flambeau.engine.record import WRITE, Segment
-from flambeau.engine.runtime.allocator import Block, allocate_all, trim
+from flambeau.engine.runtime.allocator import Block, trim
 from flambeau.engine.runtime.launch import Table
+from flambeau.engine.runtime.leases import Leases
 from flambeau.engine.schedule.planner import plan
-from flambeau.engine.value import Pooled, Value, empty_bytes, located
+from flambeau.engine.value import Leased, Pooled, Value, empty_bytes, located
 from flambeau.engine.watching import Watcher
 
 _NUMBERS, _STATUS, _ARENA = Buffer("numbers", 0), Buffer("status", 0), Buffer("temp", 0)
@@ -161,7 +162,7 @@ class Program:
         roots = memory_of(graph)
         given = [(roots.get(n, n), to) for n, to in wanted.items()]
         made = list(plan.outputs)
-        self.made = list(plan.outputs.values())
+        self.leases = Leases(list(plan.outputs.values()))
         self.fresh = [(made.index(n), to) for n, to in given if n >= self.inputs]  # (nr of the block, number)
         self.written = [(n, to) for n, to in given if n < self.inputs]  # (nr of the input it was written over, number)
         self.kinds = struct.Struct(number_kinds(graph))
@@ -207,7 +208,7 @@ class Program:
         Inputs are then as they were: the references will say what is wrong.
         """
         outside = [values[n] for n in self.outside]
-        blocks = allocate_all(self.made)
+        blocks, leased = self.leases.take(), self.leases.own
         self.slots.pack_into(
             self.table, 0, *[v.address or located(v) for v in outside], *[block[1] for block in blocks],
             *self.fixed, _scratch.of(self.plan.arena),
@@ -234,13 +235,17 @@ class Program:
             return False
         for number, to in self.fresh:
             value = values[to]
-            value.__class__ = Pooled
-            value.block = block = blocks[number]  # type: ignore[attr-defined]
-            value.data, value.address = block
+            value.data, value.address = block = blocks[number]
+            if number in leased:
+                value.__class__ = Leased
+            else:
+                value.__class__, value.block = Pooled, block  # type: ignore[attr-defined]
         for number, to in self.written:  # over a value that nobody holds any more
             old, new = outside[number], values[to]
             new.data, new.address = old.data, old.address
-            if old.__class__ is Pooled:
+            if old.__class__ is Leased:
+                new.__class__ = Leased
+            elif old.__class__ is Pooled:
                 new.__class__, new.block = Pooled, old.block  # type: ignore[attr-defined]
                 old.__class__ = Value
                 del old.block  # type: ignore[attr-defined]

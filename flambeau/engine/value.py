@@ -43,6 +43,10 @@ class Pooled(Value):
         release(self.block)
 
 
+class Leased(Value):
+    """A value in memory that its program uses again once nobody holds the value (`runtime.leases`)."""
+
+
 def located(value: Value) -> int:
     """The address of a realized value."""
     value.address = value.data.__array_interface__["data"][0]  # type: ignore[union-attr]
@@ -93,7 +97,9 @@ class Storage(Version):
     @external.setter
     def external(self, visible: bool) -> None:
         if visible:
-            _ = self.bytes  # pending readers must see what is there now, other storages no later writes
+            data = self.bytes  # pending readers must see what is there now, other storages no later writes
+            if self.value.__class__ is Leased:  # who holds memory outside counts on its references
+                self.value = Value(data.copy())
         self._external, self._lent = visible, False
 
     def lend(self) -> None:

@@ -172,26 +172,29 @@ class FormulaOptimizer(Optimizer):
         return loss
 
     def _step_group(self, group: dict[str, Any]) -> None:
-        work, tensors, numbers, tag, complete = self._work(group)
+        runs, tensors, complete = self._work(group)
         into = execute.recorder()
         if into is None or not complete:
-            self._update(work)
+            self._update(runs)
             return
+        tag: list = [self.update_op, state.autocast]
+        numbers: list = []
+        for work, _, values, params in runs:
+            tag += len(work), *params.values(), *[x is None for x in values]
+            numbers += [x for x in values if x is not None] * len(work)
         with into.lock:
             if replayed(into, tag, tensors, numbers):
                 return
         stretch = Stretch(into, tag, tensors)
-        self._update(work)
+        self._update(runs)
         stretch.close()
 
-    def _work(self, group: dict[str, Any]) -> tuple[list, list, list, list, bool]:
-        """What to do for each parameter with a gradient; all its tensors and numbers; what else it depends on; and
-        whether all state is there, none of it made in this step."""
+    def _work(self, group: dict[str, Any]) -> tuple[list[tuple], list[Any], bool]:
+        """What to do: for each run of parameters that share them (parameters, names of tensors, numbers, params of the
+        op). Also all tensors of the step, and whether all state is there, none of it made in this step."""
         states = self.state
-        work: list = []
-        operands: list = []
-        numbers: list = []
-        tag: list = [self.update_op, state.autocast]
+        runs: list[tuple] = []
+        tensors: list = []
         last: Any = ...  # parameters that have taken equally many steps share their numbers
         keys: tuple[str, ...] = ()
         complete = True
@@ -205,31 +208,29 @@ class FormulaOptimizer(Optimizer):
             if count != last or tuple(kept) != keys:
                 last, keys = count, tuple(kept)
                 names, values, params = self._prepared(keys, count, group)
-                given = [x for x in values if x is not None]
-                kind = (*params.values(), *[x is None for x in values])
-            operands.append(p)
-            operands.append(g)
+                work: list = []
+                runs.append((work, names, values, params))
+            work.append((p, g, kept))
+            tensors += p, g
             for name in names:
                 tensor = kept[name]
                 if tensor is None:
                     complete = False
-                operands.append(tensor)
-            work.append((p, g, kept, names, values, params))
-            numbers += given
-            tag.append(kind)
-        return work, operands, numbers, tag, complete
+                tensors.append(tensor)
+        return runs, tensors, complete
 
     @_use_grad_for_differentiable
-    def _update(self, work: list) -> None:
-        for p, g, kept, names, values, params in work:
-            tensors = [kept[name] for name in names]
-            results = self._applied(p, g, tensors, values, params)
-            assign_into(p, results[0])
-            for name, old, new in zip(names, tensors, results[1:]):
-                if old is None:
-                    kept[name] = new
-                else:
-                    assign_into(old, new)
+    def _update(self, runs: list[tuple]) -> None:
+        for work, names, values, params in runs:
+            for p, g, kept in work:
+                tensors = [kept[name] for name in names]
+                results = self._applied(p, g, tensors, values, params)
+                assign_into(p, results[0])
+                for name, old, new in zip(names, tensors, results[1:]):
+                    if old is None:
+                        kept[name] = new
+                    else:
+                        assign_into(old, new)
 
     def _applied(self, p: Tensor, g: Tensor, tensors: list, values: list, params: dict[str, Any]) -> Any:
         """The new parameter and the new state."""

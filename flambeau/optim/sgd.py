@@ -76,8 +76,8 @@ class SGD(FormulaOptimizer):
         return {"momentum_buffer": None} if group["momentum"] != 0 else {}
 
     def advance(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
-        if group["momentum"] != 0:
-            state.setdefault("momentum_buffer", None)  # in checkpoints made before momentum was turned on
+        if "momentum_buffer" not in state and group["momentum"] != 0:  # a checkpoint made before it was turned on
+            state["momentum_buffer"] = None
 
     def numbers(self, count: Any, group: dict[str, Any]) -> dict[str, Any]:
         return {

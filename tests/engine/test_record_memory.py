@@ -82,7 +82,7 @@ def test_parameters_that_lie_in_one_memory() -> None:
 
 
 def test_pooled_values_go_back_to_the_pool() -> None:
-    x = torch.ones(1000)
+    x = torch.ones(20_000)  # smaller ones a program keeps for itself
 
     def step() -> None:
         y = x * 2 + 1
