@@ -103,3 +103,45 @@ def test_what_is_far_is_brought_near(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(bool(n.fetched) == (far == 0) for n in nests(g.check(y, rtol=1e-4)) if n.accesses[0].strides != (1,))
         results += g.run(y)[:1]
     np.testing.assert_array_equal(*results)
+
+
+# -- runs that are cut -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "launches"),
+    [((3, 10, 512), 1), ((2, 5, 1024), 1), ((3, 2, 4096), 1), ((1, 2, 8192), 1), ((3, 20, 128), 1), ((3, 5, 49), 3)],
+)
+def test_parameters_that_change_within_a_run(shape: tuple[int, int, int], launches: int) -> None:
+    """The order of the sum is that of the whole run."""
+    rng = np.random.default_rng(3)
+    numbers, factors = rng.standard_normal(shape, np.float32), rng.standard_normal((shape[1], 1), np.float32)
+    g = Recording()
+    x, scale = g.input(numbers), g.input(factors)
+    scaled = g.call(ops["mul"], x, scale)
+    total = g.call(ops["sum"], scaled, dim=(1, 2), keepdim=True)
+    most = g.call(ops["amax"], x, dim=(1, 2), keepdim=True)
+    y = g.call(ops["mul"], g.call(ops["sub"], scaled, g.call(ops["add"], total, most)), scale)
+    assert len(g.check(y, total, rtol=1e-4, atol=1e-4).steps) == launches
+    whole = Recording()
+    plain = whole.call(ops["sum"], whole.input(numbers * factors), dim=(1, 2), keepdim=True)
+    np.testing.assert_array_equal(g.run(total)[0], whole.run(plain)[0])
+
+
+def test_parameters_that_change_along_an_outer_reduced_axis() -> None:
+    rng = np.random.default_rng(4)
+    g = Recording()
+    x, scale = g.input(rng.standard_normal((6, 4, 5, 70), np.float32)), g.input(rng.standard_normal(4, np.float32))
+    scaled = g.call(ops["mul"], x, scale.view((4, 1, 1), (1, 0, 0)))
+    total = g.call(ops["sum"], scaled, dim=(0, 1, 3), keepdim=True)
+    assert len(g.check(g.call(ops["sub"], scaled, total), rtol=1e-4, atol=1e-4).steps) == 1
+
+
+@pytest.mark.parametrize("d", [np.int8, np.bool_, np.float64])
+def test_extrema_of_runs_that_are_cut(d: Any) -> None:
+    rng = np.random.default_rng(5)
+    g = Recording()
+    x = g.input(rng.integers(0, 2 if d is np.bool_ else 100, (3, 10, 128)).astype(d))
+    y = g.input(rng.integers(0, 2, (10, 1)).astype(d))
+    most = g.call(ops["amax"], g.call(ops["maximum"], x, y), dim=(1, 2), keepdim=True)
+    g.check(g.call(ops["maximum"], g.call(ops["minimum"], x, most), y), most)

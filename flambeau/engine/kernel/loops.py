@@ -24,11 +24,10 @@ from flambeau.dtypes import dtype
 from flambeau.engine.kernel import reductions
 from flambeau.engine.kernel.complex_scalars import namespace
 from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, lanes, vector
-from flambeau.engine.kernel.nest import TASK, UNROLL, Nest, Store
-from flambeau.engine.kernel.reductions import Partial
+from flambeau.engine.kernel.nest import SWEEP_BLOCK, TASK, UNROLL, Nest, Store
+from flambeau.engine.kernel.reductions import Carrying, Partial
 from flambeau.engine.kernel.scalars import compute_type, convert, load, memory_type, narrowed, store, widened
 
-SWEEP_BLOCK = 4096  # elements of a run whose sum is made apart, for accuracy
 COLUMN_BLOCK = 128  # rows of a run over columns whose sums are made apart
 
 
@@ -175,12 +174,30 @@ class Writer:
         start, stop = self.bounds(axis)
         if not rest:
             return self.blocks(number, making, totals, start, stop)
+        if making and nest.joined and len(rest) == 1:
+            return self.joined(axis, number, making, totals)
         with self.loop(stop, start, 1, totals) as (place, carried, carry):
             self.at[axis] = place
             self.scopes.append({})
             self.compute(nest.axis_level[axis], number, [*range(len(self.masks))])
             carry(self.loops(rest, number, making, carried))
             self.scopes.pop()
+        return carry.results
+
+    def joined(self, axis: int, number: int, making: list[int], totals: list[Partial]) -> list[Partial]:
+        """Both loops over a run that is cut in two: accumulators go on from part to part, as if it was not."""
+        k, nest = self.k, self.nest
+        extent, length = nest.axes[axis].extent, nest.axes[nest.lane].extent
+        with self.loop(extent, 0, nest.joined, totals) as (begin, carried, carry):
+            end = k.minimum(k.add(begin, nest.joined), extent)
+            sums = [self.nothing(nr) for nr in making for _ in range(UNROLL)]
+            with self.loop(end, begin, 1, sums) as (place, held, hold):
+                self.at[axis] = place
+                self.scopes.append({})
+                self.compute(nest.axis_level[axis], number, [0])
+                hold(self.vectors(number, making, held, 0, length))
+                self.scopes.pop()
+            carry(self.add_up(making, carried, apart(hold.results, UNROLL)))
         return carry.results
 
     def bounds(self, axis: int) -> tuple[Index, Index]:
@@ -232,17 +249,22 @@ class Writer:
         whole = k.add(start, k.mul(k.div(length, step), step))
         sums = [self.nothing(nr) for nr in making for _ in range(unroll)]
         if not isinstance(length, int) or length >= step:
-            with self.loop(whole, start, step, sums) as (i, carried, carry):
-                places = [k.add(i, nr * width) for nr in range(unroll)]
-                carry(self.body(number, making, carried, places, [None] * unroll))
-            sums = carry.results
+            sums = self.vectors(number, making, sums, start, whole)
         if not isinstance(length, int) or length % step:
             with self.loop(stop, whole, width, sums[::unroll]) as (i, carried, carry):
                 carry(self.body(number, making, carried, [i], [k.mask(k.sub(stop, i), width)]))
             sums[::unroll] = carry.results
         if isinstance(length, int) and length < step:
             return [[total] for total in sums[::unroll]]
-        return [sums[nr * unroll : (nr + 1) * unroll] for nr in range(len(making))]
+        return apart(sums, unroll)
+
+    def vectors(self, number: int, making: list[int], sums: list[Partial], start: Index, stop: Index) -> list[Partial]:
+        """Along the lanes in whole turns, from accumulators to accumulators."""
+        unroll, width = self.unroll(number, making), self.nest.width
+        with self.loop(stop, start, unroll * width, sums) as (i, carried, carry):
+            places = [self.k.add(i, nr * width) for nr in range(unroll)]
+            carry(self.body(number, making, carried, places, [None] * unroll))
+        return carry.results
 
     def line_start(self, number: int, start: Index, stop: Index) -> Index:
         """Where lanes begin: at a line, if a store of the pass asks for it; those before it are done here."""
@@ -388,8 +410,8 @@ class Writer:
     def stores_of(self, number: int) -> list[int]:
         return [s.step for s in self.nest.stores if s.full and self.nest.known(s.step) == number]
 
-    def loop(self, stop: Index, start: Index, step: int, carried: list[Partial]) -> _Loop:
-        return _Loop(self.k, stop, start, step, carried)
+    def loop(self, stop: Index, start: Index, step: int, carried: list[Partial]) -> Carrying:
+        return Carrying(self.k, stop, start, step, carried)
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -559,29 +581,6 @@ class Writer:
         return convert(self.k, self.get(nr, copy), d)
 
 
-class _Loop:
-    """`Emitter.loop` with any number of carried partial results, none included."""
-
-    def __init__(self, k: Emitter, stop: Index, start: Index, step: int, carried: list[Partial]) -> None:
-        self.sizes = [len(partial) for partial in carried]
-        self.results: list[Partial] = carried
-        self.inside = k.loop(stop, start=start, step=step, carried=[x for partial in carried for x in partial])
-        self.loop: Any = None
-
-    def __enter__(self) -> tuple[Val, list[Partial], _Loop]:
-        found = self.inside.__enter__()
-        self.loop = found if self.sizes else None
-        return (found.i, self.grouped(found.carried), self) if self.sizes else (found, [], self)
-
-    def grouped(self, values: list[Val]) -> list[Partial]:
-        left = iter(values)
-        return [tuple([next(left) for _ in range(size)]) for size in self.sizes]
-
-    def __call__(self, following: list[Partial]) -> None:
-        if self.loop is not None:
-            self.loop.carry(*[x for partial in following for x in partial])
-
-    def __exit__(self, *error: Any) -> None:
-        self.inside.__exit__(*error)
-        if self.loop is not None:
-            self.results = self.grouped(self.loop.results)
+def apart(sums: list[Partial], each: int) -> list[list[Partial]]:
+    """Accumulators by what they accumulate: so many each."""
+    return [sums[at : at + each] for at in range(0, len(sums), each)]

@@ -21,10 +21,11 @@ from flambeau.shape import Ints
 
 TASK = 16384  # elements that a task goes through
 HEAVY = 8  # instructions from which a step is kept for later passes rather than made again
-KEPT = 1 << 16  # bytes of a row that are kept
+KEPT = 1 << 19  # bytes of a row that are kept, on the stack
 SHORT = 64  # elements of a short run
 AHEAD = 8192  # bytes: so far before they are wanted, elements are brought near
 UNROLL = 4  # vectors in flight
+SWEEP_BLOCK = 4096  # elements of a run whose sum is made apart, for accuracy
 WIDE, WIDEST = 1024, 16384  # columns whose results are in memory while rows go by
 WHOLE = 8192  # columns of rows that are better read whole, if threads find
 SHARES = 4  # units to share without cutting them
@@ -86,6 +87,7 @@ class Nest:
     stores: list[Store]
     sums: int = 1  # of a reduction over columns: accumulators along the reduced axis
     strips: int = 1  # of a reduction over columns: vectors side by side
+    joined: int = 0  # the run is cut in two, and of its parts so many are summed together (0: not cut, or each apart)
     chunk: int = 0  # the outermost reduced axis is cut into blocks of so many (0: not cut)
     fresh: frozenset[int] = frozenset()  # accesses to memory that is only written here, and begins at a line's start
     loose: frozenset[int] = frozenset()  # the same, but it may begin anywhere
@@ -190,6 +192,7 @@ class Nest:
     def key(self) -> str:
         axes = "n" if self.flat else ",".join(f"{a.extent}{'r' if a.reduced else ''}" for a in self.axes)
         parts = [f"nest {axes} lane{self.lane} w{self.width} s{self.sums}x{self.strips} c{self.chunk}"]
+        parts += [f"joined{self.joined}"] if self.joined else []
         parts += [f"abreast{self.abreast}"] if self.abreast > 1 else []
         parts += [f"wide{self.wide} {self.rows}"] if self.wide else []
         parts += [f"{a.strides}{a.dtype.name}{a.block or ''}" for a in self.accesses]
@@ -266,7 +269,7 @@ class Nest:
             if self.level[nr] < self.run or step.dtype.itemsize < 4 or not (heavy or self.scattered(step)):
                 continue
             users = [p for p in range(self.passes) if nr in self.needed(self.roots(p), found, p)]
-            if len(users) > 1 and self.row_bytes * (len(found) + 1) <= KEPT:
+            if len(users) > 1 and self.row_bytes * (len(found) + 1) <= min(KEPT, cache_sizes()[1] // 2):
                 found[nr] = users[0]
         return found
 
@@ -293,7 +296,8 @@ class Nest:
         if self.wide:
             return dict.fromkeys(self.loaded, 0)
         far = {nr: self._ahead(nr) for nr in self.loaded if self.volume(nr) > cache_sizes()[1]}
-        if not self.sweep or (self.passes == 1 and len(far) > 1) or (self.flat and not self.streamed):
+        stretches = not self.sweep and self.pieces > 1
+        if stretches or (self.passes == 1 and len(far) > 1) or (self.flat and not self.streamed):
             return {}
         return {nr: step for nr, step in far.items() if step}
 
@@ -318,7 +322,7 @@ class Nest:
     def _ahead(self, access: int) -> int:
         """How many elements further on the walk is after `AHEAD` bytes, at least a row that stays near; 0: unknown."""
         strides, d, _ = self.accesses[access]
-        ahead, went = AHEAD // d.itemsize, 1
+        ahead, went = AHEAD // d.itemsize, 1 if self.sweep else self.axes[self.lane].extent
         for nr in reversed([*self.outer, *self.inner]):
             went *= self.axes[nr].extent
             if went >= 2 * ahead and not (self.stays_near and nr in self.inner):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from flambeau.dtypes import dtype
-from flambeau.engine.kernel.emit import BITS, Emitter, Val, element, is_float, lanes
+from flambeau.engine.kernel.emit import BITS, Emitter, Index, Val, element, is_float, lanes
 from flambeau.engine.kernel.scalars import Scalars
 
 Partial = tuple[Val, ...]
@@ -110,6 +110,34 @@ def folded(k: Emitter, how: str, d: dtype, partial: Partial) -> Partial:
         )
         partial = merged(k, how, d, low, high)
     return partial
+
+
+class Carrying:
+    """`Emitter.loop` with any number of carried partial results, none included."""
+
+    def __init__(self, k: Emitter, stop: Index, start: Index, step: int, carried: list[Partial]) -> None:
+        self.sizes = [len(partial) for partial in carried]
+        self.results: list[Partial] = carried
+        self.inside = k.loop(stop, start=start, step=step, carried=[x for partial in carried for x in partial])
+        self.loop: Any = None
+
+    def __enter__(self) -> tuple[Val, list[Partial], Carrying]:
+        found = self.inside.__enter__()
+        self.loop = found if self.sizes else None
+        return (found.i, self.grouped(found.carried), self) if self.sizes else (found, [], self)
+
+    def grouped(self, values: list[Val]) -> list[Partial]:
+        left = iter(values)
+        return [tuple([next(left) for _ in range(size)]) for size in self.sizes]
+
+    def __call__(self, following: list[Partial]) -> None:
+        if self.loop is not None:
+            self.loop.carry(*[x for partial in following for x in partial])
+
+    def __exit__(self, *error: Any) -> None:
+        self.inside.__exit__(*error)
+        if self.loop is not None:
+            self.results = self.grouped(self.loop.results)
 
 
 def of_nothing(how: str) -> Any:

@@ -14,7 +14,7 @@ from flambeau import dtypes
 from flambeau.engine.graph import Call, Write
 from flambeau.engine.kernel.emit import LINE
 from flambeau.engine.kernel.loops import emit_nest
-from flambeau.engine.kernel.nest import Access, Axis, Nest, Step
+from flambeau.engine.kernel.nest import SWEEP_BLOCK, Access, Axis, Nest, Step
 from flambeau.engine.kernel.nest import Store as NestStore
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Address, Buffer, Kernel, Launch
@@ -134,6 +134,13 @@ class Built:
         strips = max(1, min(across, -(-self.axes[-1].extent // width)))
         return len(self.axes) - 1, width, _COLUMN_VECTORS // across, strips
 
+    def _joined(self) -> int:
+        """How many parts of a run that is cut make a block of its sum."""
+        reduction, part = self.group.reduction, self.parts[-1][-1][0]
+        if self.group.sums is None or not reduction.order.sweep or len(self.parts[-1]) == 1:  # type: ignore[union-attr]
+            return 0
+        return SWEEP_BLOCK // part if part < SWEEP_BLOCK else 0
+
     def _width(self) -> int:
         if self.group.sums is not None:
             return vector_bytes() // self.group.sums.itemsize
@@ -187,7 +194,7 @@ class Built:
         order = self.group.reduction.order if self.group.reduction else None
         return Nest(
             tuple(self.axes), self.lane, self.width, self.accesses, steps, stores, self.sums, self.strips,
-            order.chunk if order else 0, *self._only_written(steps),
+            self._joined(), order.chunk if order else 0, *self._only_written(steps),
         )  # fmt: skip
 
     def _only_written(self, steps: list[Step]) -> tuple[frozenset[int], frozenset[int]]:

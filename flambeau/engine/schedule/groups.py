@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 from flambeau.dtypes import FLOAT, dtype
 from flambeau.engine.graph import Call, Write
+from flambeau.engine.kernel.nest import SWEEP_BLOCK, UNROLL
+from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.schedule.expressions import Expr, Reduce, cost_of
 from flambeau.engine.schedule.memory import Memory
-from flambeau.engine.schedule.spaces import Axes, Axis, Form, View, flat
+from flambeau.engine.schedule.spaces import Axes, Axis, Form, View, flat, reduction_order
 from flambeau.shape import Ints, contiguous_strides
 
 MEMBERS, COST = 48, 320  # expressions of a group, and their instructions: bounds the time to compile one
@@ -210,7 +212,7 @@ class Group:
         return True
 
     def cut(self, forms: Iterable[tuple[Form, bool]]) -> list[frozenset[int]] | None:
-        """The cuts of every axis that also suit `forms`; None if a reduced axis would be cut, or cuts cross."""
+        """The cuts of every axis that also suit `forms`; None if sums would have another order, or cuts cross."""
         cuts = self.cuts
         for seen, full in forms:
             cuts = cut(self.axes, cuts, seen.extents, full)  # type: ignore[assignment]
@@ -282,11 +284,26 @@ def cut(axes: Axes, cuts: list[frozenset[int]], extents: Ints, full: bool) -> li
         high = low * axes[nr].extent
         for b in boundaries:
             if low < b < high:
-                if axes[nr].reduced or b % low or high % b:
+                if b % low or high % b:
                     return None
                 finer = sorted(result[nr] | {b // low})
-                if any(y % x for x, y in zip(finer, finer[1:])):
+                if any(y % x for x, y in zip(finer, finer[1:])) or not in_order(axes, nr, finer):
                     return None
                 result[nr] = frozenset(finer)
         low = high
     return result
+
+
+def in_order(axes: Axes, nr: int, finer: list[int]) -> bool:
+    """Whether an axis may be cut into parts of these sizes without another order of the sums."""
+    if not axes[nr].reduced:
+        return True
+    if reduction_order(axes).blocks:
+        return False
+    if any(a.reduced for a in axes[nr + 1 :]):
+        return True  # no more than an outer loop
+    if nr < len(axes) - 1:
+        return False
+    turn = UNROLL * vector_bytes() // 4  # the most elements that a turn of the innermost loop takes
+    joined = len(finer) == 1 and SWEEP_BLOCK % finer[0] == 0
+    return finer[0] % turn == 0 and (finer[0] % SWEEP_BLOCK == 0 or joined)
