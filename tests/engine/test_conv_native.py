@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import flambeau as torch
 from flambeau.engine.graph import Call
+from flambeau.engine.kernel import search
 from flambeau.engine.kernel.conv import choose
 from flambeau.engine.kernel.emit import Emitter
 from flambeau.engine.runtime import codegen
@@ -188,6 +189,27 @@ TRANSFORMED = [
     ((2, 16, 9, 12), (16, 16, 4, 6), window(2, 2, (0, 3))),
     ((1, 16, 30, 11), (16, 16, 3, 4), window(2, (1, 2), 1)),
 ]
+
+
+WAYS = [
+    {"as products": "False", "turned": "False"},
+    {"as products": "False", "turned": "True"},
+    {"as products": "True"},
+]
+
+
+@pytest.mark.parametrize("made", WAYS, ids=["straight", "turned", "products"])
+def test_ways_to_the_weights_gradient_of_pointwise_ones(monkeypatch, made):
+    monkeypatch.setattr(search, "lowered", lambda site, key, lower, scratch: lower(site, search.Choices(made)))
+    for x, w in [((3, 24, 8, 8), (50, 24, 1, 1)), ((5, 70, 5, 7), (16, 70, 1, 1)), ((1, 1, 40, 30), (3, 1, 1, 1)),
+                 ((40, 5, 1, 17), (7, 5, 1, 1)), ((2, 33, 1, 1), (19, 33, 1, 1))]:  # fmt: skip
+        g, image = torch.randn(x[0], w[0], *x[2:]), torch.randn(x)
+        compare(weight_gradient_op, g, image, shape=w, window=window(2))
+        by_channel = torch.randn(x[1], x[0], *x[2:]).transpose(0, 1)
+        compare(weight_gradient_op, g, by_channel, shape=w, window=window(2))
+        g[-1, -1, 0, 0], image[0, 0, 0, -1] = torch.inf, torch.nan
+        with np.errstate(invalid="ignore"):
+            compare(weight_gradient_op, g, image, shape=w, window=window(2))
 
 
 @pytest.fixture

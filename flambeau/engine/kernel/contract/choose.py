@@ -195,6 +195,15 @@ def best(s: Shape) -> Plan:
     return Plan(*best_tile(s.rows, s.columns, s.depth, s.width, a_layout != PANEL), a_layout, b_layout)
 
 
+def cost(s: Shape) -> float:
+    """Cycles of the plan that is estimated to be fastest."""
+    plan = best(s)
+    if plan.deep:
+        return dots_cycles(s.rows, s.columns, s.depth, s.width, (plan.rows, plan.across, plan.deep))
+    packed = sum(n for n, layout in ((s.rows, plan.a_layout), (s.columns, plan.b_layout)) if layout == PANEL)
+    return outer_cost(s.rows, s.columns, s.depth, s.width, packed * s.depth)
+
+
 def plans(s: Shape) -> list[list[Plan]]:
     """All plans, a list for each kind, the more promising ones first."""
     found = []

@@ -54,6 +54,28 @@ def launch(site: Site, product: Product, summed: bool = False) -> None:
     search.lowered(site, _key(product, summed), lower, lambda: search.Scratch(room))
 
 
+def launch_sum(site: Site, product: Product, choices: search.Choices) -> None:
+    """Compute the sum of the products of a batch, as part of a lowering that has choices of its own."""
+    _Job(site, product, True).run(choices)
+
+
+def sum_time(product: Product) -> float:
+    """Nanoseconds that the sum of the products of a batch is estimated to take."""
+    shape = _shape(product, Finish.of(product, None).compute)
+    adding = product.batch * product.rows * product.columns / shape.width * 3
+    return NANOSECONDS * (product.batch * choose.cost(shape) + adding)
+
+
+def _shape(p: Product, compute: dtypes.dtype) -> choose.Shape:
+    a_layout, b_layout = layout_of(p.a, p.rows, p.depth), layout_of(p.b, p.columns, p.depth)
+    along = p.a.inner == 1 and p.b.inner == 1 and not (p.columns > 1 and b_layout == ACROSS)
+    crowded = p.depth > 8 and p.b.inner * p.b.dtype.itemsize % PAGE == 0
+    return choose.Shape(
+        p.rows, p.columns, p.depth, vector_bytes() // compute.itemsize, compute.itemsize, a_layout, b_layout,
+        p.a.dtype is not compute, crowded, along,
+    )  # fmt: skip
+
+
 def _key(p: Product, summed: bool) -> str:
     """What the choice of a kernel depends on: not where operands lie, nor what becomes of the sums."""
     operands = [f"{x.dtype.name}{[*x.batch, x.outer, x.inner]}" for x in (p.a, p.b)]
@@ -103,7 +125,7 @@ class _Job:
         self.words = Words()
 
     def run(self, choices: search.Choices) -> None:
-        self.choices, shape = choices, self._shape()
+        self.choices, shape = choices, _shape(self.product, self.compute)
         plan = choices.pick("plan", choose.best(shape), lambda: choose.plans(shape))
         if plan.streamed:
             self._once(plan)
@@ -111,16 +133,6 @@ class _Job:
             self._dots(plan)
         else:
             self._outer(plan)
-
-    def _shape(self) -> choose.Shape:
-        p = self.product
-        a_layout, b_layout = layout_of(p.a, p.rows, p.depth), layout_of(p.b, p.columns, p.depth)
-        along = p.a.inner == 1 and p.b.inner == 1 and not (p.columns > 1 and b_layout == ACROSS)
-        crowded = p.depth > 8 and p.b.inner * p.b.dtype.itemsize % PAGE == 0
-        return choose.Shape(
-            p.rows, p.columns, p.depth, self.width, self.compute.itemsize, a_layout, b_layout,
-            p.a.dtype is not self.compute, crowded, along,
-        )  # fmt: skip
 
     def _dots(self, plan: choose.Plan) -> None:
         p, tile = self.product, (plan.rows, plan.across, plan.deep)

@@ -8,7 +8,7 @@ edges waste, what a tile costs besides its steps, and the packing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
@@ -225,6 +225,11 @@ def gradient_tiles(s: Sizes) -> list[list[GradientTile]]:
     """All tiles, by channels and by pixels, those of least cost first."""
     tiles = sorted(_gradient_tiles(s), key=lambda tile: gradient_cost(s, tile))
     return [[tile for tile in tiles if tile.by_channels], [tile for tile in tiles if not tile.by_channels]]
+
+
+def turned(s: Sizes) -> Sizes:
+    """The gradient of weights of one tap with source and gradient in each other's place."""
+    return replace(s, depth=s.width, width=s.depth)
 
 
 # -- Winograd's transforms -------------------------------------------------------------------------------------

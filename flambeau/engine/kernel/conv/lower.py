@@ -10,6 +10,9 @@ from math import prod
 from flambeau.dtypes import FLOAT, dtype
 from flambeau.engine.graph import Arg, Call, Meta
 from flambeau.engine.kernel import move, search
+from flambeau.engine.kernel.contract import lower as contract
+from flambeau.engine.kernel.contract.product import Operand
+from flambeau.engine.kernel.contract.product import Product as Matrices
 from flambeau.engine.kernel.conv import channels, choose, depthwise, geometry, pixels, weights, winograd_lower
 from flambeau.engine.kernel.conv.choose import Sizes
 from flambeau.engine.kernel.conv.geometry import Layout, Product, Shape
@@ -214,6 +217,7 @@ def _depthwise_weights(site: Site, shape: Shape, grid: Ints, g: Arg, x: Arg) -> 
 # -- choices ---------------------------------------------------------------------------------------------------
 
 YES_NO = [[True, False]]
+PRODUCTS = 1.5  # times what they are estimated to take, products of images do: their rows crowd one another out
 
 
 def _searched(
@@ -415,19 +419,58 @@ def _gradient_sums(site: Site, choices: Choices, shape: Shape, call: Call) -> No
         most = _tiles_of_band(choices)
         winograd_lower.launch_sums(site, product, most, _planes(site, x), _planes(site, g), g.dtype)
         return
-    tile = choices.pick("tile", tile, lambda: choose.gradient_tiles(sizes))
+    turned = False
+    if _pointwise(shape, call):
+        back = choose.turned(sizes)
+        turned_tile = choose.gradient_tiles(back)[0][0]
+        straight_time, turned_time = choose.gradient_cost(sizes, tile), choose.gradient_cost(back, turned_tile)
+        if _as_products(site, choices, shape, call, choose.CYCLE * min(straight_time, turned_time)):
+            return
+        turned = choices.pick("turned", turned_time < straight_time, lambda: YES_NO)
+        if turned:
+            g, x, sizes, tile = x, g, back, turned_tile
+            shape = replace(shape, inputs=shape.outputs, outputs=shape.inputs)
+    tile = choices.pick("tile", tile, lambda: choose.gradient_tiles(sizes)[: 1 if turned else None])
+    _sum_directly(site, shape, sizes, tile, g, x, turned)
+
+
+def _pointwise(shape: Shape, call: Call) -> bool:
+    """Whether every pixel meets one tap, and the pixels of an image are one run."""
+    g, x = call.inputs
+    plain = shape.taps == shape.groups == max(shape.stride) == 1 and not any(shape.low) and shape.size[:2] == (1, 1)
+    return plain and g.dtype.itemsize >= 4 and g.shape[2:] == x.shape[2:] and g.strides[-1] == x.strides[-1] == 1
+
+
+def _as_products(site: Site, choices: Choices, shape: Shape, call: Call, time: float) -> bool:
+    """Launch the weights' gradient as the sum of a product of each image, if that takes less than `time`."""
+    g, x = call.inputs
+    left, right = (Operand(site.source(t), t.dtype, t.strides[1], 1, t.strides[:1]) for t in (g, x))
+    product = Matrices((shape.batch,), shape.outputs, shape.inputs, shape.size[2], left, right, g.dtype)
+    better = contract.sum_time(product) * PRODUCTS < time
+    if not choices.pick("as products", better, lambda: YES_NO):
+        return False
+    contract.launch_sum(site, product, choices)
+    return True
+
+
+def _sum_directly(
+    site: Site, shape: Shape, sizes: Sizes, tile: choose.GradientTile, g: Arg, x: Arg, turned: bool
+) -> None:
+    """Launch the weights' gradient without transforms; `turned` as in `weights.ChannelGradient`."""
+    gradient = Image.of(site, g)
+    grid = gradient.size
     split = shape.stride[2] if not tile.by_channels and grid[2] > 1 else 1
     source = _framed(site, Image.of(site, x), shape.batch, shape.low, shape.reach(), split, not tile.by_channels)
     problem = weights.Problem(
         shape.batch, shape.groups, shape.inputs, shape.outputs, grid, source.layout,
         source.layout.steps(shape.stride), geometry.source_taps(shape, source.layout),
     )  # fmt: skip
-    kernel, address = _gradient_kernel(site, problem, tile, g, gradient, source)
+    kernel, address = _gradient_kernel(site, problem, tile, g, gradient, source, turned)
     partial = site.temp(max(kernel.partial, 1) * computed(g.dtype).itemsize)
+    note = f"weight gradient {(shape.groups * shape.outputs, shape.inputs, *shape.kernel)}"
     site.launch(
         Kernel(kernel.key, kernel.emit), (source.address, address, partial, site.result(), grid[2]), kernel.tasks,
-        cost=choose.CYCLE * choose.gradient_cost(sizes, tile), note=f"weight gradient {tuple(call.metas[0].shape)}",
-        work=(problem.flops, 0.0),
+        cost=choose.CYCLE * choose.gradient_cost(sizes, tile), note=note, work=(problem.flops, 0.0),
     )  # fmt: skip
 
 
@@ -435,7 +478,13 @@ TASKS = 32  # that the weights' gradient is cut into, where that does not read i
 
 
 def _gradient_kernel(
-    site: Site, problem: weights.Problem, tile: choose.GradientTile, g: Arg, gradient: Image, source: Image
+    site: Site,
+    problem: weights.Problem,
+    tile: choose.GradientTile,
+    g: Arg,
+    gradient: Image,
+    source: Image,
+    turned: bool,
 ) -> tuple[weights.WeightKernel, Address]:
     """The kernel of a tile, and where it reads the gradient."""
     first, second = choose.fast_memory()
@@ -463,5 +512,5 @@ def _gradient_kernel(
     block = max(1, second // (panels.slab_room * kind.itemsize))
     tiles = max(1, count * units // TASKS)
     return weights.ChannelGradient(
-        problem, kind, store, min(block, problem.batch), tile.inputs, min(tiles, count), tile.taps, panels
+        problem, kind, store, min(block, problem.batch), tile.inputs, min(tiles, count), tile.taps, panels, turned
     ), address  # fmt: skip

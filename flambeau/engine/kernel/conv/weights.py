@@ -159,9 +159,13 @@ class WeightKernel:
 
 @dataclass(frozen=True)
 class ChannelGradient(WeightKernel):
-    """Output channels in the lanes; a unit is a panel of them."""
+    """Output channels in the lanes; a unit is a panel of them.
+
+    `turned`, of a window of one tap: source and gradient have changed places, and with them inputs and outputs.
+    """
 
     panels: Panels
+    turned: bool = False
 
     @property
     def units(self) -> int:
@@ -208,6 +212,9 @@ class ChannelGradient(WeightKernel):
         return loop.results[1:]
 
     def finish(self, k: Emitter, sums: Sequence[Val], unit: Index, place: Cut, tap: Index) -> None:
+        if self.turned:
+            self._finish_turned(k, sums, unit, place)
+            return
         p, lanes, vectors = self.problem, self.lanes, self.panels.vectors
         first = k.mul(k.rem(unit, self.panels.count), self.panels.size)
         row = k.add(k.mul(k.div(unit, self.panels.count), p.outputs), first)
@@ -229,6 +236,20 @@ class ChannelGradient(WeightKernel):
                     for start, found in parts:
                         left = k.sub(skip, start) if isinstance(skip, Val) else 0
                         self.store.row(k, found[lane], k.pointer(RESULT), k.add(at, start), left)
+
+    def _finish_turned(self, k: Emitter, sums: Sequence[Val], unit: Index, place: Cut) -> None:
+        """Lanes are neighbours in the weights."""
+        p, lanes, vectors = self.problem, self.lanes, self.panels.vectors
+        first = k.mul(k.rem(unit, self.panels.count), self.panels.size)
+        row = k.add(k.mul(k.div(unit, self.panels.count), p.inputs), place.start)
+        for c in range(self.channels):
+            fresh = k.compare("le", place.skip, c) if isinstance(place.skip, Val) else None
+            with where(k, fresh):
+                out = k.add(k.mul(k.add(row, c), p.outputs), first)
+                for v, x in enumerate(sums[c * vectors : (c + 1) * vectors]):
+                    partly = self.panels.partly((v + 1) * lanes - 1)
+                    mask = k.mask(k.sub(p.outputs - v * lanes, first), lanes) if partly else None
+                    self.store.piece(k, x, k.pointer(RESULT), k.add(out, v * lanes), mask)
 
 
 @dataclass(frozen=True)
