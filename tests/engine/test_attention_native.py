@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau.ops.nn.attention import attention_backward_op, attention_op
+from flambeau.ops.nn.attention import attention_backward_op, attention_op, mask_gradient_op
 from tests.engine.harness import native, reference
 
 BOUNDS = {"float64": 1e-11, "float32": 2e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
@@ -36,6 +36,8 @@ def check(
     out, sums = same(attention_op, q, k, v, mask, noise, scale=scale, causal=causal)
     g = make(*out.shape, dtype=out.dtype, seed=9)
     same(attention_backward_op, g, q, k, v, mask, noise, out, sums, scale=scale, causal=causal)
+    if mask is not None and mask.dtype is not torch.bool:
+        same(mask_gradient_op, g, q, k, v, mask, noise, out, sums, scale=scale, causal=causal)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -120,6 +122,18 @@ def test_masks() -> None:
     check(q, k, v, make(70, 20).t() > 0)
     check(q, k, v, torch.full((20, 70), -torch.inf))
     check(q, k, v, torch.zeros(20, 70, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("rows, lanes, depth, size", [(1, 1, 4, 4), (5, 3, 1, 7), (17, 300, 33, 17), (301, 40, 8, 64)])
+def test_the_gradient_of_a_mask(rows: int, lanes: int, depth: int, size: int, causal: bool) -> None:
+    q, k, v = make(2, 3, rows, depth), make(2, 3, lanes, depth, seed=1), make(2, 3, lanes, size, seed=2)
+    mask = make(rows, lanes)
+    mask[rows // 2] = -torch.inf
+    check(q, k, v, mask, causal=causal)
+    check(q, k, v, mask.expand(3, rows, lanes), (make(2, 3, rows, lanes) > 0) * 2.0, causal=causal)
+    check(*(x.to(torch.bfloat16) for x in (q, k, v, mask)), causal=causal)
+    check(*(x.to(torch.float64) for x in (q, k, v, mask)), causal=causal)
 
 
 def test_dropout() -> None:

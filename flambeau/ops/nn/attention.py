@@ -159,6 +159,7 @@ attention_backward_op = op(
 mask_gradient_op = op(
     "scaled_dot_product_attention_mask_gradient", ref=lambda *args, **params: _score_gradient(*args, **params)[0],
     meta=lambda g, q, k, *_, **__: Meta((*g._shape[:-1], k._shape[-2]), q.dtype),
+    lower=Kernels(attention.mask_gradient),
 )  # fmt: skip
 
 

@@ -56,6 +56,11 @@ def backward(form: Form, words: Bound, turned: bool) -> Kernel:
     return Kernel(f"attention gradient of {name} {form.text}", lambda k: _Backward(k, form, words, turned).emit())
 
 
+def of_mask(form: Form, words: Bound) -> Kernel:
+    """The kernel of the gradient of what was added to the scores."""
+    return Kernel(f"attention gradient of mask {form.text}", lambda k: _OfMask(k, form, words, False).emit())
+
+
 class _Backward(Blocks):
     """`first` is the pair of operands whose product is the scores, `second` the one whose product is d."""
 
@@ -121,14 +126,19 @@ class _Backward(Blocks):
         x = self.score(k.load(self.scores, place, self.type), at, row, lane, there)
         p = decay(k, k.sub(x, sums))
         d = k.load(self.d, place, self.type)
-        kept = p
         if self.form.noise:
             noise = self.along(at["noise"], "noise", row, lane, self.tile.type, there)
-            kept, d = k.mul(p, noise), k.mul(d, noise)
-        scale = self.w.number(k, "scale", self.tile.type)
+            d = k.mul(d, noise)
+            if self.turned:
+                k.store(k.mul(p, noise), self.d, place)
+        elif self.turned:
+            k.store(p, self.d, place)
+        self._finished(p, d, delta, place, row, lane, there)
+
+    def _finished(self, p: Val, d: Val, delta: Val, place: Val, row: Val, lane: Val, there: Val | None) -> None:
+        """Keep s of some lanes of a row."""
+        k, scale = self.k, self.w.number(self.k, "scale", self.tile.type)
         k.store(k.mul(k.mul(p, k.sub(d, delta)), scale), self.scores, place)
-        if self.turned:
-            k.store(kept, self.d, place)
 
     def _of_query(self, name: str, lane: Val, there: Val | None) -> Val:
         """What was kept for queries that are lanes."""
@@ -189,3 +199,28 @@ class _Whole(_Backward):
                         place = k.add(first, v * self.width)
                         before = k.masked_load(at["lanes_gradient"], place, self.type, mask)
                         k.masked_store(k.add(before, x), at["lanes_gradient"], place, mask)
+
+
+class _OfMask(_Backward):
+    """s itself, but for the scale: a matrix like the scores, also where nothing is seen."""
+
+    def emit(self) -> None:
+        names = ["first", "second", "first_panels", "second_panels"]
+        self.each_tile((*names, *["mask"] * bool(self.form.mask), *["noise"] * self.form.noise), self._rows)
+
+    def _rows(self, at: dict[str, Val]) -> None:
+        k = self.k
+        with k.loop(self.all_lanes, step=self.span) as start:
+            count = k.minimum(k.sub(self.all_lanes, start), self.span)
+            for into, name, steps in ((self.scores, "first", "depth"), (self.d, "second", "size")):
+                rows, panels = self.word(f"{name}_rows"), at[f"{name}_panels"]
+                self.products(into, at[name], rows, panels, self.word(steps), start, count)
+            with k.loop(k.sub(self.stop, self.read), start=k.sub(self.row, self.read)) as r:
+                self._row(at, r, start, count)
+
+    def _finished(self, p: Val, d: Val, delta: Val, place: Val, row: Val, lane: Val, there: Val | None) -> None:
+        k = self.k
+        line = k.mul(k.add(k.mul(self.batch, self.all_rows), row), self.all_lanes)
+        scalars.store(
+            k, k.mul(p, k.sub(d, delta)), self.w.pointer(k, "gradient"), k.add(line, lane), self.form.dtype, there
+        )

@@ -10,7 +10,7 @@ from flambeau import dtypes
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel.contract import choose
 from flambeau.engine.kernel.contract.attend import ROOM, Form, forward
-from flambeau.engine.kernel.contract.attend_back import backward, deltas
+from flambeau.engine.kernel.contract.attend_back import backward, deltas, of_mask
 from flambeau.engine.kernel.contract.finish import number_bits
 from flambeau.engine.kernel.contract.pack import packed
 from flambeau.engine.kernel.contract.product import Operand, broadcast_strides, joined
@@ -176,6 +176,23 @@ def attention_backward(site: Site, call: Call) -> None:
     for turned, count in ((False, heads.queries), (True, heads.keys)):
         if count:
             _gradients(heads, heads.form(count, turned), panels, delta, turned)
+
+
+@widened
+def mask_gradient(site: Site, call: Call) -> None:
+    g, q, k, v, mask, noise, out, sums = call.inputs
+    shape = (*sums.shape, k.shape[-2])
+    if tuple(g.shape[:-1]) != tuple(sums.shape) or not all(is_contiguous(x.shape, x.strides) for x in (out, sums)):
+        raise Unsupported("values of more heads than there are weights")
+    heads = _Heads(site, call, shape, {"q": q, "k": k, "v": v, "g": g, "mask": mask, "noise": noise})
+    delta = site.temp(heads.batch * heads.queries * heads.dtype.itemsize)
+    _deltas(heads, delta)
+    form, own = heads.form(heads.queries), heads.operands
+    operands = {"first": own["q"], "second": own["g"]}
+    operands.update(first_panels=heads.panels("k"), second_panels=heads.panels("v"))
+    words = heads.words(form, heads.queries, heads.keys, operands)
+    words.add(sums=site.source(sums), delta=delta, gradient=site.result())
+    heads.launch(of_mask(form, words.bind()), words, heads.queries, form, 2)
 
 
 def _deltas(heads: _Heads, delta: Address) -> None:
