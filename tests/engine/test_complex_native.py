@@ -19,6 +19,7 @@ from flambeau.engine.schedule.planner import plan
 from flambeau.ops.op import ops
 from tests.engine.everywhere import compiled, everywhere  # noqa: F401 - a fixture
 from tests.engine.planned import Recording, Ref
+from tests.engine.test_schedule_random import Program
 
 KINDS = (np.complex64, np.complex128)
 UNARY = (
@@ -296,6 +297,49 @@ def test_running_products() -> None:
         views = (x, x.view((20, 15)), x.view((15, 20), (1, 15)), x.view((2, 150)))
         made = [g.call(ops[name], v, dim=len(v.shape) - 1) for v in views for name in ("cumprod", "cumsum")]
         natively(g.check(*made, g.call(ops["cumprod"], views[1], dim=0)))
+
+
+class Mixed(Program):
+    """Random programs of complex numbers and the real ones that are made of them."""
+
+    def __init__(self, seed: int, d: dtypes.dtype) -> None:
+        super().__init__(seed, d)
+        turns = self.g.call(ops["mul"], self.refs[0], 1j)
+        self.refs += [turns, self.g.call(ops["abs"], turns)]
+
+    def unary(self) -> None:
+        name = str(self.random.choice(["exp", "sin", "neg", "abs", "conj_physical", "square"]))
+        made = self.g.call(ops[name], self.pick())
+        size = self.g.call(ops["abs"], made)
+        self.refs.append(self.g.call(ops["div"], made, self.g.call(ops["add"], size, 1.0)))
+
+    def reduce(self) -> None:
+        x = self.pick()
+        if x.shape:
+            dim = (int(self.random.integers(len(x.shape))),)
+            self.refs.append(self.g.call(ops["mean"], x, dim=dim, keepdim=bool(self.random.random() < 0.6)))
+
+    def softmax(self) -> None:
+        """Parts that are views of complex memory."""
+        x = self.pick()
+        if x.dtype.is_complex:
+            part = int(self.random.integers(2))
+            strides = tuple([2 * s for s in x.strides])
+            self.refs.append(Ref(x.value, x.shape, strides, 2 * x.offset + part, x.dtype.to_real()))
+
+
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")  # complex elements written over real ones
+@pytest.mark.parametrize("seed", range(25))
+def test_random_programs(seed: int) -> None:
+    for d in (dtypes.complex128, dtypes.complex64):
+        program = Mixed(seed, d)
+        for _ in range(int(program.random.integers(3, 25))):
+            program.step()
+        g, wanted = program.result()
+        if d is dtypes.complex128:
+            natively(g.check(*wanted, rtol=1e-9, atol=1e-9))
+        for fused, single in zip(g.run(*wanted), g.run(*wanted, fuse=False), strict=True):
+            np.testing.assert_array_equal(fused, single)
 
 
 # -- whole programs --------------------------------------------------------------------------------------------
