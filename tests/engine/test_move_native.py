@@ -184,6 +184,37 @@ def test_transposes_of_few_long_rows(shape: tuple[int, ...], kind: dtype) -> Non
     same(native(ops["clone"], x, threads=3, strides=rows), reference(ops["clone"], x, strides=rows))
 
 
+@pytest.mark.parametrize("kind", [dtypes.float32, dtypes.uint8, dtypes.complex64], ids=lambda d: d.name)
+@pytest.mark.parametrize("many", [2, 3, 4, 7, 9])
+@pytest.mark.parametrize("shape", [(1,), (3, 67), (5, 1), (2, 3, 64), (40000,), (0, 3)], ids=str)
+def test_stacks_along_the_last_dimension(shape: tuple[int, ...], many: int, kind: dtype) -> None:
+    rng = np.random.default_rng(0)
+    for how in range(3):
+        xs = [strided(from_array(values(rng, shape, kind)), how if nr else 0) for nr in range(many)]
+        for given in (xs, [xs[-1]] * many):
+            same(
+                native(ops["stack"], *given, threads=3, dim=len(shape)), reference(ops["stack"], *given, dim=len(shape))
+            )
+
+
+@pytest.mark.parametrize("step", [2, 3, 4, 5, -1])
+@pytest.mark.parametrize("kind", [dtypes.float64, dtypes.float32, dtypes.bfloat16, dtypes.bool_], ids=lambda d: d.name)
+def test_every_few_elements(step: int, kind: dtype) -> None:
+    """Nothing is read behind the last of them."""
+    for n in (1, 16, 64, 130, 1001):
+        x = from_array(values(np.random.default_rng(0), (3, n * abs(step) - abs(step) + 1), kind))
+        if step < 0:
+            same(native(ops["flip"], x, threads=2, dims=(1,)), reference(ops["flip"], x, dims=(1,)))
+            continue
+        few = x[:, ::step]
+        same(native(ops["clone"], few, threads=2, strides=None), reference(ops["clone"], few, strides=None))
+        got = moved(
+            lambda bench, out: copy(bench, (3, n), out, Window(placed(bench, few), few._strides, kind)),  # noqa: B023
+            (3, n), dtypes.float32, (n, 1), np.zeros(12 * n, np.uint8), 2,
+        )  # fmt: skip
+        assert (got.view(np.float32).reshape(3, n) == few._array().astype(np.float32)).all()
+
+
 def test_wide_padding_and_many_pieces() -> None:
     x = from_array(np.arange(12.0).reshape(3, 4))
     for mode in ("reflect", "replicate", "circular"):

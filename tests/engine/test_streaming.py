@@ -80,6 +80,9 @@ def test_results_that_lie_alike_go_together() -> None:
 MOVES: dict[str, Callable[[], tuple[Any, list[Any], dict[str, Any]]]] = {
     "clone": lambda: (ops["clone"], [torch.randn(5, 7, 130)], {"strides": (7 * 130, 130, 1)}),
     "backwards": lambda: (ops["flip"], [torch.randn(5, 131)], {"dims": (1,)}),
+    "every third": lambda: (ops["clone"], [torch.randn(5, 1300)[:, 1::3]], {"strides": (433, 1)}),
+    "stack": lambda: (ops["stack"], [torch.randn(5, 131) for _ in range(4)], {"dim": 2}),
+    "stack of three": lambda: (ops["stack"], [torch.randn(5, 144) for _ in range(3)], {"dim": 2}),
     "transpose": lambda: (ops["clone"], [torch.randn(80, 144).t()], {"strides": (80, 1)}),
     "ragged transpose": lambda: (ops["clone"], [torch.randn(3, 96, 77).mT], {"strides": (77 * 96, 96, 1)}),
     "transpose of doubles": lambda: (ops["clone"], [torch.randn(40, 90).double().t()], {"strides": (40, 1)}),

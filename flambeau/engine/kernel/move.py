@@ -12,7 +12,7 @@ not overlap: what is to be written over its own source goes through `site.temp`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,8 @@ from flambeau.engine.kernel.target import last_cache, vector_bytes
 from flambeau.engine.plan import Address, Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
 from flambeau.shape import Ints
+
+NEAR = 4  # elements between those of a source that are picked out of whole vectors
 
 
 class Window(NamedTuple):
@@ -127,9 +129,9 @@ def _runs(dims: Sequence[tuple[int, Ints]], moved: Moved) -> tuple[Walk, Kernel]
         dims = [*sorted(dims[:-1], key=lambda dim: -abs(dim[1][1])), dims[-1]]
     walk = Walk(dims)
     step, start = (s[-1] for s in walk.strides)
-    width = moved.width if step == 1 and start in (-1, 0, 1) else 1  # of elements far apart, one after the other
+    pattern = _pattern(step, start, moved.width)
+    width = 1 if pattern == "single" else moved.width
     baked = {len(walk.sizes) - 1: walk.sizes[-1]} if walk.sizes[-1] <= width and walk.lead < len(walk.sizes) - 1 else {}
-    pattern = {0: "same", 1: "run", -1: "back"}[start] if width > 1 else "single"
     stream = width > 1 and moved.streams(walk.sizes[-1])
 
     def emit(k: Emitter) -> None:
@@ -137,26 +139,54 @@ def _runs(dims: Sequence[tuple[int, Ints]], moved: Moved) -> tuple[Walk, Kernel]
         with walk.rows(k, 2, baked) as (offsets, [(low, high)], [[to], [step]]):
             source = k.at(source, offsets[1], RAW[moved.source.itemsize])
             out = k.at(target, offsets[0], moved.raw)
-            once = k.splat(moved.load(k, source, 0, 1), width) if pattern == "same" else None
-            ramp = k.ramp(vector("i64", width)) * step if pattern == "back" else None
+            lanes = _lanes(k, moved, pattern, source, step)
 
             def body(i: Index, mask: Val | None) -> None:
-                if once is not None:
-                    x = once
-                elif pattern == "back" and mask is None:
-                    x = moved.load(k, source, k.sub(1 - width, i), width)
-                    x = k.shuffle(x, x, range(width - 1, -1, -1))
-                elif ramp is not None:
-                    x = moved.gather(k, k.at(source, k.mul(i, step), RAW[moved.source.itemsize]), ramp, mask)
-                else:
-                    x = moved.load(k, source, k.mul(i, step) if width == 1 else i, width, mask)
-                moved.put(k, x, out, k.mul(i, to) if width == 1 else i, mask, stream)
+                moved.put(k, lanes(i, mask), out, k.mul(i, to) if width == 1 else i, mask, stream)
 
             if stream:
                 low = line_start(k, out, low, high, width, moved.target.itemsize, body)
+            if stream and pattern == "back":  # from its end: the machine looks ahead of reads that go forward
+                whole = k.add(low, k.mul(k.div(k.sub(high, low), width), width))
+                with k.loop(whole, low, width) as i:
+                    body(k.sub(k.add(low, whole), k.add(i, width)), None)
+                low = whole
             lanes_loop(k, low, high, width, body)
 
     return walk, Kernel(f"copy {moved.key} {pattern} {walk.form} {baked} w{width}{' streamed' * stream}", emit)
+
+
+def _pattern(to: int, step: int, width: int) -> str:
+    """How runs of the target are read: "single" elements are far apart, and moved one after the other."""
+    if to == 1 and width > 1 and 2 <= step <= NEAR:
+        return f"every {step}"
+    return {0: "same", 1: "run", -1: "back"}.get(step, "single") if to == 1 and width > 1 else "single"
+
+
+def _lanes(
+    k: Emitter, moved: Moved, pattern: str, source: Val, step: Index
+) -> Callable[[Index, Val | None], Val]:  # fmt: skip
+    """A function of place and mask that gives what comes from `source` in steps."""
+    raw, width = RAW[moved.source.itemsize], moved.width
+    if pattern == "single":
+        return lambda i, mask: moved.load(k, source, k.mul(i, step), 1, mask)
+    if pattern == "run":
+        return lambda i, mask: moved.load(k, source, i, width, mask)
+    if pattern == "same":
+        once = k.splat(moved.load(k, source, 0, 1), width)
+        return lambda i, mask: once
+    ramp = k.ramp(vector("i64", width)) * step
+
+    def lanes(i: Index, mask: Val | None) -> Val:
+        if mask is not None:
+            return moved.gather(k, k.at(source, k.mul(i, step), raw), ramp, mask)
+        if pattern == "back":
+            x = moved.load(k, source, k.sub(1 - width, i), width)
+            return k.shuffle(x, x, range(width - 1, -1, -1))
+        each = int(pattern.split()[1])
+        return moved.pick(k, source, k.mul(i, each), width, each)
+
+    return lanes
 
 
 # -- constants -------------------------------------------------------------------------------------------------

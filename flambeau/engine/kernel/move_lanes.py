@@ -34,6 +34,19 @@ class Moved:
         x = k.load(base, index, memory) if mask is None else k.masked_load(base, index, memory, mask)
         return self._cast(k, x)
 
+    def pick(self, k: Emitter, base: Val, index: Index, width: int, step: int) -> Val:
+        """Every `step`-th of the lanes from `index` on: out of vectors that hold them all, and nothing behind them."""
+        memory = vector(self.raw if self.same else scalars.memory_type(self.source), width)
+        last = width * step - (step - 1) - width
+        starts = [*range(0, (step - 1) * width, width), last]
+        places = [(min(lane * step // width, step - 1), lane * step) for lane in range(width)]
+        x = k.load(base, index, memory)
+        for nr, start in enumerate(starts):
+            part = x if nr == 0 else k.load(base, k.add(index, start), memory)
+            picks = [width + at - start if of == nr else lane for lane, (of, at) in enumerate(places)]
+            x = k.shuffle(x, part, picks)
+        return self._cast(k, x)
+
     def gather(self, k: Emitter, base: Val, indices: Val, mask: Val | None) -> Val:
         return self._cast(k, k.gather(base, indices, self.raw if self.same else scalars.memory_type(self.source), mask))
 

@@ -15,6 +15,7 @@ from flambeau.dtypes import COMPLEX, bfloat16, dtype, float16, float32
 from flambeau.engine.graph import Call
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 from flambeau.engine.kernel.move import RAW, Window, add, bits_of, copy, fill, large, result, window
+from flambeau.engine.kernel.move_braid import braid
 from flambeau.engine.kernel.move_rows import Piece, in_rows, write_rows
 from flambeau.engine.kernel.move_walk import Walk, lanes_loop, merged
 from flambeau.engine.kernel.target import vector_bytes
@@ -50,10 +51,13 @@ def stack(site: Site, call: Call) -> None:
     out, dim = result(site, call), call.params["dim"]
     if len(call.inputs) > MANY:
         raise Unsupported("very many tensors to join")
+    sources = [window(site, x) for x in call.inputs]
+    if dim == len(out.strides) - 1 and braid(site, call.inputs[0].shape, out, sources, "stack"):
+        return
     stream = large(call.metas[0].shape, out.dtype)
-    for nr, x in enumerate(call.inputs):
+    for nr, (x, source) in enumerate(zip(call.inputs, sources)):
         part = out.part(nr * out.strides[dim], out.strides[:dim] + out.strides[dim + 1 :])
-        copy(site, x.shape, part, window(site, x), "stack", stream)
+        copy(site, x.shape, part, source, "stack", stream)
 
 
 def repeat(site: Site, call: Call) -> None:
