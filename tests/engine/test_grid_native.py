@@ -71,11 +71,12 @@ HOW = [
 
 
 def sampled(x: Tensor, at: Tensor, orders: tuple[int, ...], mode: str, padding: str, aligned: bool) -> None:
-    """The samples, and what goes back to the pixels."""
+    """The samples, and what goes back to the pixels and to the positions."""
     how = {"orders": orders, "mode": mode, "padding": padding, "align_corners": aligned}
     y = compare("grid_sampler", x, at, tolerance=1e-5, **how)
     g = floats(*y.shape, kind=y.dtype)
     compare("grid_sampler_backward", g, at, tolerance=1e-5, size=x.shape[2:], **how)
+    compare("grid_sampler_slopes", g, x, at, tolerance=1e-5, **how)
 
 
 @pytest.mark.parametrize(("mode", "padding", "aligned"), HOW)

@@ -10,12 +10,12 @@ many points are cut into chunks, which a second launch adds up in order.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from math import prod
-from typing import Any
 
 from flambeau.dtypes import dtype
 from flambeau.engine.graph import Call
-from flambeau.engine.kernel import scalars
+from flambeau.engine.kernel import points, scalars
 from flambeau.engine.kernel.contract.finish import number_bits
 from flambeau.engine.kernel.contract.words import Bound, Words
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
@@ -91,12 +91,12 @@ def grid(site: Site, call: Call) -> None:
         raise Unsupported("complex positions")
     if 0 in call.metas[0].shape:
         return
-    points, words = _Points(len(size), call.params["align_corners"], theta.dtype), Words()
+    form, words = _Points(len(size), call.params["align_corners"], theta.dtype), Words()
     images, down, along = theta.strides
     words.add(theta=site.source(theta), out=site.result(), images=images, down=down, along=along)
     _describe(words, size)
     bound, rows = words.bind(), theta.shape[0] * prod(size[:-1])
-    kernel = Kernel(f"affine grid {points.form}", lambda k: _emit_grid(k, bound, points))
+    kernel = Kernel(f"affine grid {form.form}", lambda k: _emit_grid(k, bound, form))
     count = float(prod(call.metas[0].shape))
     site.launch(
         kernel, tuple(words.args), rows, count / 2, "affine_grid", (count * len(size), count * theta.dtype.itemsize)
@@ -119,10 +119,7 @@ def _emit_grid(k: Emitter, w: Bound, p: _Points) -> None:
                 for factor, y in zip(rest, shared):
                     total = k.fma(factor, y, total)
                 found.append(total)
-            left = k.mul(k.sub(columns, i), p.dims)
-            for nr, lanes in enumerate(_interleaved(k, found)):
-                there = None if mask is None else k.mask(k.sub(left, nr * p.width), p.width)
-                scalars.store(k, lanes, out, k.add(k.mul(i, p.dims), nr * p.width), p.dtype, there)
+            points.store(k, found, out, i, p.dtype, None if mask is None else k.sub(columns, i))
 
         lanes_loop(k, 0, columns, p.width, body, unroll=1)
 
@@ -131,19 +128,6 @@ def _line(k: Emitter, w: Bound, base: Val, d: int, p: _Points) -> list[Val]:
     """A row of the matrix."""
     down, along = w.integer(k, "down"), w.integer(k, "along")
     return [scalars.load(k, base, k.add(k.mul(down, d), k.mul(along, c)), p.dtype, 1) for c in range(p.dims + 1)]
-
-
-def _interleaved(k: Emitter, parts: list[Val]) -> list[Val]:
-    """Vectors of coordinates as vectors of points: x, y, x, y ..."""
-    count, found = len(parts), []
-    width = int(parts[0].type[1:].split()[0])
-    for first in range(0, count * width, width):
-        places = [divmod(at, count) for at in range(first, first + width)]
-        x = k.shuffle(parts[0], parts[0], [lane for lane, _ in places])
-        for nr, part in enumerate(parts[1:], 1):
-            x = k.shuffle(x, part, [width + lane if own == nr else j for j, (lane, own) in enumerate(places)])
-        found.append(x)
-    return found
 
 
 # -- their gradient --------------------------------------------------------------------------------------------
@@ -158,14 +142,14 @@ def gradient(site: Site, call: Call) -> None:
     if 0 in call.metas[0].shape:
         return
     dims, images, rows = len(size), g.shape[0], prod(size[:-1])
-    points, words = _Points(dims, call.params["align_corners"], g.dtype), Words()
+    form, words = _Points(dims, call.params["align_corners"], g.dtype), Words()
     chunk = max(1, _CHUNK // size[-1])
     chunks, each = -(-rows // chunk), dims * (dims + 1)
     sums = site.result() if chunks == 1 else site.temp(images * chunks * each * g.dtype.itemsize)
     words.add(g=contiguous(site, g), sums=sums, rows=rows, chunk=chunk, chunks=chunks)
     _describe(words, size)
     bound, count = words.bind(), float(prod(g.shape))
-    kernel = Kernel(f"affine grid gradient {points.form}", lambda k: _emit_gradient(k, bound, points))
+    kernel = Kernel(f"affine grid gradient {form.form}", lambda k: _emit_gradient(k, bound, form))
     work = count * (dims + 1), count * g.dtype.itemsize
     site.launch(kernel, tuple(words.args), images * chunks, count / 2, "affine_grid", work)
     if chunks > 1:
@@ -183,31 +167,26 @@ def _add_up(site: Site, sizes: tuple[int, int, int], kind: dtype, sums: Address)
 
 
 def _emit_gradient(k: Emitter, w: Bound, p: _Points) -> None:
-    memory, columns = scalars.memory_type(p.dtype), w.integer(k, f"size{p.dims - 1}")
+    columns = w.integer(k, f"size{p.dims - 1}")
     rows, chunk, chunks = (w.integer(k, name) for name in ("rows", "chunk", "chunks"))
     zero = k.const(vector(scalars.compute_type(p.dtype), p.width), 0)
-    apart = k.ramp(vector("i64", p.width), 0, p.dims)
     whole = k.sub(columns, k.rem(columns, p.width))
     with k.tasks() as task:
         image, first = k.div(task, chunks), k.mul(k.rem(task, chunks), chunk)
         stop = k.minimum(k.add(first, chunk), rows)
 
-        def added(row: Val, shared: list[Val], i: Index, mask: Val | None, sums: list[Any]) -> list[Val]:
-            at = k.mul(k.add(k.mul(row, columns), i), p.dims)
-            coordinates = [p.columns(k, w, i), *shared]
-            found = []
-            for d in range(p.dims):
-                lanes = k.gather(k.at(w.pointer(k, "g"), k.add(at, d), memory), apart, memory, mask)
-                found += [k.fma(lanes, x, sums[d * (p.dims + 1) + c]) for c, x in enumerate(coordinates)]
-            return found
+        def added(row: Val, shared: list[Val], i: Index, count: Index | None, sums: list[Val]) -> list[Val]:
+            first, coordinates = k.add(k.mul(row, columns), i), [p.columns(k, w, i), *shared]
+            given = points.load(k, w.pointer(k, "g"), first, p.dtype, p.dims, p.width, count)
+            places = product(given, coordinates)
+            return [k.fma(lanes, x, total) for (lanes, x), total in zip(places, sums, strict=True)]
 
         with k.loop(stop, start=first, carried=[zero] * (p.dims * (p.dims + 1))) as down:
             row = k.add(k.mul(image, rows), down.i)
             _, shared = p.row(k, w, row)
             with k.loop(whole, step=p.width, carried=down.carried) as along:
                 along.carry(*added(row, shared, along.i, None, along.carried))
-            rest = k.mask(k.sub(columns, whole), p.width)
-            down.carry(*added(row, shared, whole, rest, along.results))
+            down.carry(*added(row, shared, whole, k.sub(columns, whole), along.results))
         for nr, total in enumerate(down.results):
             at = k.add(k.mul(task, len(down.results)), nr)
             scalars.store(k, k.fold(total, lambda a, b: a + b), w.pointer(k, "sums"), at, p.dtype)

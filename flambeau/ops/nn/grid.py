@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from math import prod
 from typing import Any
@@ -137,9 +137,23 @@ def _raised(orders: Ints, d: int) -> Ints:
     return tuple(o + (i == d) for i, o in enumerate(orders))
 
 
-def _position_gradient(g: Tensor, x: Tensor, positions: Tensor, orders: Ints, how: dict[str, Any]) -> Tensor:
-    parts = [(g * sample_op(x, positions, orders=_raised(orders, d), **how)).sum(1) for d in range(len(orders))]
-    return stack(parts[::-1], -1)
+def _slopes(g: np.ndarray, x: np.ndarray, positions: np.ndarray, orders: Ints, **how: Any) -> np.ndarray:
+    """What moving each position changes: the sum over the channels of `g` times the samples' slopes."""
+    parts = [(g * _sample(x, positions, _raised(orders, d), **how)).sum(1) for d in range(len(orders))]
+    return np.stack(parts[::-1], -1)
+
+
+def _added_up(parts: Iterable[Tensor]) -> Tensor:
+    first, *others = parts
+    for other in others:
+        first = first + other
+    return first
+
+
+def _along(h: Tensor, orders: Ints) -> Iterator[tuple[Tensor, Ints]]:
+    """The gradient of the slopes along each axis, for all channels, and the orders of those slopes."""
+    for d in range(len(orders)):
+        yield h.select(-1, len(orders) - 1 - d).unsqueeze(1), _raised(orders, d)
 
 
 def _sample_meta(x: Tensor, positions: Tensor, **_: Any) -> Meta:
@@ -158,7 +172,7 @@ sample_op = op(
     "grid_sampler", ref=_sample, meta=_sample_meta, lower=Kernels(kernels.forward(_pieces)),
     vjp=(
         lambda g, _y, _x, positions, **how: splat_op(g, positions, size=_x.shape[2:], **how),
-        lambda g, _y, x, positions, orders, **how: _position_gradient(g, x, positions, orders, how),
+        lambda g, _y, x, positions, **how: slopes_op(g, x, positions, **how),
     ),
     backward_name=lambda _inputs, params: f"GridSampler{len(params['orders'])}DBackward0", samples=_samples,
 )  # fmt: skip
@@ -167,10 +181,30 @@ splat_op = op(
     meta=lambda g, positions, size, **_: Meta((*g._shape[:2], *size), g.dtype),
     vjp=(
         lambda h, _y, _g, positions, size, **how: sample_op(h, positions, **how),
-        lambda h, _y, g, positions, size, orders, **how: _position_gradient(g, h, positions, orders, how),
+        lambda h, _y, g, positions, size, **how: slopes_op(g, h, positions, **how),
     ),
     samples=lambda t: [
         call(t(1, 2, 2, 2), t(1, 2, 2, 2, low=0.3, high=1.7), size=(4, 3), orders=(0, 0), mode="bicubic",
+             padding="zeros", align_corners=False)
+    ],
+)  # fmt: skip
+
+slopes_op = op(
+    "grid_sampler_slopes", ref=_slopes, lower=Kernels(kernels.slopes(_pieces)),
+    meta=lambda _g, _x, positions, **_: Meta(positions._shape, positions.dtype),
+    vjp=(
+        lambda h, _y, _g, x, positions, orders, **how: _added_up(
+            part * sample_op(x, positions, orders=raised, **how) for part, raised in _along(h, orders)
+        ),
+        lambda h, _y, g, _x, positions, orders, **how: _added_up(
+            splat_op(g * part, positions, size=_x.shape[2:], orders=raised, **how) for part, raised in _along(h, orders)
+        ),
+        lambda h, _y, g, x, positions, orders, **how: _added_up(
+            slopes_op(g * part, x, positions, orders=raised, **how) for part, raised in _along(h, orders)
+        ),
+    ),
+    samples=lambda t: [
+        call(t(1, 2, 2, 2), t(1, 2, 4, 3), t(1, 2, 2, 2, low=0.3, high=1.7), orders=(0, 0), mode="bicubic",
              padding="zeros", align_corners=False)
     ],
 )  # fmt: skip
