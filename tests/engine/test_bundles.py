@@ -97,6 +97,13 @@ def test_a_gradient_that_is_as_large_as_its_update_is_made_in_its_kernel() -> No
     assert [(x.bundle, x.note.split()[:2]) for x in made.steps] == [(4, ["mul", "sgd_update"])]
 
 
+def test_large_updates_of_one_size_do_not_share_a_kernel_of_their_own() -> None:
+    g = Recording()
+    for operands in parameters(g, 4, [(40000,), (40000,), (100,)]):
+        adam(g, *operands)
+    assert [x.bundle for x in g.check().steps] == [3]
+
+
 def test_a_large_update_joins_the_sum_that_makes_its_gradient() -> None:
     g = Recording()
     ((p, _, buffer),) = parameters(g, 3, [(200, 200)])

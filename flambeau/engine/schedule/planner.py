@@ -293,18 +293,20 @@ class Planner:
         for group in near:
             if isinstance(group, Group) and group.index >= floor and group.index not in tried:
                 tried.add(group.index)
-                if self.alone is None or not small or expr.kind == "reduce" or self.related(group, sources):
+                if self.alone is None or expr.kind == "reduce" or self.related(group, sources, small):
                     yield group
 
-    def related(self, group: Group, sources: list[Source]) -> bool:
-        """Whether a small update, or what makes its gradient, may join a group.
+    def related(self, group: Group, sources: list[Source], small: bool) -> bool:
+        """Whether an update, or what makes its gradient, may join a group.
 
-        One that makes an operand saves a pass over memory, where that is as large as the update. All else would only
-        give every parameter a kernel of its own, where one launch of one kernel may update them all (`bundles`).
+        One that makes an operand saves a pass over memory, where that is as large as the update or at least large. All
+        else would only give parameters kernels of their own, where one launch of one kernel may update them all
+        (`bundles`).
         """
         assert self.alone is not None
         makes = any(base.group is group for base, _ in sources)
-        return group.index >= self.alone or (makes and not (self.updating and group.reduction is not None))
+        apart = small and self.updating and group.reduction is not None
+        return group.index >= self.alone or (makes and not apart)
 
     def begin(self, expr: Expr, sources: list[Source]) -> bool:
         """Put an expression into a new group at the end."""
