@@ -16,6 +16,7 @@ from flambeau.engine.kernel.emit import vector
 from flambeau.engine.plan import HostCall, Plan
 from flambeau.engine.runtime import jit
 from flambeau.engine.schedule.planner import plan
+from flambeau.ops.nn.conv_kernels import Window
 from flambeau.ops.op import ops
 from tests.engine.everywhere import compiled, everywhere  # noqa: F401 - a fixture
 from tests.engine.planned import Recording, Ref
@@ -288,6 +289,25 @@ def test_products_of_batches() -> None:
             g.call(ops["linear"], x, w, v.view((8,), (0,))), g.call(ops["linear_weight_gradient"], c, c, vector=False),
         ]  # fmt: skip
         natively(g.check(*wanted, **close))
+
+
+def test_convolutions() -> None:
+    for kind in KINDS:
+        close = {"rtol": 1e-4, "atol": 1e-4} if kind is np.complex64 else {"rtol": 1e-10, "atol": 1e-11}
+        for groups, stride, size in ((1, 1, 9), (2, 2, 7), (4, 1, 5), (1, 1, 2)):
+            g = Recording()
+            window = Window((stride, 1), ((1, 1), (0, 1)), (1, 1), groups)
+            x, w = (g.input(complexes(*s, kind=kind)) for s in ((3, 4, size, 5), (8, 4 // groups, 2, 3)))
+            last = Ref(x.value, (3, 4, size, 5), (4 * size * 5, 1, 20, 4), 0, x.dtype)
+            b = Ref(w.value, (8,), (2,), 1, w.dtype)
+            y = g.call(ops["convolution"], x, w, b, window=window)
+            wanted = [
+                y, g.call(ops["mul"], y, 2j), g.call(ops["convolution"], last, w, None, window=window),
+                g.call(ops["conv_input_gradient"], y, w, shape=x.shape, window=window),
+                g.call(ops["conv_weight_gradient"], y, last, shape=w.shape, window=window),
+                g.call(ops["conv_transpose"], y, w, None, window=window, output_padding=(0, 0)),
+            ]  # fmt: skip
+            natively(g.check(*wanted, **close))
 
 
 def test_running_products() -> None:

@@ -10,6 +10,7 @@ from math import prod
 from flambeau.dtypes import FLOAT, dtype
 from flambeau.engine.graph import Arg, Call, Meta
 from flambeau.engine.kernel import move, search
+from flambeau.engine.kernel.complex_products import by_parts
 from flambeau.engine.kernel.contract import lower as contract
 from flambeau.engine.kernel.contract.product import Operand
 from flambeau.engine.kernel.contract.product import Product as Matrices
@@ -234,6 +235,7 @@ def _searched(
 # -- lowerings -------------------------------------------------------------------------------------------------
 
 
+@by_parts
 def convolution(site: Site, call: Call) -> None:
     """The forward pass."""
     call = _flattened(call, tuple(call.inputs[1].shape[2:]))
@@ -374,16 +376,19 @@ def _gradient_products(site: Site, choices: Choices, shape: Shape, call: Call) -
             _launch(site, product, tile, image, given, None)
 
 
+@by_parts
 def input_gradient(site: Site, call: Call) -> None:
     """The gradient of the input."""
     _input_gradient(site, call)
 
 
+@by_parts
 def transposed(site: Site, call: Call) -> None:
     """The transposed convolution: an input's gradient with a bias."""
     _input_gradient(site, call)
 
 
+@by_parts
 def weight_gradient(site: Site, call: Call) -> None:
     """The gradient of the weights."""
     call = _flattened(call, tuple(call.metas[0].shape[2:]))
