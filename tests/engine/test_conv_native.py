@@ -212,6 +212,21 @@ def test_ways_to_the_weights_gradient_of_pointwise_ones(monkeypatch, made):
             compare(weight_gradient_op, g, image, shape=w, window=window(2))
 
 
+def test_planes_from_far_away_are_brought_near(monkeypatch):
+    monkeypatch.setattr(choose, "FAR", 0)
+    for x, w, win in [((2, 40, 8, 9), (13, 40, 1, 1), window(2)), ((2, 33, 10, 34), (5, 33, 1, 1), window(2, stride=2)),
+                      ((1, 64, 3, 300), (4, 32, 1, 1), window(2, groups=2))]:  # fmt: skip
+        image, weight = torch.randn(x), torch.randn(w)
+        compare(convolution_op, image, weight, torch.randn(w[0]), window=win)
+        metas = metas_of(convolution_op, (image, weight, None), {"window": win})
+        bench = Bench((image, weight), metas)
+        call = Call(
+            convolution_op, (*(bench.operand(t, ()) for t in (image, weight)), None), {"window": win}, metas, (9,)
+        )
+        convolution_op.lower.function(bench, call)
+        assert any("conv pixels" in k.key and k.key.endswith("True") for k, _, _ in bench.launches)
+
+
 @pytest.fixture
 def by_transforms(monkeypatch):
     """Winograd's transforms wherever they can be."""

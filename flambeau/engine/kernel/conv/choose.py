@@ -30,6 +30,10 @@ UNALIGNED = 1.8  # loads that a vector counts for where it lies across cache lin
 LOOP = 4  # instructions of a loop's end
 TILE = 40  # cycles of a tile besides its sums
 ROW = 6  # cycles of a row's loop
+SECOND_BYTES = 20  # that arrive from the second cache in a cycle, between multiplications
+FOLLOWED = 32  # planes that are read at the same time, without being told which lines come next
+FAR_LINE = 40  # cycles of a line that comes from far away unforeseen
+FAR = 8  # times the second cache: a source that is not there
 UNPACKED = 1.08  # what kernels with pixels in the lanes take longer than it seems: their weights lie apart
 LAUNCH = 4000  # cycles of one more launch, and what comes with it
 COPY = 0.8  # cycles to lay out a pixel anew
@@ -90,6 +94,8 @@ def channel_cost(s: Sizes, tile: channels.Tile) -> float:
         size * (size.bit_length() - 1) + s.lanes * 1.5 for _, size in pieces(0, tile.columns)
     )  # fmt: skip
     frame = 0 if tile.inner else s.framed * COPY
+    if brought_near(s, vector_bytes() // s.lanes):
+        frame += s.batch * s.groups * s.depth * prod(s.grid) / s.lanes * FAR_LINE
     weights = panels * v * s.lanes * s.depth * s.taps
     packing = weights * _per_packed(weights * vector_bytes() / s.lanes)
     return tiles * panels * (steps + finish + TILE) + packing + frame
@@ -119,8 +125,16 @@ def pixel_cost(s: Sizes, tile: pixels.Tile) -> float:
     for v in counts:
         rows = tile.lines * v
         step = _step(tile.channels * rows, tile.channels + rows * UNALIGNED, tile.channels)
+        if s.taps == 1:  # every line is read once, and comes from the second cache
+            step = max(step, rows * vector_bytes() / SECOND_BYTES)
         cycles += s.depth * (taps * step + 1) + tile.channels * rows * 1.5 + TILE
     return blocks * cycles + (s.copied + s.framed) * COPY
+
+
+def brought_near(s: Sizes, itemsize: int) -> bool:
+    """Whether tiles of pixels read from far away, and from more planes at once than the machine follows by itself."""
+    size = s.batch * s.groups * s.depth * prod(s.grid) * itemsize
+    return s.taps == 1 and s.depth >= FOLLOWED and size > FAR * cache_sizes()[1]
 
 
 def _pixel_tiles(s: Sizes) -> Iterator[pixels.Tile]:

@@ -121,8 +121,9 @@ def _launch(
             product, tile, panels, image.dtype, store, given.bias is not None, panel_major
         )  # fmt: skip
     else:
+        ahead = choose.brought_near(sizes, image.dtype.itemsize)
         kernel = pixels.PixelKernel(
-            product, tile, image.dtype, store, given.bias is not None, image.whole
+            product, tile, image.dtype, store, given.bias is not None, image.whole, ahead
         )  # fmt: skip
     args = (
         image.address, address, site.result(), given.bias or 0, product.depth, len(product.taps),

@@ -49,12 +49,13 @@ class PixelKernel:
     store: Store
     biased: bool
     whole: bool  # the source may be read past the end of rows
+    ahead: bool = False  # what the next tile reads is brought near: more planes than the machine follows by itself
 
     @property
     def key(self) -> str:
         return (
             f"conv pixels {width_of(self.source)} {self.product} {self.tile} {self.source.name} "
-            f"{self.store.key} {self.biased} {self.whole}"
+            f"{self.store.key} {self.biased} {self.whole} {self.ahead}"
         )
 
     @property
@@ -159,10 +160,15 @@ class _Block:
                 sums = list(inner.carried)
                 at = k.at(base, k.load(self.source_taps, inner.i, "i64"), memory)
                 weight = k.at(weights, k.load(self.weight_taps, inner.i, "i64"), memory)
-                rows = [
-                    self._pixels(at, n * p.source.batch + h * p.steps[1] + v * t.lanes * p.steps[2], count)
-                    for n in range(t.images) for h in range(t.rows) for v, count in enumerate(counts)
+                places = [
+                    n * p.source.batch + h * p.steps[1] + v * t.lanes * p.steps[2]
+                    for n in range(t.images) for h in range(t.rows) for v in range(len(counts))
                 ]  # fmt: skip
+                if self.kernel.ahead:
+                    next = len(counts) * t.lanes * p.steps[2]
+                    for place in places:
+                        k.prefetch(at, k.const("i64", place + next), memory)
+                rows = [self._pixels(at, place, counts[nr % len(counts)]) for nr, place in enumerate(places)]
                 for c in range(t.channels):
                     w = k.splat(k.load(weight, c * p.weight_out, memory), t.lanes)
                     for nr, x in enumerate(rows):
