@@ -17,16 +17,16 @@ class NotSupportedError(NotImplementedError, RuntimeError):
     """A PyTorch feature that this release names in docs/differences.md as missing."""
 
 
-def user_line() -> UserLine:
-    """File and line of the nearest caller outside the package."""
-    frame, _ = outside_frame()
+def user_line(inside: int = 0) -> UserLine:
+    """File and line of the nearest caller outside the package; so many callers are known to be inside."""
+    frame, _ = outside_frame(inside + 1)
     return frame.f_code.co_filename, frame.f_lineno
 
 
-def outside_frame() -> tuple[FrameType, FrameType | None]:
+def outside_frame(inside: int = 0) -> tuple[FrameType, FrameType | None]:
     """The frame of the nearest caller outside the package, and of what it called in the package."""
     called = None
-    frame: FrameType = sys._getframe(1)
+    frame: FrameType = sys._getframe(inside + 1)
     while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
         called, frame = frame, frame.f_back
     return frame, called

@@ -71,8 +71,10 @@ class Entry:
         self.op, self.operands, self.params, self.needs = op, operands, params, needs
         self.metas = tuple([m if m.strides is not None else Meta(m.shape, m.dtype, m.layout, m.compute) for m in metas])
         # 1 == 1.0 == True, but not to a shape rule: parameters that are numbers must agree in type as well
-        numbers = [(k, v) for k, v in params.items() if isinstance(v, (bool, int, float, complex))] if params else ()
-        self.strict = tuple([(k, type(v), str(v)) for k, v in numbers])
+        self.strict: tuple = ()
+        if params:
+            numbers = [(k, v) for k, v in params.items() if isinstance(v, (bool, int, float, complex))]
+            self.strict = tuple([(k, type(v), str(v)) for k, v in numbers])
         self.sizes = tuple([_span(m) for m in self.metas])
         self.outputs: tuple[int, ...] = ()
         self.first = self.count = self.slots = self.depth = self.bytes = 0
@@ -384,7 +386,7 @@ class Recorder:
         entry = Entry(op, specs, params, needs, metas)
         entry.first, entry.parent = first, self.cursor
         entry.outputs = tuple(range(len(self.values), len(self.values) + len(entry.sizes)))
-        entry.line = user_line()
+        entry.line = user_line(inside=3)  # who records, who lets it, and who asks for that
         if log.TRACE:
             log.recorded(entry, self.cursor)
         self._append(entry)
@@ -407,6 +409,9 @@ class Recorder:
     def _operand(self, x: Any) -> Any:
         storage = getattr(x, "_storage", None)
         if storage is not None:
+            value = storage.value
+            if value.segment is self and value.number != IN_PARTS:
+                return Arg(value.number, x._shape, x._strides, x._offset, x.dtype)
             if self._partial(x):
                 return Part(self._part(x), x._shape, x._strides, 0, x.dtype)
             return Arg(self.bind(storage), x._shape, x._strides, x._offset, x.dtype)

@@ -54,7 +54,9 @@ def apply(op: Any, inputs: Sequence[Any], params: dict[str, Any]) -> Any:
     needs = None
     if op.vjp is not None and state.grad:
         for x in inputs:
-            if isinstance(x, Tensor) and (x._requires_grad or x._grad_fn is not None or x.requires_grad):
+            if isinstance(x, Tensor) and (
+                x._requires_grad or x._grad_fn is not None or (x._base is not None and x.requires_grad)
+            ):
                 needs = _needs(inputs)
                 break
     into = execute.recorder()

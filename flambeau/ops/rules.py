@@ -42,11 +42,16 @@ def elementwise(result: Result = Result.SAME, to_float: bool = False) -> Callabl
     """The rule of an op that broadcasts its operands and computes each element on its own."""
 
     def meta(*inputs: Any, **_: Any) -> Meta:
-        compute = promoted(inputs)
+        alike = _alike(inputs)
+        compute = inputs[0].dtype if alike else promoted(inputs)
         if (result is Result.FLOAT or to_float) and compute.category < dtypes.FLOAT:
             compute = dtypes.get_default_dtype()
-        tensors = [x for x in inputs if isinstance(x, Tensor)]
-        shape, strides = broadcast_layout(tensors, any(x is not None for x in inputs) and len(tensors) < len(inputs))
+        if alike:
+            shape, strides = inputs[0]._shape, inputs[0]._strides
+        else:
+            tensors = [x for x in inputs if isinstance(x, Tensor)]
+            numbers = any(x is not None for x in inputs) and len(tensors) < len(inputs)
+            shape, strides = broadcast_layout(tensors, numbers)
         out = compute
         if result is Result.BOOL:
             out = dtypes.bool_
@@ -55,6 +60,20 @@ def elementwise(result: Result = Result.SAME, to_float: bool = False) -> Callabl
         return Meta(shape, out, strides, compute)
 
     return meta
+
+
+def _alike(inputs: Sequence[Any]) -> bool:
+    """Whether operands are tensors that look the same, with their elements in order, as they do most often."""
+    first = inputs[0]
+    if not isinstance(first, Tensor):
+        return False
+    d, shape, strides = first.dtype, first._shape, first._strides
+    if strides != contiguous_strides(shape):
+        return False
+    for x in inputs[1:]:
+        if not isinstance(x, Tensor) or x.dtype is not d or x._shape != shape or x._strides != strides:
+            return False
+    return True
 
 
 @functools.cache
