@@ -36,13 +36,28 @@ def _moments(x: np.ndarray, dim: Ints, correction: float, keepdim: bool) -> tupl
     return total / kind(max(n - correction, 0)), center if keepdim else center.reshape(total.shape)
 
 
+_BLOCK = 4096  # elements that stay near for a second pass
+
+
 def _lowered_moments(t: Any, x: Any, dim: Ints, correction: float, keepdim: bool) -> tuple:
+    """Of many elements by blocks, whose moments are put together (Chan et al., 1983): each is fetched once."""
     n = count_of(x.shape, dim)
-    mean = t.mean(x, dim)
-    apart = x - mean
-    variance = t.sum(t.squared_abs(apart), dim) / max(n - correction, 0)
+    block = _even_block(n) if len(dim) == len(x.shape) else n
+    if block < n:
+        blocks = t.reshape(x, (n // block, block))
+        means = t.mean(blocks, 1)
+        squares, mean = t.sum(t.squared_abs(blocks - means), 1), t.mean(means)
+        total = t.sum(squares + t.squared_abs(means - mean) * block)
+    else:
+        mean = t.mean(x, dim)
+        total = t.sum(t.squared_abs(x - mean), dim)
     shape = reduced_shape(x.shape, dim, keepdim)
-    return t.reshape(variance, shape), t.reshape(mean, shape)
+    return t.reshape(total / max(n - correction, 0), shape), t.reshape(mean, shape)
+
+
+def _even_block(n: int) -> int:
+    """The size of blocks, equal and in whole lines; all elements if there are no such blocks, or few."""
+    return next((size for size in range(_BLOCK, 1023, -64) if n % size == 0), n) if n > 16 * _BLOCK else n
 
 
 def _moments_meta(name: str, several: bool) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from flambeau.engine.kernel import nest
 from flambeau.engine.plan import Launch, Plan
+from flambeau.engine.schedule import spaces
 from flambeau.ops.op import ops
 from tests.engine.planned import Recording
 
@@ -145,3 +146,26 @@ def test_extrema_of_runs_that_are_cut(d: Any) -> None:
     y = g.input(rng.integers(0, 2, (10, 1)).astype(d))
     most = g.call(ops["amax"], g.call(ops["maximum"], x, y), dim=(1, 2), keepdim=True)
     g.check(g.call(ops["maximum"], g.call(ops["minimum"], x, most), y), most)
+
+
+@pytest.mark.parametrize("shape", [(70, 1024), (16, 5, 1024), (3, 23333)])
+@pytest.mark.parametrize("offset", [0, 100])
+def test_variance_by_blocks(shape: tuple[int, ...], offset: float) -> None:
+    x = np.random.default_rng(6).standard_normal(shape) + offset
+    x[0] += 5.0
+    g = Recording()
+    dims = tuple(range(len(shape)))
+    g.check(*g.call(ops["var_mean"], g.input(x.astype(np.float32)), dim=dims, correction=1, keepdim=False))
+    g = Recording()
+    g.check(g.call(ops["std"], g.input(x), dim=dims, correction=0, keepdim=True), rtol=1e-12)
+
+
+def test_many_rows_of_columns_are_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spaces, "_MANY", 1 << 17)
+    x = np.random.default_rng(7).standard_normal((130, 1100), np.float32)
+    g = Recording()
+    value = g.input(x)
+    y = g.call(ops["softmax"], value, dim=0)
+    most, place = g.call(ops["max"], value, dim=0, keepdim=False)
+    found = nests(g.check(y, g.call(ops["sum"], y, dim=(0,), keepdim=False), most, place))
+    assert any(n.blocks > 1 and not n.sweep for n in found)

@@ -81,9 +81,9 @@ class Built:
 
     def _strides(self, seen: Form, full: bool) -> list[int]:
         """The step in memory along each axis of the nest."""
-        blocks = 1
+        apart = 1
         if self._blocked((seen, full)):
-            blocks = self.group.reduction.order.blocks  # type: ignore[union-attr]
+            apart, _ = self._parts()
             seen = flat(self.group.rows)
         dims = []
         count = 1
@@ -100,7 +100,12 @@ class Built:
                 at = low * part
                 found.append(next((s * (at // first) for first, end, s in dims if first <= at < end), 0))
             low *= axis.extent
-        return [s * blocks for s in found[::-1]]
+        return [s * apart for s in found[::-1]]
+
+    def _parts(self) -> tuple[int, int]:
+        """How far the results of one block of a reduction lie apart, and those of neighbouring blocks."""
+        order = self.group.reduction.order  # type: ignore[union-attr]
+        return (order.blocks, 1) if order.sweep else (1, self.group.rows)
 
     def _order_axes(self) -> None:
         """Elementwise work: the axes in the order of the written memory, merged where all walks agree."""
@@ -211,7 +216,8 @@ class Built:
         if key not in known:
             known[key] = len(self.accesses)
             strides = self.strides[seen, full]
-            self.accesses.append(Access(tuple(strides), memory.dtype, int(self._blocked((seen, full)))))
+            block = self._parts()[1] if self._blocked((seen, full)) else 0
+            self.accesses.append(Access(tuple(strides), memory.dtype, block))
             self.args.append((memory.root, offset * memory.dtype.itemsize))
         return known[key]
 

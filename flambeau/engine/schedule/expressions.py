@@ -249,14 +249,16 @@ class Tensors:
         rows = tuple(n for d, n in enumerate(shape) if d not in dims)
 
         def reduced(how: str, operands: tuple[Expr, ...]) -> Expr:
-            made = (*rows, order.blocks) if order.blocks else kept
+            made = order.parts(rows) if order.blocks else kept
             return self.placed(Expr(self, "reduce", made, operands[-1].dtype, operands, Reduce(how, axes, order)))
 
         result = reduced(how, operands)
         if not order.blocks:
             return result
         parts = (reduced(PLACES[how], operands[:1]), result) if how in PLACES else (result,)
-        return self.reshape(self._reduced(how, parts, (len(rows),), (*rows, 1)), kept)
+        again = len(rows) if order.sweep else 0
+        made = order._replace(blocks=1).parts(rows)
+        return self.reshape(self._reduced(how, parts, (again,), made), kept)
 
     def placed(self, expr: Expr) -> Expr:
         self._placer.place(expr)

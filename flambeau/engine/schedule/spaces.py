@@ -103,9 +103,10 @@ def reduction_axes(shape: Sequence[int], dims: Sequence[int]) -> Axes:
 
 _PARALLEL = 16  # independent results that keep every thread busy
 _STRIP = 64  # columns that a thread takes at once
-_WORTHWHILE = 32768  # elements below which one thread does it all
+_WORTHWHILE = 65536  # elements below which one thread does it all
 _BLOCK = 16384  # elements of a block of a split reduction, at least
-_BLOCKS = 64  # of which there are at most so many: columns write one element of each block's results at a time
+_BLOCKS = 64  # of which there are at most so many
+_WHOLE, _MANY = 8192, 1 << 22  # columns that had better be read as whole rows, if there are so many elements
 
 
 class Order(NamedTuple):
@@ -120,6 +121,10 @@ class Order(NamedTuple):
     chunk: int
     blocks: int
 
+    def parts(self, rows: Ints) -> Ints:
+        """The shape of the results of all blocks, in the order in which they are written: of columns, row by row."""
+        return (*rows, self.blocks) if self.sweep else (self.blocks, *rows)
+
 
 def reduction_order(axes: Axes) -> Order:
     sweep = axes[-1].reduced
@@ -127,7 +132,8 @@ def reduction_order(axes: Axes) -> Order:
     total = prod(a.extent for a in axes)
     units = kept if sweep else kept // axes[-1].extent * -(-axes[-1].extent // _STRIP)
     longest = next(a.extent for a in axes if a.reduced)
-    if units >= _PARALLEL or total < _WORTHWHILE:
+    whole = not sweep and kept == axes[-1].extent <= _WHOLE and total >= _MANY
+    if (units >= _PARALLEL and not whole) or total < _WORTHWHILE:
         return Order(sweep, 0, 0)
     blocks = min(longest, -(-total // _BLOCK), _BLOCKS)
     chunk = -(-longest // blocks)
