@@ -49,9 +49,11 @@ def _transposed_convolution(x: Shape, weight: Shape, *_: Shape | None, out: Shap
     return math.prod(x) * math.prod(weight[1:])
 
 
-def _recurrent_layer(x: Shape, _h: Shape, _c: Shape | None, *weights: Shape | None, out: Shape) -> int:
-    """x (steps, batch, in): each step of each sequence meets the input, state and projection matrices once."""
-    return x[0] * x[1] * sum(math.prod(w) for w in weights if w is not None and len(w) == 2)
+def _recurrent_layer(
+    x: Shape, _sizes: Shape | None, _h: Shape, _c: Shape | None, *weights: Shape | None, out: Shape
+) -> int:
+    """x (*steps, in): each step of each sequence meets the input, state and projection matrices once."""
+    return math.prod(x[:-1]) * sum(math.prod(w) for w in weights if w is not None and len(w) == 2)
 
 
 def _attention(q: Shape, k: Shape, v: Shape, *_: Shape | None, out: Shape) -> int:

@@ -3,9 +3,8 @@
 Rows of the batch know nothing of each other, so a task takes some rows through the whole sequence and never waits for
 another one. At each step it goes over blocks of hidden units: a register tile (rows by the gates of a vector of units)
 adds up the product of the state with packed weights, then the cell's formula turns it into the next state. The weights
-are packed once: for a block of units, for each unit of the old state, the gates' vectors in a row.
-
-Packed sequences and projections are left to the reference.
+are packed once: for a block of units, for each unit of the old state, the gates' vectors in a row. Where the state is
+a projection of the units, its product follows when all units of the task's rows are there.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from flambeau.engine.kernel.contract.product import Operand, Product
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 from flambeau.engine.kernel.move import Window, copy, fill, result, window
 from flambeau.engine.kernel.recur_cells import CELLS, Cell
+from flambeau.engine.kernel.recur_walk import WORDS, Step, described, products, steps
 from flambeau.engine.kernel.scalars import Scalars
 from flambeau.engine.kernel.target import cache_sizes, vector_bytes, vector_registers
 from flambeau.engine.kernel.widen import widened
@@ -87,11 +87,16 @@ def tile_rows(batch: int, accumulators: int, weight_bytes: int) -> tuple[int, in
     return rows, -(-tiles // tasks) * rows
 
 
+def tile_vectors(units: int, d: dtype) -> int:
+    """How many vectors of units a register tile has where each is one accumulator a row."""
+    return min(4, -(-units * d.itemsize // vector_bytes()))
+
+
 def require(call: Call, d: dtype, sizes: Ints) -> None:
     if d not in (float32, float64):
         raise Unsupported(f"recurrent layers of {d}")
-    if call.params["sizes"] is not None or call.inputs[-1] is not None:
-        raise Unsupported("packed sequences, projections")
+    if call.inputs[-1] is not None and CELLS[call.params["cell"]].output is None:
+        raise Unsupported("projections of cells without memory")
     if 0 in sizes:
         raise Unsupported("an empty sequence")
 
@@ -102,51 +107,67 @@ def require(call: Call, d: dtype, sizes: Ints) -> None:
 @widened
 def layer(site: Site, call: Call) -> None:
     """One layer in one direction: outputs, last states, and what the way back needs."""
-    x, h0, c0, w_ih, w_hh, b_ih, b_hh, _ = call.inputs
-    cell, d = CELLS[call.params["cell"]], x.dtype
-    (length, batch, features), n = x.shape, h0.shape[1]
-    require(call, d, (length, batch, features, n))
-    width = vector_bytes() // d.itemsize
+    x, sizes, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr = call.inputs
+    cell, name, d = CELLS[call.params["cell"]], call.params["cell"], x.dtype
+    (batch, m), features, n = h0.shape, x.shape[-1], w_hh.shape[0] // cell.gates
+    length, total, walk = described(x, sizes, batch, call.params["backwards"])
+    require(call, d, (length, batch, total, features, m, n))
+    width, columns = vector_bytes() // d.itemsize, cell.gates * n
     out, h, c, saved, c_before, h_before = (result(site, call, nr) for nr in range(6))
-    first, step = (length - 1, -1) if call.params["backwards"] else (0, 1)
-    copy(site, h0.shape, h_before.part(first * batch * n, (n, 1)), window(site, h0), "rnn")
+    copy(site, h0.shape, h, window(site, h0), "rnn")
     if cell.memory:
-        copy(site, c0.shape, c_before.part(first * batch * n, (n, 1)), window(site, c0), "rnn")
-    columns = cell.gates * n
-    gates = saved if cell.joint else scratch(site, (length, batch, columns), d)
-    inputs = ordered(site, x)
-    left = Operand(inputs.address, d, features, 1, ())
+        copy(site, c0.shape, c, window(site, c0), "rnn")
+    gates = saved if cell.joint else scratch(site, (total, columns), d)
+    left = Operand(ordered(site, x).address, d, features, 1, ())
     right = Operand(site.source(w_ih), d, w_ih.strides[0], w_ih.strides[1], ())
-    product(site, gates.address, left, right, (length * batch, columns, features), d)
+    product(site, gates.address, left, right, (total, columns, features), d)
     down, along = w_hh.strides
-    weights = pack(site, (n, cell.gates, n), width, window(site, w_hh).part(0, (along, n * down, down)))
-    rows, per_task = tile_rows(batch, cell.gates, columns * n * d.itemsize)
-    biases = [None if b is None else ordered(site, b).address for b in (b_ih, b_hh)]
-    kernel = _Forward(cell, call.params["cell"], d, rows, n % width != 0, b_ih is not None, b_hh is not None).kernel()
-    flops = 2.0 * length * batch * columns * n
+    weights = pack(site, (m, cell.gates, n), width, window(site, w_hh).part(0, (along, n * down, down)))
+    rows, per_task = tile_rows(batch, cell.gates, columns * m * d.itemsize)
+    vectors = 0 if w_hr is None else tile_vectors(m, d)
     places = [w.address for w in (gates, saved, out, h_before, c_before, h, c)]
+    fresh = projection = out.address
+    if w_hr is not None:
+        fresh = scratch(site, (batch, n), d).address
+        down, along = w_hr.strides
+        projection = pack(site, (n, 1, m), vectors * width, window(site, w_hr).part(0, (along, 0, down)))
+    others = [out.address if v is None else ordered(site, v).address for v in (b_ih, b_hh, sizes)]
+    form = _Forward(
+        cell, name, d, rows, vectors, n % width != 0, m % (max(vectors, 1) * width) != 0, sizes is not None,
+        b_ih is not None, b_hh is not None,
+    )  # fmt: skip
+    flops = 2.0 * total * m * (columns + (n if vectors else 0))
     site.launch(
-        kernel,
-        (*places, weights, biases[0] or out.address, biases[1] or out.address, length, batch, n, first, step, per_task),
-        -(-batch // per_task), flops / 100, f"{call.params['cell']} {length}x{batch}x{n}",
-        (flops, float(d.itemsize * length * columns * n)),
+        form.kernel(), (*places, weights, fresh, projection, *others, *walk, n, m, per_task), -(-batch // per_task),
+        flops / 100, f"{name} {length}x{batch}x{n}", (flops, float(d.itemsize * total * columns * m)),
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Forward:
-    """The kernel that walks through time."""
+    """The kernel that walks through time.
+
+    Attributes:
+        rows: of a register tile.
+        vectors: of the projected state, in a register tile; 0 where the state is the units themselves.
+        masked, masked_state: whether the last vector of units, or of the state, is a part of one.
+        packed: whether a table says how many rows each step has.
+    """
 
     cell: Cell
     name: str
     d: dtype
     rows: int
+    vectors: int
     masked: bool
+    masked_state: bool
+    packed: bool
     b_ih: bool
     b_hh: bool
 
     def kernel(self) -> Kernel:
-        key = f"{self.name} {self.d.name} {self.rows} {self.masked:d}{self.b_ih:d}{self.b_hh:d} {vector_bytes()}"
+        flags = f"{self.masked:d}{self.masked_state:d}{self.packed:d}{self.b_ih:d}{self.b_hh:d}"
+        key = f"{self.name} {self.d.name} {self.rows}+{self.vectors} {flags} {vector_bytes()}"
         return Kernel(key, lambda k: _Steps(self, k).emit())
 
 
@@ -159,79 +180,108 @@ class _Steps:
         self.width = vector_bytes() // form.d.itemsize
         self.type = vector(self.scalar, self.width)
         self.s = Scalars(k, form.d)
-        names = "gates saved out h_before c_before h c weights b_ih b_hh".split()
+        names = "gates saved out h_before c_before h c weights fresh projection b_ih b_hh sizes".split()
         self.at = {name: k.pointer(word) for word, name in enumerate(names)}
-        self.length, self.batch, self.n, self.first, self.step, self.per_task = (k.integer(10 + i) for i in range(6))
+        *self.walk, self.n, self.m, self.per_task = (k.integer(len(names) + i) for i in range(len(WORDS) + 3))
         self.sums = k.stack(self.scalar, self.rows * self.cell.gates * self.width)
 
     def place(self, name: str, offset: Index) -> Val:
         return self.k.at(self.at[name], offset, self.scalar)
 
-    def emit(self) -> None:
-        k = self.k
-        with k.tasks() as task, k.loop(self.length) as nr:
-            top = k.mul(task, self.per_task)
-            bottom = k.minimum(k.add(top, self.per_task), self.batch)
-            start = k.mul(k.add(self.first, k.mul(nr, self.step)), self.batch)  # the step's first row of all rows
-            following = k.add(start, k.mul(self.step, self.batch))
-            last = k.add(nr, 1).equals(self.length)
-            self.following = {
-                name: k.select(last, self.at[name], self.place(f"{name}_before", k.mul(following, self.n)))
-                for name in (("h", "c") if self.cell.memory else ("h",))
-            }
-            with k.loop(self.n, step=self.width) as unit, k.loop(bottom, start=top, step=self.rows) as row:
-                self._tile(start, unit, row, bottom)
+    def _mask(self, unit: Val, state: bool = False) -> Val | None:
+        """Which lanes from a unit on there are; None: all."""
+        if not (self.form.masked_state if state else self.form.masked):
+            return None
+        return self.k.mask(self.k.sub(self.m if state else self.n, unit), self.width)
 
-    def _tile(self, start: Val, unit: Val, row: Val, bottom: Val) -> None:
+    def emit(self) -> None:
+        k, table = self.k, self.at["sizes"] if self.form.packed else None
+        with k.tasks() as task, steps(k, self.walk, table) as step:
+            top = k.mul(task, self.per_task)
+            bottom = k.minimum(k.add(top, self.per_task), step.rows)
+            with k.loop(bottom, start=k.maximum(top, step.begun)) as row:
+                self._begin(row, k.add(step.start, row))
+            with k.loop(self.n, step=self.width) as unit, k.loop(bottom, start=top, step=self.rows) as row:
+                self._tile(step, unit, row, bottom)
+            if self.form.vectors:
+                with k.loop(self.m, step=self.form.vectors * self.width) as unit:
+                    with k.loop(bottom, start=top, step=self.rows) as row:
+                        self._project(step, unit, row, bottom)
+
+    def _begin(self, row: Val, place: Val) -> None:
+        """The first states of a row are where the last ones will be."""
+        for name, n in (("h", self.m), ("c", self.n))[: 1 + self.cell.memory]:
+            with self.k.loop(n, step=self.width) as unit:
+                mask = self._mask(unit, name == "h")
+                x = self._load(name, self.k.add(self.k.mul(row, n), unit), mask)
+                self._store(x, self.at[f"{name}_before"], self.k.add(self.k.mul(place, n), unit), mask)
+
+    def _rows_of(self, name: str, row: Val, bottom: Val, n: Val, start: Index = 0) -> list[Val]:
+        """The addresses of a tile's rows; those behind the last one are the last one again."""
+        k, last = self.k, self.k.sub(bottom, 1)
+        return [self.place(name, k.mul(k.add(start, k.minimum(k.add(row, r), last)), n)) for r in range(self.rows)]
+
+    def _tile(self, step: Step, unit: Val, row: Val, bottom: Val) -> None:
         """Some rows by a vector of units: the sums, then the cell."""
         k, gates, width = self.k, self.cell.gates, self.width
-        panel = self.place("weights", k.mul(k.mul(unit, self.n), gates))
-        state = [
-            self.place("h_before", k.mul(k.add(start, k.minimum(k.add(row, r), k.sub(bottom, 1))), self.n))
-            for r in range(self.rows)
-        ]
-        zero = k.const(self.type, 0)
-        with k.loop(self.n, carried=[zero] * (self.rows * gates)) as loop:
-            at = k.mul(loop.i, gates * width)
-            right = [k.load(panel, k.add(at, g * width), self.type) for g in range(gates)]
-            sums = list(loop.carried)
-            for r in range(self.rows):
-                left = k.splat(k.load(state[r], loop.i, self.scalar), width)
-                for g in range(gates):
-                    sums[r * gates + g] = k.fma(left, right[g], sums[r * gates + g])
-            loop.carry(*sums)
-        for nr, total in enumerate(loop.results):
+        panel = self.place("weights", k.mul(k.mul(unit, self.m), gates))
+        state = self._rows_of("h_before", row, bottom, self.m, step.start)
+        for nr, total in enumerate(products(k, state, panel, self.m, gates, self.type)):
             k.store(total, self.sums, nr * width)
-        mask = k.mask(k.sub(self.n, unit), width) if self.form.masked else None
+        mask = self._mask(unit)
         with k.loop(k.minimum(k.sub(bottom, row), self.rows)) as r:
-            self._cell(k.add(row, r), k.add(k.add(start, row), r), r, unit, mask)
+            self._cell(step, k.add(row, r), r, unit, mask)
 
-    def _cell(self, row: Val, place: Val, r: Val, unit: Val, mask: Val | None) -> None:
-        """The next state of a vector of units; `row` is of the batch, `place` of all steps."""
+    def _cell(self, step: Step, row: Val, r: Val, unit: Val, mask: Val | None) -> None:
+        """The next state of a vector of units; `row` is of the batch, `r` of the tile."""
         k, cell, form, n, width = self.k, self.cell, self.form, self.n, self.width
+        place = k.add(step.start, row)
         across = [k.add(k.mul(n, g), unit) for g in range(cell.saved)]
-
-        def load(name: str, index: Index) -> Val:
-            return scalars.load(k, self.at[name], index, form.d, width, mask)
-
-        x = [load("gates", k.add(k.mul(place, k.mul(n, cell.gates)), g)) for g in across[: cell.gates]]
+        gates = k.mul(place, k.mul(n, cell.gates))
+        x = [self._load("gates", k.add(gates, g), mask) for g in across[: cell.gates]]
         a = [k.load(self.sums, k.add(k.mul(r, cell.gates * width), g * width), self.type) for g in range(cell.gates)]
         if form.b_ih:
-            x = [v + load("b_ih", g) for v, g in zip(x, across)]
+            x = [v + self._load("b_ih", g, mask) for v, g in zip(x, across)]
         if form.b_hh and cell.joint:
-            x = [v + load("b_hh", g) for v, g in zip(x, across)]
+            x = [v + self._load("b_hh", g, mask) for v, g in zip(x, across)]
         elif form.b_hh:
-            a = [v + load("b_hh", g) for v, g in zip(a, across)]
+            a = [v + self._load("b_hh", g, mask) for v, g in zip(a, across)]
         own = k.add(k.mul(place, n), unit)
-        c_before = load("c_before", own) if cell.memory else None
-        h, c, saved = cell.forward(self.s, x, a, load("h_before", own), c_before)
+        c_before = self._load("c_before", own, mask) if cell.memory else None
+        h_before = None if cell.joint else self._load("h_before", own, mask)
+        h, c, saved = cell.forward(self.s, x, a, h_before, c_before)
         for value, g in zip(saved, across):
             self._store(value, self.at["saved"], k.add(k.mul(place, k.mul(n, cell.saved)), g), mask)
-        self._store(h, self.at["out"], own, mask)
-        to = k.add(k.mul(row, n), unit)
-        self._store(h, self.following["h"], to, mask)
+        if form.vectors:
+            self._store(h, self.at["fresh"], k.add(k.mul(row, n), unit), mask)
+        else:
+            self._put(h, "h", step, row, unit, mask)
         if c is not None:
-            self._store(c, self.following["c"], to, mask)
+            self._put(c, "c", step, row, unit, mask)
+
+    def _project(self, step: Step, unit: Val, row: Val, bottom: Val) -> None:
+        """Some rows by some vectors of the projected state."""
+        k, vectors = self.k, self.form.vectors
+        panel, units = self.place("projection", k.mul(unit, self.n)), self._rows_of("fresh", row, bottom, self.n)
+        sums = products(k, units, panel, self.n, vectors, self.type)
+        for v in range(vectors):
+            at = k.add(unit, v * self.width)
+            mask = self._mask(at, True)
+            for r in range(self.rows):
+                with k.when(k.add(row, r) < bottom):
+                    self._put(sums[r * vectors + v], "h", step, k.add(row, r), at, mask)
+
+    def _put(self, x: Val, name: str, step: Step, row: Val, unit: Val, mask: Val | None) -> None:
+        """Units of a state after this step: where the next one reads them, or with the last ones."""
+        k, n = self.k, self.m if name == "h" else self.n
+        if name == "h":
+            self._store(x, self.at["out"], k.add(k.mul(k.add(step.start, row), n), unit), mask)
+        goes_on, following = row < step.following_rows, k.mul(k.add(step.following, row), n)
+        to = k.select(goes_on, self.place(f"{name}_before", following), self.place(name, k.mul(row, n)))
+        self._store(x, to, unit, mask)
+
+    def _load(self, name: str, index: Index, mask: Val | None) -> Val:
+        return scalars.load(self.k, self.at[name], index, self.form.d, self.width, mask)
 
     def _store(self, x: Val, base: Val, index: Index, mask: Val | None) -> None:
         scalars.store(self.k, x, base, index, self.form.d, mask)

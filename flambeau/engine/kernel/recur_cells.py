@@ -27,6 +27,7 @@ class Cell:
         forward: `(s, from_input, from_state, h, c) -> (h, c or None, saved)`.
         back: `(s, d, dc, saved, c_before, h_before) -> (input gradients, state gradients, part of dh, dc)`; the part
             of dh is what does not go through a product (None: nothing).
+        output: `(s, saved, c_before) -> h`, of cells whose state may be projected.
     """
 
     gates: int
@@ -35,6 +36,7 @@ class Cell:
     memory: bool
     forward: Callable[..., tuple[Val, Val | None, Vals]]
     back: Callable[..., tuple[Vals, Vals, Val | None, Val | None]]
+    output: Callable[[Scalars, Vals, Val], Val] | None = None
 
 
 def _lstm(s: Scalars, x: Vals, a: Vals, _h: Val, c: Val) -> tuple[Val, Val, Vals]:
@@ -44,9 +46,18 @@ def _lstm(s: Scalars, x: Vals, a: Vals, _h: Val, c: Val) -> tuple[Val, Val, Vals
     return o * s.tanh(c), c, [i, f, candidate, o]
 
 
+def _squashed(s: Scalars, saved: Vals, c_before: Val) -> Val:
+    i, f, candidate, _ = saved
+    return s.tanh(f * c_before + i * candidate)
+
+
+def _lstm_output(s: Scalars, saved: Vals, c_before: Val) -> Val:
+    return saved[3] * _squashed(s, saved, c_before)
+
+
 def _lstm_back(s: Scalars, d: Val, dc: Val, saved: Vals, c_before: Val, _h: Any) -> tuple[Vals, Vals, None, Val]:
     i, f, candidate, o = saved
-    squashed = s.tanh(f * c_before + i * candidate)
+    squashed = _squashed(s, saved, c_before)
     dct = dc + d * o * (1.0 - squashed * squashed)
     gates = [
         dct * candidate * i * (1.0 - i), dct * c_before * f * (1.0 - f), dct * i * (1.0 - candidate * candidate),
@@ -85,7 +96,7 @@ def _elman_back(slope: Callable[[Scalars, Val], Val]) -> Callable[..., tuple[Val
 
 
 CELLS = {
-    "lstm": Cell(4, 4, True, True, _lstm, _lstm_back),
+    "lstm": Cell(4, 4, True, True, _lstm, _lstm_back, _lstm_output),
     "gru": Cell(3, 4, False, False, _gru, _gru_back),
     "rnn_tanh": Cell(1, 1, True, False, _elman(lambda s, x: s.tanh(x)), _elman_back(lambda s, y: 1.0 - y * y)),
     "rnn_relu": Cell(

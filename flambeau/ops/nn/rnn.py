@@ -6,24 +6,24 @@ Higher derivatives go through the unrolled steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from flambeau.autograd.mode import state
-from flambeau.dtypes import FLOAT, float32
+from flambeau.dtypes import FLOAT, float32, int64
 from flambeau.engine.execute import Meta
 from flambeau.engine.schedule.lowering import Kernels
 from flambeau.later import later
 from flambeau.ops import dropouts
 from flambeau.ops.apply import type_name
-from flambeau.ops.create import filled
 from flambeau.ops.join import cat, stack
 from flambeau.ops.nn.checks import tensor_shape
 from flambeau.ops.nn.derive import grads_through, wants_history
 from flambeau.ops.nn.linear import linear
-from flambeau.ops.nn.rnn_kernels import BACKWARD, FORWARD, Sizes, Weights
+from flambeau.ops.nn.rnn_kernels import BACKWARD, FORWARD, Weights, steps_of
 from flambeau.ops.op import op, public
 from flambeau.ops.samples import call
 from flambeau.tensors import Tensor, from_array
@@ -34,65 +34,72 @@ recur_back = later("flambeau.engine.kernel.recur_back")
 # -- one layer, one direction ----------------------------------------------------------------------------------
 
 
-def _layer(x: Any, h0: Any, c0: Any, *weights: Any, cell: str, sizes: Sizes, backwards: bool) -> tuple:
-    return FORWARD[cell](x, h0, c0, Weights(*weights), sizes, backwards)
+def _rows(x: np.ndarray) -> np.ndarray:
+    """The rows of all steps, one after the other."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
-def _layer_meta(
-    x: Tensor, h0: Tensor, c0: Any, *weights: Any, cell: str, sizes: Sizes, backwards: bool
-) -> tuple[Meta, ...]:
-    length, batch, _ = x._shape
-    hidden, state = weights[1]._shape[0] // _GATES[cell], h0._shape[1]
+def _layer(x: Any, sizes: Any, h0: Any, c0: Any, *weights: Any, cell: str, backwards: bool) -> tuple:
+    steps = steps_of(len(x) if sizes is None else len(sizes), len(h0), sizes, backwards)
+    out, h, c, gates, c_before, h_before = FORWARD[cell](_rows(x), h0, c0, Weights(*weights), steps)
+    out, gates, h_before = (y.reshape(*x.shape[:-1], y.shape[-1]) for y in (out, gates, h_before))
+    return out, h, c, gates, c_before.reshape(*x.shape[:-1], -1) if cell == "lstm" else c_before, h_before
+
+
+def _layer_meta(x: Tensor, _sizes: Any, h0: Tensor, _c0: Any, *weights: Any, cell: str, **_: Any) -> tuple[Meta, ...]:
+    steps, (batch, state), hidden = x._shape[:-1], h0._shape, weights[1]._shape[0] // _GATES[cell]
     if cell == "lstm":
-        shapes = [(length, batch, 4 * hidden), (length, batch, hidden)]
+        shapes = [(batch, hidden), (*steps, 4 * hidden), (*steps, hidden)]
     else:
-        shapes = [(length, batch, (4 if cell == "gru" else 1) * hidden), (0, batch, hidden)]
-    c_shape = (batch, hidden) if cell == "lstm" else (0, hidden)
-    every = [(length, batch, state), h0._shape, c_shape, *shapes, (length, batch, state)]
+        shapes = [(0, hidden), (*steps, (4 if cell == "gru" else 1) * hidden), (0, hidden)]
+    every = [(*steps, state), (batch, state), *shapes, (*steps, state)]
     return tuple(Meta(tuple(shape), x.dtype) for shape in every)
 
 
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 
-def _layer_back(g: Any, gh: Any, gc: Any, x: Any, gates: Any, before: Any, h_before: Any, *weights: Any, cell: str,
-                sizes: Sizes, backwards: bool) -> tuple:  # fmt: skip
-    w = Weights(*weights)
+def _layer_back(g: Any, gh: Any, gc: Any, x: Any, sizes: Any, gates: Any, before: Any, h_before: Any, *weights: Any,
+                cell: str, batch: int, backwards: bool) -> tuple:  # fmt: skip
     g = np.zeros(h_before.shape, x.dtype) if g is None else g
-    gh = np.zeros(h_before.shape[1:], x.dtype) if gh is None else gh
-    gc = np.zeros(before.shape[1:], x.dtype) if gc is None else gc
-    found = BACKWARD[cell](g, gh, gc, x, w, (gates, before, h_before), sizes, backwards)
-    return tuple(np.empty(0, x.dtype) if part is None else part for part in found)
+    gh = np.zeros((batch, h_before.shape[-1]), x.dtype) if gh is None else gh
+    gc = np.zeros((batch, before.shape[-1]), x.dtype) if gc is None else gc
+    steps = steps_of(len(x) if sizes is None else len(sizes), batch, sizes, not backwards)
+    reserve = (_rows(gates), _rows(before), _rows(h_before))
+    gx, *found = BACKWARD[cell](_rows(g), gh, gc, _rows(x), Weights(*weights), reserve, steps)
+    return gx.reshape(x.shape), *(np.empty(0, x.dtype) if part is None else part for part in found)
 
 
-def _layer_back_meta(_g: Any, _gh: Any, _gc: Any, x: Tensor, _gates: Any, before: Tensor, h_before: Tensor,
-                     *weights: Any, cell: str, **_: Any) -> tuple[Meta, ...]:  # fmt: skip
+def _layer_back_meta(_g: Any, _gh: Any, _gc: Any, x: Tensor, _sizes: Any, _gates: Any, before: Tensor,
+                     h_before: Tensor, *weights: Any, cell: str, batch: int, **_: Any) -> tuple[Meta, ...]:  # fmt: skip
     w_ih, w_hh, _, _, w_hr = weights
     bias = (w_ih._shape[0],)
-    state, memory = h_before._shape[1:], before._shape[1:] if cell == "lstm" else (0,)
+    state, memory = (batch, h_before._shape[-1]), (batch, before._shape[-1]) if cell == "lstm" else (0,)
     shapes = [x._shape, state, memory, w_ih._shape, w_hh._shape, bias, bias]
     shapes.append((0,) if w_hr is None else w_hr._shape)
     return tuple(Meta(tuple(shape), x.dtype) for shape in shapes)
 
 
 def _layer_vjp(
-    g: Any, y: Any, x: Tensor, h0: Tensor, c0: Any, *weights: Any, needs: Any, cell: str, **how: Any
+    g: Any, y: Any, x: Tensor, sizes: Any, h0: Tensor, c0: Any, *weights: Any, needs: Any, **how: Any
 ) -> tuple:
-    inputs = (x, h0, c0, *weights)
+    inputs = (x, sizes, h0, c0, *weights)
     if wants_history([t for t in (*g, *inputs) if isinstance(t, Tensor)]):
-        return grads_through(lambda *entered: _unrolled(*entered, cell=cell, **how), g[:3], inputs, needs)
-    found = layer_backward_op(*g[:3], x, y[3], y[4], y[5], *weights, cell=cell, **how)
-    return tuple(part if needed else None for part, needed in zip(found, needs))
+        return grads_through(lambda *entered: _unrolled(*entered, **how), g[:3], inputs, needs)
+    found = layer_backward_op(*g[:3], x, sizes, y[3], y[4], y[5], *weights, batch=h0._shape[0], **how)
+    return tuple(part if needed else None for part, needed in zip((found[0], None, *found[1:]), needs))
 
 
 def _samples(t: Any) -> Any:
     for cell, gates in _GATES.items():
         c0 = t(2, 3) if cell == "lstm" else None
         weights = (t(gates * 3, 4), t(gates * 3, 3), t(gates * 3), t(gates * 3), None)
-        yield call(t(5, 2, 4), t(2, 3), c0, *weights, cell=cell, sizes=None, backwards=False)
-        yield call(t(3, 2, 4), t(2, 3), c0, *weights, cell=cell, sizes=(2, 1, 1), backwards=True)
+        yield call(t(5, 2, 4), None, t(2, 3), c0, *weights, cell=cell, backwards=False)
+        for backwards in (False, True):
+            sizes = from_array(np.array((2, 1, 1), np.int64))
+            yield call(t(4, 4), sizes, t(2, 3), c0, *weights, cell=cell, backwards=backwards)
     weights = (t(12, 4), t(12, 2), None, None, t(2, 3))
-    yield call(t(3, 2, 4), t(2, 2), t(2, 3), *weights, cell="lstm", sizes=None, backwards=False)
+    yield call(t(3, 2, 4), None, t(2, 2), t(2, 3), *weights, cell="lstm", backwards=False)
 
 
 layer_op = op(
@@ -126,19 +133,17 @@ def _step(
     return (total.tanh() if cell == "rnn_tanh" else total.relu()), None
 
 
-def _unrolled(x: Tensor, h: Tensor, c: Any, *weights: Any, cell: str, sizes: Sizes, backwards: bool) -> tuple:
-    length, batch = x._shape[:2]
-    outputs: list[Any] = [None] * length
-    for t in reversed(range(length)) if backwards else range(length):
-        new_h, new_c = _step(x[t], h, c, *weights, cell=cell)
-        if sizes is None or sizes[t] == batch:
-            h, c, outputs[t] = new_h, new_c, new_h
-            continue
-        idle = from_array(np.arange(batch) >= sizes[t]).unsqueeze(1)
-        outputs[t] = new_h.masked_fill(idle, 0)
-        h = h.where(idle, new_h)
-        c = None if c is None else c.where(idle, new_c)
-    return stack(outputs), h, c
+def _unrolled(x: Tensor, sizes: Any, h: Tensor, c: Any, *weights: Any, cell: str, backwards: bool) -> tuple:
+    packed = None if sizes is None else sizes._array()
+    steps = steps_of(len(x) if packed is None else len(packed), len(h), packed, backwards)
+    outputs = []
+    for at, rows in steps:
+        this = x.reshape(-1, x._shape[-1])[at]
+        new_h, new_c = _step(this, h[:rows], None if c is None else c[:rows], *weights, cell=cell)
+        outputs.append(new_h)
+        h = new_h if rows == len(h) else cat((new_h, h[rows:]))
+        c = new_c if c is None or rows == len(c) else cat((new_c, c[rows:]))
+    return cat(outputs[::-1] if backwards else outputs).reshape(*x._shape[:-1], -1), h, c
 
 
 # -- layers and directions -------------------------------------------------------------------------------------
@@ -159,25 +164,6 @@ def _grouped(params: Sequence[Tensor], has_biases: bool, layers: int, directions
     return groups
 
 
-class _Packing:
-    """How packed data [all steps] lie in [time, batch]."""
-
-    def __init__(self, batch_sizes: Tensor) -> None:
-        counts = batch_sizes._array().astype(np.int64)
-        self.sizes = tuple(counts.tolist())
-        self.length, self.batch = len(counts), int(counts[0]) if len(counts) else 0
-        time = np.repeat(np.arange(self.length), counts)
-        row = np.arange(len(time)) - np.repeat(np.cumsum(counts) - counts, counts)
-        self.places = from_array(time * self.batch + row)
-
-    def spread(self, data: Tensor) -> Tensor:
-        whole = filled((self.length * self.batch, data._shape[1]), 0, data.dtype)
-        return whole.index_copy(0, self.places, data).reshape(self.length, self.batch, data._shape[1])
-
-    def gathered(self, x: Tensor) -> Tensor:
-        return x.reshape(self.length * self.batch, x._shape[2]).index_select(0, self.places)
-
-
 def _autocast(narrow: bool, x: Tensor, *others: Any) -> list:
     """Give operands of one dtype inside `amp.autocast`: its own, or that of `x`.
 
@@ -191,40 +177,57 @@ def _autocast(narrow: bool, x: Tensor, *others: Any) -> list:
 
 
 def _run(cell: str, x: Tensor, hx: Any, params: Sequence[Tensor], has_biases: bool, num_layers: int, dropout: float,
-         train: bool, bidirectional: bool, packing: _Packing | None) -> tuple[Tensor, ...]:  # fmt: skip
+         train: bool, bidirectional: bool, sizes: Tensor | None) -> tuple[Tensor, ...]:  # fmt: skip
     directions = 2 if bidirectional else 1
     hs, cs = hx if cell == "lstm" else (hx, None)
     x, hs, cs, *params = _autocast(cell != "gru", x, hs, cs, *params)
     groups = _grouped(params, has_biases, num_layers, directions)
-    _check_states(x, params[0], hs, cs)
-    sizes = None if packing is None or packing.sizes[-1] == packing.batch else packing.sizes
+    _check_states(x, sizes, groups[0], hs, cs)
     last_h, last_c = [], []
     for layer in range(num_layers):
         outputs = []
-        steps = x if packing is None else packing.spread(x)
         for direction in range(directions):
             at = layer * directions + direction
-            how = {"cell": cell, "sizes": sizes, "backwards": direction == 1}
-            out, h, c, *_ = layer_op(steps, hs[at], None if cs is None else cs[at], *groups[at], **how)
+            how = {"cell": cell, "backwards": direction == 1}
+            out, h, c, *_ = layer_op(x, sizes, hs[at], None if cs is None else cs[at], *groups[at], **how)
             outputs.append(out)
             last_h.append(h)
             last_c.append(c)
-        x = outputs[0] if directions == 1 else cat(outputs, 2)
-        x = x if packing is None else packing.gathered(x)
+        x = outputs[0] if directions == 1 else cat(outputs, -1)
         if dropout and train and layer + 1 < num_layers:
             x = dropouts.dropout(x, dropout, True)
     return (x, stack(last_h), stack(last_c)) if cell == "lstm" else (x, stack(last_h))
 
 
-def _check_states(x: Tensor, w: Tensor, *states: Tensor | None) -> None:
-    if x.dtype is not w.dtype:
-        raise RuntimeError(f"expected scalar type {type_name(w.dtype)} but found {type_name(x.dtype)}")
-    if x._shape[-1] != w._shape[1]:
-        raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {w._shape[1]}, got {x._shape[-1]}")
-    for held in states:
-        if held is not None and held.dtype is not x.dtype:
+def _check_states(x: Tensor, sizes: Tensor | None, weights: Sequence[Any], *states: Tensor | None) -> None:
+    w_ih, w_hh, *_, w_hr = weights
+    if x.dtype is not w_ih.dtype:
+        raise RuntimeError(f"expected scalar type {type_name(w_ih.dtype)} but found {type_name(x.dtype)}")
+    if x._shape[-1] != w_ih._shape[1]:
+        raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {w_ih._shape[1]}, got {x._shape[-1]}")
+    h, c = states
+    rows = (h if sizes is not None else x)._shape[1]  # of packed sequences, the first step was compared with h
+    for nr, (held, size) in enumerate(((h, w_hh._shape[1]), (c, (w_hh if w_hr is None else w_hr)._shape[1]))):
+        if held is None:
+            continue
+        if held.dtype is not x.dtype:
             raise RuntimeError("Input and hidden tensors are not the same dtype, found input tensor with "
                                f"{type_name(x.dtype)} and hidden tensor with {type_name(held.dtype)}")  # fmt: skip
+        if held._shape[1:] != (rows, size):
+            expected = (held._shape[0], rows, size)
+            raise RuntimeError(f"Expected hidden[{nr}] size {expected}, got {list(held._shape)}")
+
+
+def _checked_sizes(data: Tensor, batch_sizes: Tensor, h: Tensor) -> Tensor:
+    """The rows of each step of packed data: kernels rely on them."""
+    counts = batch_sizes._array()
+    if (
+        counts.ndim != 1 or not counts.size or counts.min() < 1 or (np.diff(counts) > 0).any()
+        or counts.sum() != data._shape[0] or counts[0] != h._shape[1]
+    ):  # fmt: skip
+        raise RuntimeError(f"batch_sizes must begin with the {h._shape[1]} rows of the states, never grow, and add up "
+                           f"to the {data._shape[0]} rows of the data, but they are {counts.tolist()}")  # fmt: skip
+    return batch_sizes if batch_sizes.dtype is int64 else batch_sizes.to(int64)
 
 
 _DOCS = {
@@ -238,8 +241,8 @@ _DOCS = {
 def _sequence(cell: str) -> Callable:
     def packed(data: Tensor, batch_sizes: Tensor, hx: Any, params: Sequence[Tensor], has_biases: bool, num_layers: int,
                dropout: float, train: bool, bidirectional: bool) -> tuple[Tensor, ...]:  # fmt: skip
-        packing = _Packing(batch_sizes)
-        return _run(cell, data, hx, params, has_biases, num_layers, dropout, train, bidirectional, packing)
+        sizes = _checked_sizes(data, batch_sizes, hx[0] if cell == "lstm" else hx)
+        return _run(cell, data, hx, params, has_biases, num_layers, dropout, train, bidirectional, sizes)
 
     def padded(input: Tensor, hx: Any, params: Sequence[Tensor], has_biases: bool, num_layers: int, dropout: float,
                train: bool, bidirectional: bool, batch_first: bool) -> tuple[Tensor, ...]:  # fmt: skip
@@ -270,21 +273,25 @@ lstm, gru, rnn_tanh, rnn_relu = _sequence("lstm"), _sequence("gru"), _sequence("
 # -- cells -----------------------------------------------------------------------------------------------------
 
 
-def _check_cell(input: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor) -> None:
+def _check_cell(input: Tensor, states: Sequence[Tensor | None], w_ih: Tensor, w_hh: Tensor) -> None:
     if input._shape[1] != w_ih._shape[1]:
         raise RuntimeError(f"input has inconsistent input_size: got {input._shape[1]} expected {w_ih._shape[1]}")
-    if input._shape[0] != h._shape[0]:
-        raise RuntimeError(f"Input batch size {input._shape[0]} doesn't match hidden0 batch size {h._shape[0]}")
-    if h._shape[1] != w_hh._shape[1]:
-        raise RuntimeError(f"hidden0 has inconsistent hidden_size: got {h._shape[1]}, expected {w_hh._shape[1]}")
+    for nr, held in enumerate(states):
+        if held is None:
+            continue
+        rows, size = held._shape
+        if input._shape[0] != rows:
+            raise RuntimeError(f"Input batch size {input._shape[0]} doesn't match hidden{nr} batch size {rows}")
+        if size != w_hh._shape[1]:
+            raise RuntimeError(f"hidden{nr} has inconsistent hidden_size: got {size}, expected {w_hh._shape[1]}")
 
 
 def _one_step(cell: str, input: Tensor, h: Tensor, c: Any, *weights: Any) -> tuple[Tensor, ...]:
     if input.ndim != 2:
         raise RuntimeError(f"{cell}_cell: expected a 2-D input, but got {tensor_shape(input)}")
     input, h, c, *weights = _autocast(cell not in ("lstm", "gru"), input, h, c, *weights)
-    _check_cell(input, h, weights[0], weights[1])
-    found = layer_op(input.unsqueeze(0), h, c, *weights, None, cell=cell, sizes=None, backwards=False)
+    _check_cell(input, (h, c), weights[0], weights[1])
+    found = layer_op(input.unsqueeze(0), None, h, c, *weights, None, cell=cell, backwards=False)
     return found[1:3]
 
 
