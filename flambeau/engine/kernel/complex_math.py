@@ -18,6 +18,7 @@ from flambeau.engine.kernel.vecmath_exp import cosh as real_cosh
 from flambeau.engine.kernel.vecmath_exp import exp as real_exp
 from flambeau.engine.kernel.vecmath_exp import expm1 as real_expm1
 from flambeau.engine.kernel.vecmath_exp import sinh as real_sinh
+from flambeau.engine.kernel.vecmath_log import asinh as real_asinh
 from flambeau.engine.kernel.vecmath_log import log as real_log
 from flambeau.engine.kernel.vecmath_log import log1p as real_log1p
 from flambeau.engine.kernel.vecmath_power import hypot
@@ -149,7 +150,7 @@ def cos(k: Emitter, z: Complex) -> Complex:
     return cosh(k, Complex(-z.im, z.re))
 
 
-# -- logarithms and powers -------------------------------------------------------------------------------------
+# -- logarithms and roots --------------------------------------------------------------------------------------
 
 
 def _log_of_size(k: Emitter, x: Val, y: Val) -> Val:
@@ -166,7 +167,7 @@ def _log_of_size(k: Emitter, x: Val, y: Val) -> Val:
     apart, first = two_sum(k, p2, -one)
     apart, second = two_sum(k, apart, q2)
     near = real_log1p(k, apart + (first + second + (p_low + q_low))) * 0.5
-    beside = k.bits("and", square > 0.5, square < 2.0)
+    beside = k.bits("and", k.bits("and", square > 0.5, square < 2.0), scale.equals(1.0))
     result = k.select(beside, near, k.fma(real_log(k, square), 0.5, back))
     return k.select(k.bits("or", _infinite(k, x), _infinite(k, y)), math.inf, result)
 
@@ -200,6 +201,69 @@ def sqrt(k: Emitter, z: Complex) -> Complex:
     re, im = k.select(left, low, high), with_sign_of(k, k.select(left, high, low), z.im)
     up = _infinite(k, z.im)
     return Complex(k.select(up, math.inf, re), k.select(up, z.im, im))
+
+
+# -- inverse functions (W. Kahan, "Branch cuts for complex elementary functions", 1987) --------------------------
+
+
+def _roots_beside_one(k: Emitter, z: Complex) -> tuple[Complex, Complex]:
+    """sqrt(1 - z) and sqrt(1 + z)."""
+    return sqrt(k, Complex(1.0 - z.re, -z.im)), sqrt(k, Complex(z.re + 1.0, z.im))
+
+
+def _endless(k: Emitter, z: Complex) -> Val:
+    return k.bits("or", _infinite(k, z.re), _infinite(k, z.im))
+
+
+@_in_double
+def asin(k: Emitter, z: Complex) -> Complex:
+    """The inverse sine, its real part from -pi/2 to pi/2."""
+    x, y = z.re, z.im
+    p, q = _roots_beside_one(k, z)
+    re = atan2(k, x, p.re * q.re - p.im * q.im)
+    im = real_asinh(k, p.re * q.im - p.im * q.re)
+    there = with_sign_of(k, atan2(k, magnitude(k, x), magnitude(k, y)), x)
+    re = k.select(x.equals(0.0), x, k.select(_endless(k, z), there, re))
+    return Complex(re, k.select(_endless(k, z), with_sign_of(k, math.inf, y), im))
+
+
+@_in_double
+def acos(k: Emitter, z: Complex) -> Complex:
+    """The inverse cosine, its real part from 0 to pi."""
+    x, y = z.re, z.im
+    p, q = _roots_beside_one(k, z)
+    re = atan2(k, p.re, q.re) * 2.0
+    im = real_asinh(k, q.re * p.im - q.im * p.re)
+    re = k.select(_endless(k, z), atan2(k, magnitude(k, y), x), re)
+    re = k.select(k.bits("and", x.equals(0.0), k.unordered(y, y)), math.pi / 2, re)
+    return Complex(re, k.select(_endless(k, z), -with_sign_of(k, math.inf, y), im))
+
+
+@_in_double
+def acosh(k: Emitter, z: Complex) -> Complex:
+    """The inverse hyperbolic cosine, its real part at least 0."""
+    angle = acos(k, z)
+    return Complex(magnitude(k, angle.im), with_sign_of(k, angle.re, z.im))
+
+
+@_in_double
+def atanh(k: Emitter, z: Complex) -> Complex:
+    """The inverse hyperbolic tangent, its imaginary part from -pi/2 to pi/2."""
+    x, y = magnitude(k, z.re), z.im
+    apart = hypot(k, 1.0 - x, y)  # of z from the pole
+    close = apart < 2.0**-300
+    re = real_log1p(k, x / apart / apart * 4.0) * 0.25
+    re = k.select(close, (math.log(2) - real_log(k, apart)) * 0.5, re)
+    im = atan2(k, y * 2.0, (1.0 - x) * (x + 1.0) - y * y) * 0.5
+    far = _endless(k, z)
+    re = k.select(k.bits("or", far, x.equals(0.0)), 0.0, re)
+    half = k.select(k.unordered(y, y), y, with_sign_of(k, math.pi / 2, y))
+    return Complex(with_sign_of(k, re, z.re), k.select(far, half, im))
+
+
+asinh, atan = _turned(asin), _turned(atanh)
+
+# -- powers ----------------------------------------------------------------------------------------------------
 
 
 def pow(k: Emitter, z: Complex, exponent: Complex) -> Complex:

@@ -141,6 +141,13 @@ class Complexes:
         function = getattr(Scalars(self.k, self.dtype), name)
         return [function(x.re), function(x.im)]
 
+    def isclose(self, a: Complex, b: Complex, rtol: float, atol: float, equal_nan: bool) -> Val:
+        """Whether |a - b| <= atol + rtol * |b|; infinities only if they are equal."""
+        near = self.abs(a - b) <= self.abs(b) * rtol + atol
+        close = self.k.bits("or", self.k.bits("and", near, self.isfinite(b)), self.eq(a, b))
+        both = self.k.bits("and", self.isnan(a), self.isnan(b))
+        return self.k.bits("or", close, both) if equal_nan else close
+
     def truth(self, x: Val) -> Val:
         """Whether an element (of any dtype) is not zero."""
         return x if element(x.type) == "i1" else self.k.compare("ne", x, 0)
@@ -155,6 +162,8 @@ class Complexes:
     sqrt, pow = _mathematics(complex_math.sqrt), _mathematics(complex_math.pow)
     sin, cos, tan = (_mathematics(f) for f in (complex_math.sin, complex_math.cos, complex_math.tan))
     sinh, cosh, tanh = (_mathematics(f) for f in (complex_math.sinh, complex_math.cosh, complex_math.tanh))
+    asin, acos, atan = (_mathematics(f) for f in (complex_math.asin, complex_math.acos, complex_math.atan))
+    asinh, acosh, atanh = (_mathematics(f) for f in (complex_math.asinh, complex_math.acosh, complex_math.atanh))
     reciprocal, sgn = _mathematics(complex_math.reciprocal), _mathematics(complex_math.sign)
 
     def exp2(self, x: Complex) -> Val:
