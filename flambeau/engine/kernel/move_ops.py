@@ -103,15 +103,14 @@ def assemble(site: Site, shape: Ints, out: Window, source: Window, places: Seque
     """Each dimension d of the result takes the elements `places[d]` of the source."""
     if 0 in shape:
         return
-    found = [runs(p) for p in places]
+    found, stream = [runs(p) for p in places], large(shape, out.dtype)
     inner = [Piece(run.at, run.length, run.start, run.step) for run in found[-1]] if found else []
     if in_rows(out, source, inner):
         for piece in _pieces(found[:-1]):
             sizes = (*(run.length for run in piece), shape[-1])
             taken = _taken(piece, source)._replace(strides=(*_taken(piece, source).strides, 1))
-            write_rows(site, sizes, out.part(_offset(piece, out)), taken, inner, note)
+            write_rows(site, sizes, out.part(_offset(piece, out)), taken, inner, note, stream=stream)
     else:
-        stream = large(shape, out.dtype)
         for piece in _pieces(found):
             part, taken = out.part(_offset(piece, out)), _taken(piece, source)
             copy(site, tuple(run.length for run in piece), part, taken, note, stream)
@@ -228,7 +227,7 @@ def constant_pad(site: Site, call: Call) -> None:
     source = window(site, x)
     start = sum(max(-lo, 0) * s for (lo, _), s in zip(pairs, source.strides))
     row = [] if small else _padded_row(kept[-1], *(max(n, 0) for n in pairs[-1]))
-    by_rows = bool(row) and in_rows(out, source, row)
+    by_rows, stream = bool(row) and in_rows(out, source, row), large(call.metas[0].shape, out.dtype)
     if small:
         fill(site, tuple(shape), out, value, "pad")
     inner, offset = list(shape), 0
@@ -242,9 +241,10 @@ def constant_pad(site: Site, call: Call) -> None:
     if by_rows:
         offset -= max(pairs[-1][0], 0)
         rows = (*kept[:-1], shape[-1])
-        write_rows(site, rows, out.part(offset), source.part(start), row, "pad", bits_of(value, out.dtype))
+        bits = bits_of(value, out.dtype)
+        write_rows(site, rows, out.part(offset), source.part(start), row, "pad", bits, stream)
         return
-    copy(site, kept, out.part(offset), source.part(start), "pad", large(call.metas[0].shape, out.dtype))
+    copy(site, kept, out.part(offset), source.part(start), "pad", stream)
 
 
 def _padded_row(n: int, before: int, after: int) -> list[Piece]:
