@@ -35,9 +35,11 @@ Matched = Callable[[Any, Sequence[Any], dict[str, Any]], Any]
 
 
 class _Example(NamedTuple):
-    """A call that was written out: its entry, the numbers' values, the identities of inputs and results."""
+    """A call that was written out: its entry, which inputs are leaves, the numbers' values, the identities of inputs
+    and results."""
 
     entry: Entry
+    leaves: list[bool]
     numbers: list[Any]
     inputs: list[int]
     outputs: list[int]
@@ -48,9 +50,10 @@ def written_out(into: Any, entry: Entry, inputs: Sequence[Any], outputs: Sequenc
     if entry.full or not state.plain or (entry.needs is not None) != (entry.node is not None):
         return
     into.regime = state.regime
-    entry.call = _Writer(entry).function()
+    leaves = [isinstance(x, Tensor) and x.grad_fn is None for x in inputs]
+    entry.call = _Writer(entry, leaves).function()
     numbers = into.numbers[len(into.numbers) - sum(x.__class__ is Number for x in entry.operands) :]
-    into.example = _Example(entry, numbers, [id(x) for x in inputs], [id(y) for y in outputs])
+    into.example = _Example(entry, leaves, numbers, [id(x) for x in inputs], [id(y) for y in outputs])
 
 
 def direct(function: Callable) -> Callable:
@@ -124,8 +127,8 @@ class _Writer:
 
     parameters = "inputs, params"
 
-    def __init__(self, entry: Entry) -> None:
-        self.entry, self.form = entry, entry.node
+    def __init__(self, entry: Entry, leaves: Sequence[bool]) -> None:
+        self.entry, self.form, self.leaves = entry, entry.node, leaves
         self.constants: dict[str, Any] = {}
         self.lines: list[str] = []
         self.seen: dict[int, int] = {}  # values seen here first: number -> operand
@@ -157,9 +160,10 @@ class _Writer:
             self._bind(i, spec)
         for nr in range(len(entry.metas)):
             self._value(nr)
-        self.put(
-            3, "if into.ended is not None:", f"    into.begins({self.constant('entry', entry)})", "into.cursor = entry"
-        )
+        self.constant("entry", entry)
+        if entry.parent is not None and entry.parent.parent is None:  # it begins a recording
+            self.put(3, "if into.ended is not None:", "    into.begins(entry)")
+        self.put(3, "into.cursor = entry")
         for nr in range(len(entry.metas)):
             self._storage(nr)
             if self._wanted(nr):
@@ -251,10 +255,12 @@ class _Writer:
         if self.entry.op.vjp is None or not state.grad:
             return
         self.put(4, f"f{i} = x{i}._grad_fn if x{i}._base is None else x{i}.grad_fn")
-        if needs is not None and needs[i]:
-            self.put(4, f"if f{i} is None and not x{i}._requires_grad:", "    return None")
-        else:
+        if needs is None or not needs[i]:
             self.put(4, f"if f{i} is not None or x{i}._requires_grad:", "    return None")
+        elif self.leaves[i]:
+            self.put(4, f"if f{i} is not None or not x{i}._requires_grad:", "    return None")
+        else:
+            self.put(4, f"if f{i} is None:", "    return None")
 
     def _after_checks(self) -> None:
         """What else to look at, with the operands known."""
@@ -300,12 +306,15 @@ class _Writer:
         """The node, as `opnode.node_of` makes it."""
         form = self.form
         self.put(3, f"node = new({self.constant('cls', form.cls)})", f"node.form = {self.constant('form', form)}")
-        self.put(3, "node.sequence = next_sequence()")
+        edges = []
         for i, needed in enumerate(form.needs):
-            if needed:
-                self.put(3, f"e{i} = (accumulator(x{i}), 0) if f{i} is None else (f{i}, x{i}._output_nr)")
-        edges = [f"e{i}" if needed else "None" for i, needed in enumerate(form.needs)]
+            if needed and self.leaves[i]:  # as `accumulator` finds or makes it
+                self.put(3, f"end{i} = x{i}._accumulator")
+                edges.append(f"(end{i} is not None and end{i}() or accumulator(x{i}), 0)")
+            else:
+                edges.append(f"(f{i}, x{i}._output_nr)" if needed else "None")
         self.put(3, f"node.edges = ({''.join(edge + ', ' for edge in edges)})")
+        self.put(3, "node.sequence = next_sequence()")
         kept = []
         for i, like in enumerate(form.likes):
             if i in form.kept:
@@ -344,7 +353,7 @@ class _DirectWriter(_Writer):
     def __init__(
         self, example: _Example, args: tuple, kwargs: dict[str, Any], sources: list[int | None], result: int | None
     ) -> None:
-        super().__init__(example.entry)
+        super().__init__(example.entry, example.leaves)
         self.numbers, self.args, self.kwargs = list(example.numbers), args, kwargs
         self.sources, self.result = sources, result
 
@@ -353,25 +362,32 @@ class _DirectWriter(_Writer):
 
     def _unpack(self) -> None:
         """Name the arguments, and leave unless those that are no tensors are what they were."""
-        self.put(4, f"({''.join(f'a{nr}, ' for nr in range(len(self.args)))}) = args")
-        for nr, name in enumerate(self.kwargs, len(self.args)):
-            self.put(4, f"a{nr} = kwargs[{self.constant(f'name{nr}', name)}]")
         given = [*self.args, *self.kwargs.values()]
-        places = [id(x) for x in given]
-        for nr, x in enumerate(given):
-            if not isinstance(x, Tensor):
-                self.put(4, f"if {self._different(nr, x)}:", "    return None")
-            elif places.index(id(x)) != nr:
-                self.put(4, f"if a{nr} is not a{places.index(id(x))}:", "    return None")
+        names = [f"a{nr}" for nr in range(len(given))]
+        again = []
         for i, spec in enumerate(self.entry.operands):
-            if spec.__class__ is Arg or spec.__class__ is Part:
-                self.put(4, f"x{i} = a{self.sources[i]}")
+            nr = self.sources[i]
+            if nr is not None and (spec.__class__ is Arg or spec.__class__ is Part):
+                if names[nr] == f"a{nr}":
+                    names[nr] = f"x{i}"
+                else:
+                    again.append(f"x{i} = {names[nr]}")
+        self.put(4, f"({''.join(f'{name}, ' for name in names[: len(self.args)])}) = args")
+        for name, key in zip(names[len(self.args) :], self.kwargs):
+            self.put(4, f"{name} = kwargs[{self.constant(f'key_{name}', key)}]")
+        places = [id(x) for x in given]
+        for name, x in zip(names, given):
+            if not isinstance(x, Tensor):
+                self.put(4, f"if {self._different(name, x)}:", "    return None")
+            elif name != names[places.index(id(x))]:
+                self.put(4, f"if {name} is not {names[places.index(id(x))]}:", "    return None")
+        self.put(4, *again)
 
-    def _different(self, nr: int, x: Any) -> str:
+    def _different(self, name: str, x: Any) -> str:
         """The condition that an argument is not what it was."""
         if x.__class__ in (int, str) or (x.__class__ is float and x):  # zeros may be two, and tuples hold anything
-            return self._another(f"a{nr}", x)
-        return f"a{nr} is not {self.constant(f'c_a{nr}', x)}"
+            return self._another(name, x)
+        return f"{name} is not {self.constant(f'c_{name}', x)}"
 
     def _check_other(self, i: int, spec: Any) -> None:
         """The arguments were looked at; numbers and constants that were made of them are what they were."""

@@ -117,3 +117,23 @@ def test_callers_that_take_turns() -> None:
             yield [*z.detach().tolist(), float(z.requires_grad)]
 
     everywhere(program)
+
+
+def test_leaves_and_others_of_an_op_with_several_results() -> None:
+    """Where history ends is part of the call: at a leaf, at its node, or at nothing."""
+
+    def program() -> Iterator[Any]:
+        start = torch.tensor([3.0, 1.0, 2.0])
+        for i in range(24):
+            x = start.clone().requires_grad_(i % 8 != 6)
+            w = torch.full((3,), 0.5, requires_grad=i % 3 != 2)
+            y = x * 1.0 if i % 4 == 3 else x
+            values, places = torch.sort(y if i % 5 else y.detach())
+            out = torch.nn.functional.layer_norm(values * w, (3,), w, None)
+            yield out.detach().tolist()
+            if out.requires_grad:
+                out.square().sum().backward()
+                yield from (t.grad.tolist() for t in (x, w) if t.grad is not None)
+            yield places.tolist()
+
+    everywhere(program)

@@ -75,9 +75,11 @@ def layer(name: str, function: Callable, doc: str = "", shown: Callable | None =
 
 def _forward(function: Callable, settings: dict[str, Any]) -> Callable | None:
     """The same `forward` without keywords, if the settings are just what the function takes after its input."""
-    signature, code = getattr(function, "__signature__", None), function.__code__
+    signature, code = getattr(function, "__signature__", None), inspect.unwrap(function).__code__
     taken = code.co_varnames[: code.co_argcount] if signature is None else tuple(signature.parameters)
     names = taken[1 : len(settings) + 1]
+    if not settings:
+        return lambda self, input: function(input)
     if not names or set(names) != set(settings):
         return None
     read = attrgetter(*names)
