@@ -387,6 +387,23 @@ def test_random_programs(seed: int) -> None:
             np.testing.assert_array_equal(fused, single)
 
 
+def test_sums_and_products_at_indices() -> None:
+    rng = np.random.default_rng(0)
+    for kind in KINDS:
+        g = Recording()
+        x, source = g.input(complexes(6, 40, kind=kind)), g.input(complexes(9, 40, kind=kind, seed=1))
+        places, rows = g.input(rng.integers(0, 6, (9, 40))), g.input(rng.integers(0, 6, 9))
+        reduced = {"dim": 0, "include_self": False}
+        wanted = [
+            g.call(ops["scatter_reduce"], x, places, source, reduce="prod", **reduced),
+            g.call(ops["scatter_reduce"], x, places, source, reduce="sum", **reduced),
+            g.call(ops["scatter_add"], x, places, source, dim=0),
+            g.call(ops["index_add"], x, rows, source, dim=0, alpha=2 - 1j),
+            g.call(ops["index_add"], x, rows, source, dim=0, alpha=1),
+        ]  # fmt: skip
+        natively(g.check(*wanted))
+
+
 # -- whole programs --------------------------------------------------------------------------------------------
 
 

@@ -339,18 +339,26 @@ def reciprocal(k: Emitter, z: Complex) -> Complex:
     return Complex(k.select(wide, one, ratio) / size, -k.select(wide, ratio, one) / size)
 
 
+def size(k: Emitter, z: Complex) -> Val:
+    """|z|; infinite if one part is, whatever the other. Squares of floats are doubles, so that none needs scaling."""
+    if element(z.type) == "cdouble":
+        return hypot(k, z.re, z.im)
+    x, y = k.cast(z.re, "double"), k.cast(z.im, "double")
+    found = k.cast(root(k, k.fma(x, x, y * y)), "float")
+    return k.select(_endless(k, z), math.inf, found)
+
+
 def sign(k: Emitter, z: Complex) -> Complex:
     """z / |z|; 0 at 0, along an axis where only one part is infinite."""
-    size = hypot(k, z.re, z.im)
+    whole = size(k, z)
     right, up = _infinite(k, z.re), _infinite(k, z.im)
     parts = []
     for x, here, there in ((z.re, right, up), (z.im, up, right)):
-        unit = k.select(here, with_sign_of(k, 1.0, x), k.select(there, 0.0, x / size))
-        parts.append(k.select(size.equals(0.0), 0.0, k.select(k.bits("and", here, there), math.nan, unit)))
+        unit = k.select(here, with_sign_of(k, 1.0, x), k.select(there, 0.0, x / whole))
+        parts.append(k.select(whole.equals(0.0), 0.0, k.select(k.bits("and", here, there), math.nan, unit)))
     return Complex(k.select(_is_nan(k, z), math.nan, parts[0]), k.select(_is_nan(k, z), math.nan, parts[1]))
 
 
 def _is_nan(k: Emitter, z: Complex) -> Val:
     found = k.unordered(z.re, z.im)
-    wide = k.bits("or", _infinite(k, z.re), _infinite(k, z.im))
-    return k.bits("and", found, k.bits("xor", wide, True))
+    return k.bits("and", found, k.bits("xor", _endless(k, z), True))

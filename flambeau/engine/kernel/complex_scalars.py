@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flambeau.dtypes import dtype
-from flambeau.engine.kernel import complex_math, vecmath_power, vecmath_trig
+from flambeau.engine.kernel import complex_math, vecmath_trig
 from flambeau.engine.kernel.complex_emit import Complex
 from flambeau.engine.kernel.emit import Emitter, Val, element
 from flambeau.engine.kernel.scalars import Scalars, convert
@@ -74,7 +74,7 @@ class Complexes:
         return tuple(map(Complex, *[function(s, *part) for part in parts]))
 
     def abs(self, x: Complex) -> Val:
-        return vecmath_power.hypot(self.k, x.re, x.im)
+        return complex_math.size(self.k, x)
 
     def squared_abs(self, x: Complex) -> Val:
         return x.re * x.re + x.im * x.im

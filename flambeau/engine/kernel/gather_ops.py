@@ -162,14 +162,14 @@ def scatter_reduce(site: Site, call: Call) -> None:
     kind = x.dtype
     if reduce == "mean" and kind.category <= INTEGER:
         raise Unsupported("means of integers")
-    if kind.category == COMPLEX:
-        raise Unsupported("reductions of complex numbers")
+    if reduce == "mean" and kind.category == COMPLEX:
+        raise Unsupported("means of complex numbers")
 
     def write(out: Window) -> None:
         place = out.part(0, _without(out.strides, dim))
         term = Term(window(site, index), x.shape[dim], out.strides[dim])
         if not call.params["include_self"]:
-            start = Window(site.temp(8), (0,) * len(index.shape), out.dtype)
+            start = Window(site.temp(16), (0,) * len(index.shape), out.dtype)
             fill(site, (1,), start._replace(strides=(1,)), _start(reduce, kind), "scatter_reduce")
             write_at(site, index.shape, place, start, [term], "write", "scatter_reduce")
         write_at(site, index.shape, place, window(site, src), [term], _REDUCTIONS[reduce], "scatter_reduce")

@@ -44,9 +44,9 @@ def scatter(
     if 0 in shape:
         return
     check_sizes(terms)
-    if target.dtype.category == COMPLEX:
-        if combine not in ("write", "add") or scale != 1 or source.dtype is not target.dtype:
-            raise Unsupported("this of complex numbers")
+    if target.dtype.category == COMPLEX and combine in ("max", "min"):
+        raise Unsupported("an order of complex numbers")
+    if target.dtype.category == COMPLEX and combine != "mul" and scale == 1 and source.dtype is target.dtype:
         shape, (target, source), terms = by_parts(shape, (target, source), terms)
     windows = (target.strides, source.strides, *(t.index.strides for t in terms))
     apart = [d for d, n in enumerate(shape) if target.strides[d] and n > 1]
