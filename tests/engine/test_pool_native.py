@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flambeau as torch
+from flambeau.engine.kernel import move
 from flambeau.ops.nn.fractional import fractional_max_pool_op
 from flambeau.ops.nn.pool import (
     adaptive_avg_pool_backward_op,
@@ -77,6 +78,21 @@ POOLS = [
 @pytest.mark.parametrize("shape,pool", POOLS)
 def test_passes(shape, pool):
     passes(shape, pool)
+
+
+WHOLE_LINES = [
+    ((3, 5, 64, 64), Pool((2, 2), (2, 2), (0, 0), (1, 1))),
+    ((2, 3, 9, 96), Pool((3, 3), (2, 3), (1, 1), (1, 1))),
+    ((2, 3, 10, 128), Pool((2, 4), (2, 4), (1, 0), (1, 1))),
+    ((70, 64), Pool((3,), (1,), (1,), (1,))),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape,pool", [*WHOLE_LINES, ((2, 5, 9, 7), Pool((3, 3), (2, 2), (1, 1), (1, 1)))])
+def test_results_past_the_caches(shape, pool, dtype, monkeypatch):
+    monkeypatch.setattr(move, "last_cache", lambda: 0)
+    passes(shape, pool, dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
+from typing import Any
 
 from flambeau import dtypes
 from flambeau.dtypes import COMPLEX, dtype
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel import move
-from flambeau.engine.kernel.emit import Emitter, Index, Val
+from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, element
 from flambeau.engine.kernel.scalars import compute_type
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Address
@@ -72,6 +73,29 @@ def in_vectors(k: Emitter, count: int, lanes: int, body: Callable[[Index, int], 
             body(start, lanes)
     if count > whole:
         body(whole, count - whole)
+
+
+def ways(k: Emitter, stream: bool, results: Sequence[int]) -> Iterator[bool]:
+    """Once or twice, to write code in a loop: with `stream` for results (by argument) that all begin at a line, which
+    go past the caches, and for others."""
+    if not stream:
+        yield False
+        return
+    past = k.const("i64", 0)
+    for result in results:
+        past = k.bits("or", past, k.rem(k.address(k.pointer(result)), LINE))
+    for streams in (True, False):
+        with k.when(past.equals(0) if streams else past.differs(0)):
+            yield streams
+
+
+def quotient(k: Emitter, x: Val, divisor: Any) -> Val:
+    """`x` divided by lanes, or by an integer: powers of two may as well be multiplied with, which is faster."""
+    if isinstance(divisor, Val):
+        return k.div(x, k.val(k.cast(divisor, element(x.type)), x.type))
+    if divisor > 0 and divisor & (divisor - 1) == 0:
+        return k.mul(x, k.const(x.type, 1.0 / divisor))
+    return k.div(x, k.const(x.type, divisor))
 
 
 def inside(k: Emitter, place: Index, size: int) -> Val | bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from flambeau.dtypes import dtype
 from flambeau.engine.graph import Call
-from flambeau.engine.kernel import scalars
+from flambeau.engine.kernel import move, scalars
 from flambeau.engine.kernel.conv.lanes import every
 from flambeau.engine.kernel.emit import Emitter, Index, Val, is_float, vector
 from flambeau.engine.kernel.pool import planes
@@ -141,6 +141,7 @@ class WindowKernel:
     dtype: dtype
     average: Average | None
     by_rows: bool
+    stream: bool
 
     @property
     def lanes(self) -> int:
@@ -151,15 +152,19 @@ class WindowKernel:
         return vector(scalars.compute_type(self.dtype), self.lanes)
 
     def emit(self, k: Emitter) -> None:
-        depth, height, _ = self.windows.out
-        with k.tasks() as task:
-            row, plane = (k.rem(task, height), k.div(task, height)) if self.by_rows else (0, task)
-            with planes.each(k, 1 if self.by_rows else depth) as d, planes.each(k, 1 if self.by_rows else height) as h:
-                if self.by_rows:
-                    d, plane, h = k.rem(plane, depth), k.div(plane, depth), row
-                self._row(k, plane, d, h)
+        for streams in planes.ways(k, self.stream, (1,) if self.average else (1, 2)):
+            with k.tasks() as task:
+                self._task(k, task, streams)
 
-    def _row(self, k: Emitter, plane: Index, depth: Index, height: Index) -> None:
+    def _task(self, k: Emitter, task: Val, streams: bool) -> None:
+        depth, height, _ = self.windows.out
+        row, plane = (k.rem(task, height), k.div(task, height)) if self.by_rows else (0, task)
+        with planes.each(k, 1 if self.by_rows else depth) as d, planes.each(k, 1 if self.by_rows else height) as h:
+            if self.by_rows:
+                d, plane, h = k.rem(plane, depth), k.div(plane, depth), row
+            self._row(k, plane, d, h, streams)
+
+    def _row(self, k: Emitter, plane: Index, depth: Index, height: Index, streams: bool) -> None:
         w = self.windows
         source = k.mul(plane, prod(w.size))
         out = k.mul(k.add(k.mul(k.add(k.mul(plane, w.out[0]), depth), w.out[1]), height), w.out[2])
@@ -167,7 +172,7 @@ class WindowKernel:
         d, outside = self.dtype, 0
         if self.average is None:
             outside = -np.inf if d.is_floating_point else np.iinfo(d.np).min
-        vectors = _Vector(self, Taps(k, w, d, self.lanes, source, first, outside))
+        vectors = _Vector(self, Taps(k, w, d, self.lanes, source, first, outside), streams)
         planes.in_vectors(k, w.out[2], self.lanes, lambda start, count: vectors.compute(out, start, count))
 
 
@@ -177,20 +182,21 @@ class _Vector:
 
     kernel: WindowKernel
     taps: Taps
+    streams: bool
 
     def compute(self, out: Index, start: Index, count: int) -> None:
         k, kernel = self.taps.k, self.kernel
         mask = None if count == kernel.lanes else k.mask(count, kernel.lanes)
         at = k.add(out, start)
         if kernel.average is not None:
-            mean = k.div(self._sum(start), self._divisor(kernel.average, start))
-            scalars.store(k, mean, k.pointer(1), at, kernel.dtype, mask)
+            mean = planes.quotient(k, self._sum(start), self._divisor(kernel.average, start))
+            scalars.store(k, mean, k.pointer(1), at, kernel.dtype, mask, self.streams)
             return
         best, index = self._maximum(start)
-        scalars.store(k, best, k.pointer(1), at, kernel.dtype, mask)
+        scalars.store(k, best, k.pointer(1), at, kernel.dtype, mask, self.streams)
         wide = k.cast(index, "i64")
         if mask is None:
-            k.store(wide, k.pointer(2), at)
+            k.store(wide, k.pointer(2), at, stream=self.streams)
         else:
             k.masked_store(wide, k.pointer(2), at, mask)
 
@@ -243,18 +249,16 @@ class _Vector:
             total = self.taps.k.add(total, x)
         return total
 
-    def _divisor(self, average: Average, start: Index) -> Val:
-        k, w, scalar = self.taps.k, self.kernel.windows, scalars.compute_type(self.kernel.dtype)
+    def _divisor(self, average: Average, start: Index) -> Any:
+        k, w = self.taps.k, self.kernel.windows
         if average.override is not None:
-            return k.const(self.kernel.type, average.override)
+            return average.override
         type = vector("i64", self.kernel.lanes)
         columns = k.add(k.ramp(type, 0, w.stride[2]), k.val(k.sub(k.mul(start, w.stride[2]), w.padding[2]), type))
         count: Any = 1
         for dim, first in enumerate((*self.taps.first, columns)):
             count = k.mul(count, counted(k, w, dim, first, average.include_pad))
-        if isinstance(count, Val):
-            return k.val(k.cast(count, scalar), self.kernel.type)
-        return k.const(self.kernel.type, count)
+        return count
 
 
 def counted(k: Emitter, w: Windows, dim: int, first: Any, include_pad: bool) -> Any:
@@ -282,7 +286,8 @@ def _launch(site: Site, call: Call, average: Average | None) -> None:
         return
     windows = Windows.of(pool, tuple(x.shape[-dims:]))
     by_rows = count < 64
-    kernel = WindowKernel(windows, x.dtype, average, by_rows)
+    stream = windows.out[2] % planes.lanes_of(x.dtype, windows.out[2]) == 0 and move.large(x.shape, x.dtype)
+    kernel = WindowKernel(windows, x.dtype, average, by_rows, stream)
     results = (site.result(),) if average is not None else (site.result(0), site.result(1))
     rows = count * windows.out[0] * windows.out[1]
     steps = rows * -(-windows.out[2] // kernel.lanes) * prod(windows.kernel)
