@@ -50,6 +50,35 @@ def test_batches_and_sums(dtype: Any) -> None:
     check("linear", make(2, 3, 6, dtype=dtype), make(5, 6, dtype=dtype), make(5, dtype=dtype))
 
 
-def test_scaled_products_are_left_to_the_reference() -> None:
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+def test_scaled_sums(dtype: Any) -> None:
+    """Factors wrap around as well; what is multiplied by nothing is not read."""
+    a, b, c = make(3, 20, dtype=dtype), make(20, 33, dtype=dtype), make(33, dtype=dtype)
+    for alpha, beta in ((3, -2), (1, 5), (-1, 0), (1000003, 1), (0, 7)):
+        check("addmm", c, a, b, alpha=alpha, beta=beta)
+    check("addmm", c, a, b, alpha=True, beta=2.9)  # as the references cast it
+
+
+def test_scaled_sums_of_other_shapes() -> None:
+    a, b = make(4, 3, 6), make(4, 6, 5)
+    check("baddbmm", make(4, 1, 5), a, b, alpha=2, beta=3)
+    check("baddbmm", make(5), a.flip(0), b.transpose(1, 2)[:, :, :6].transpose(1, 2), alpha=-2, beta=0)
+    check("addmv", make(3), a[0], make(6), alpha=7, beta=-1)
+    check("addmv", make(1), a[0].t().contiguous().t(), make(12)[::2], alpha=2, beta=2)
+    check("addr", make(3, 5), make(3), make(5), alpha=2, beta=3)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64], ids=lambda d: d.__name__)
+def test_sums_over_batches(dtype: Any) -> None:
+    for rows, depth, columns in ((3, 6, 5), (1, 1, 1), (2, 40, 70)):
+        a, b = make(4, rows, depth, dtype=dtype), make(4, depth, columns, dtype=dtype)
+        check("addbmm", make(rows, 1, dtype=dtype), a, b, alpha=3, beta=-2)
+        turned = make(4, columns, depth, dtype=dtype).transpose(1, 2)
+        check("addbmm", make(columns, dtype=dtype), a[::2], turned[::2], alpha=1, beta=1)
+
+
+def test_sums_of_nothing_are_left_to_the_reference() -> None:
     with pytest.raises(Unsupported):
-        native(ops["addmm"], make(5), make(3, 6), make(6, 5), alpha=2, beta=1)
+        native(ops["addmm"], make(5), make(3, 0), make(0, 5), alpha=2, beta=1)
+    with pytest.raises(Unsupported):
+        native(ops["addbmm"], make(5), make(0, 3, 6), make(0, 6, 5), alpha=2, beta=1)

@@ -34,12 +34,12 @@ def launch(site: Site, product: Product, summed: bool = False) -> None:
     """Compute a product into the site's result; `summed`: the sum of the products of its batch."""
     given = product.a.dtype, product.b.dtype, product.dtype
     for d in given:
-        if d.category == dtypes.BOOL or (d.category == dtypes.INTEGER and summed):
+        if d.category == dtypes.BOOL:
             raise Unsupported(f"a product of {d}")
     if not product.rows * product.columns or not (product.batch or summed):
         return
     if dtypes.INTEGER in [d.category for d in given]:
-        integers.launch(site, product)
+        integers.launch(site, product, summed)
         return
     product = product if summed else _simplified(product)
     if dtypes.COMPLEX in [d.category for d in given]:

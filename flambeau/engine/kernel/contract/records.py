@@ -10,6 +10,9 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+import numpy as np
+
+from flambeau.dtypes import INTEGER, dtype
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel.contract.lower import launch
 from flambeau.engine.kernel.contract.product import Addend, Operand, Product, broadcast_strides, one_run
@@ -88,11 +91,16 @@ def _plus(make: Callable[[Site, Call, Arg, Arg], Product], flat: bool = False, s
             raise Unsupported("a sum of products of several dtypes")
         shape = tuple(call.metas[0].shape)
         *batch, rows, columns = broadcast_strides(c, (1, *shape) if flat else shape)
-        addend = Addend(site.source(c), c.dtype, rows, columns, tuple(batch), float(beta)) if beta != 0 else None
-        product = make(site, call, a, b)
-        launch(site, replace(product, alpha=float(alpha), addend=addend), summed)
+        alpha, scale = _factor(alpha, dtype), _factor(beta, dtype)
+        addend = Addend(site.source(c), c.dtype, rows, columns, tuple(batch), scale) if beta != 0 else None
+        launch(site, replace(make(site, call, a, b), alpha=alpha, addend=addend), summed)
 
     return lower
+
+
+def _factor(x: float, d: dtype) -> float:
+    """What products of a dtype are scaled by: integers by integers, which wrap around as well."""
+    return int(np.asarray(x).astype(d.np)) if d.category == INTEGER else float(x)
 
 
 def linear(site: Site, call: Call) -> None:

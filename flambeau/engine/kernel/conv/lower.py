@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 
-from flambeau.dtypes import FLOAT, dtype
+from flambeau.dtypes import FLOAT, INTEGER, dtype
 from flambeau.engine.graph import Arg, Call, Meta
 from flambeau.engine.kernel import move, search
 from flambeau.engine.kernel.complex_products import by_parts
 from flambeau.engine.kernel.contract import lower as contract
 from flambeau.engine.kernel.contract.product import Operand
 from flambeau.engine.kernel.contract.product import Product as Matrices
-from flambeau.engine.kernel.conv import channels, choose, depthwise, geometry, pixels, weights, winograd_lower
+from flambeau.engine.kernel.conv import channels, choose, depthwise, geometry, integers, pixels, weights, winograd_lower
 from flambeau.engine.kernel.conv.choose import Sizes
 from flambeau.engine.kernel.conv.geometry import Layout, Product, Shape
 from flambeau.engine.kernel.conv.lanes import Store, power
@@ -240,6 +240,9 @@ def _searched(
 def convolution(site: Site, call: Call) -> None:
     """The forward pass."""
     call = _flattened(call, tuple(call.inputs[1].shape[2:]))
+    if call.metas[0].dtype.category == INTEGER:
+        integers.forward(site, call)
+        return
     x, w, b = call.inputs
     _check(call)
     meta = call.metas[0]
@@ -329,6 +332,9 @@ def _by_columns(site: Site, choices: Choices, shape: Shape, call: Call, time: fl
 
 def _input_gradient(site: Site, call: Call) -> None:
     call = _flattened(call, tuple(call.inputs[1].shape[2:]))
+    if call.metas[0].dtype.category == INTEGER:
+        integers.input_gradient(site, call)
+        return
     g, w, b = (*call.inputs, None)[:3]
     _check(call)
     meta = call.metas[0]
