@@ -169,3 +169,13 @@ def test_many_rows_of_columns_are_read_whole(monkeypatch: pytest.MonkeyPatch) ->
     most, place = g.call(ops["max"], value, dim=0, keepdim=False)
     found = nests(g.check(y, g.call(ops["sum"], y, dim=(0,), keepdim=False), most, place))
     assert any(n.blocks > 1 and not n.sweep for n in found)
+
+
+def test_what_a_later_pass_reads_first_is_brought_near_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nest, "cache_sizes", lambda: (0, 0))
+    rng = np.random.default_rng(8)
+    g = Recording()
+    x, y = (g.input(rng.standard_normal((4, 6000), np.float32)) for _ in range(2))
+    apart = g.call(ops["sub"], x, g.call(ops["amax"], x, dim=(1,), keepdim=True))
+    (made,) = nests(g.check(g.call(ops["sum"], g.call(ops["mul"], apart, y), dim=(1,), keepdim=False), rtol=1e-4))
+    assert sorted(made.fetching(access)[0] for access in made.fetched) == [0, 1]

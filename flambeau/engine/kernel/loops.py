@@ -521,9 +521,9 @@ class Writer:
         k, nest = self.k, self.nest
         for access, step in nest.fetched.items():
             strides, d, _ = nest.accesses[access]
-            step = self.further(access) if nest.wide else step
+            step, fetching = self.further(access) if nest.wide else step, nest.fetching(access)
             for copy in copies:
-                if nest.fetching[copy] == self.number:
+                if fetching[copy] == self.number:
                     at = k.add(k.add(self.index(strides), self.first_lane[copy]), step)
                     k.prefetch(self.pointers[access], k.val(at, "i64"), memory_type(d))
 

@@ -301,18 +301,21 @@ class Nest:
             return {}
         return {nr: step for nr, step in far.items() if step}
 
-    @cached_property
-    def fetching(self) -> list[int]:
-        """For each of the vectors in flight, the pass that looks ahead: the first one; of a row that stays near all of
-        them share the work, but for the last of many, which is busy with writing."""
-        passes = max(min(self.passes, 2), self.passes - 1) if self.stays_near else 1
-        return [nr * passes // UNROLL for nr in range(UNROLL)]
+    def fetching(self, access: int) -> list[int]:
+        """For each of the vectors in flight, the pass that looks ahead: the first one that loads; where rows stay near,
+        all passes share the work, but for the last of many, which is busy with writing."""
+        if self.stays_near:
+            passes = max(min(self.passes, 2), self.passes - 1)
+            return [nr * passes // UNROLL for nr in range(UNROLL)]
+        step = self.loaded[access]
+        first = (number for number in range(self.passes) if step in self.needed(self.roots(number)))
+        return [next(first)] * UNROLL
 
     @cached_property
-    def loaded(self) -> list[int]:
-        """The accesses that are loaded at every point, lanes side by side."""
-        found = {s.detail for nr, s in enumerate(self.steps) if s.kind == "load" and self.level[nr] == self.run}
-        return sorted(nr for nr in found if self.accesses[nr].strides[self.lane] == 1)
+    def loaded(self) -> dict[int, int]:
+        """The accesses that are loaded at every point, lanes side by side, and the steps that do it."""
+        found = {s.detail: nr for nr, s in enumerate(self.steps) if s.kind == "load" and self.level[nr] == self.run}
+        return {access: nr for access, nr in found.items() if self.accesses[access].strides[self.lane] == 1}
 
     def ahead_in_rows(self, access: int) -> tuple[int, int]:
         """`AHEAD` bytes of wide columns: how many columns further on, and how far the rows after these are."""

@@ -176,15 +176,22 @@ def _lowered_backward(
     normal = (t.reshape(x, form.shape) - mean) * scale
     over = tuple(d for d, n in enumerate(form.affine) if n == 1)
     gx = gw = gb = t.constant(0.0, x.dtype, (0,))
+    shared = over == form.axes  # the sums of which `gx` is made are those of the parameters' gradients
+    along = t.sum(g * normal, over) if needs[1] or shared else None
+    total = t.sum(g, over) if needs[2] or shared else None
     if needs[0]:
-        inner = g if w is None else g * t.reshape(w, form.affine)
-        if not fixed:
+        inner = g if w is None or shared else g * t.reshape(w, form.affine)
+        weight = scale if w is None or not shared else scale * t.reshape(w, form.affine)
+        if not fixed and shared:
+            count = prod(form.shape[d] for d in form.axes)
+            inner = inner - total / count - normal * (along / count)
+        elif not fixed:
             inner = inner - t.mean(inner, form.axes) - normal * t.mean(inner * normal, form.axes)
-        gx = t.reshape(inner * scale, x.shape)
+        gx = t.reshape(inner * weight, x.shape)
     if needs[1]:
-        gw = t.reshape(t.sum(g * normal, over), (-1,))
+        gw = t.reshape(along, (-1,))
     if needs[2]:
-        gb = t.reshape(t.sum(g, over), (-1,))
+        gb = t.reshape(total, (-1,))
     return gx, gw, gb
 
 

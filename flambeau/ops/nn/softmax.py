@@ -74,7 +74,7 @@ def _lowered_softmax_backward(t: Any, g: Any, y: Any, dim: int) -> Any:
 
 
 def _lowered_log_softmax_backward(t: Any, g: Any, y: Any, dim: int) -> Any:
-    return g - t.exp(y) * t.sum(g, dim if y.shape else ())
+    return g - t.decay(y) * t.sum(g, dim if y.shape else ())
 
 
 # -- records ---------------------------------------------------------------------------------------------------
