@@ -64,6 +64,7 @@ class Node:
     hooks: OrderedDict[int, Any] | None = None  # id -> (prehook?, function)
     tensor_hooks: dict[int, OrderedDict] | None = None  # output_nr -> id -> hook
     retained: dict[int, weakref.ref] | None = None
+    watched = False  # whether there has ever been one of these: as long as not, nobody need look
     trace: list[str] | None = None  # where the node was made, in anomaly mode
 
     def __init__(self, edges: Sequence[Edge], metas: Sequence[Like]) -> None:
@@ -110,6 +111,7 @@ class Node:
         return self._add_hook(True, hook)
 
     def _add_hook(self, before: bool, hook: Any) -> RemovableHandle:
+        self.watched = True
         if self.hooks is None:
             self.hooks = OrderedDict()
         handle = RemovableHandle(self.hooks)

@@ -32,11 +32,10 @@ class _Visit(NamedTuple):
     Attributes:
         index: of the node, in the order in which the walk came upon them; the root's is 0.
         form: what it has in common with all nodes of the same recorded call.
-        nodes_behind: the edges to nodes: (position, index of the node, output).
-        leaves_behind: the edges to leaves: (position, number of the leaf).
+        nodes_behind: the edges by which the walk came upon nodes: (position, index of the node, output).
+        leaves_behind: those by which it came upon leaves: (position, number of the leaf).
         inputs, outputs: what it kept of this segment: (position, number of the value).
-        outside: what it kept of earlier ones: (whether an output, position, number of the value, how it was looked at).
-        constants: (position, number) of operands that are Python numbers.
+        rest: what few nodes have, or None.
     """
 
     index: int
@@ -45,6 +44,21 @@ class _Visit(NamedTuple):
     leaves_behind: tuple
     inputs: tuple
     outputs: tuple
+    rest: _Rest | None
+
+
+class _Rest(NamedTuple):
+    """What else is known of a visit.
+
+    Attributes:
+        nodes, leaves: edges to nodes and leaves that the walk had come upon before.
+        outside: what the node kept of earlier segments: (whether an output, position, number of the value, how it was
+            looked at).
+        constants: (position, number) of operands that are Python numbers.
+    """
+
+    nodes: tuple
+    leaves: tuple
     outside: tuple
     constants: tuple
 
@@ -92,24 +106,20 @@ class Replay:
         outside: list[tuple[int, Any, bool]] = []
         nodes[0] = root._grad_fn
         last = 1 << 62
-        for index, form, nodes_behind, leaves_behind, inputs, outputs, others, constants in self.visits:
+        for index, form, nodes_behind, leaves_behind, inputs, outputs, rest in self.visits:
             node = nodes[index]
-            if (
-                node.form is not form or node.sequence >= last or node.hooks or node.tensor_hooks or node.retained
-            ):  # fmt: skip
+            if node.form is not form or node.sequence >= last or (node.watched and node.hooked()):
                 return None
             last, edges, kept = node.sequence, node.edges, node.inputs
             for i, at, nr in nodes_behind:
-                behind, output = edges[i]
-                if output != nr or (nodes[at] is not behind and nodes[at] is not None):
+                nodes[at], output = edges[i]
+                if output != nr:
                     return None
-                nodes[at] = behind
             for i, nr in leaves_behind:
                 end = edges[i][0]
-                leaf = end.variable
-                if end.hooks or (leaves[nr] is not leaf and leaves[nr] is not None):
+                leaves[nr] = end.variable
+                if end.watched and end.hooks:
                     return None
-                leaves[nr] = leaf
             if kept is None:
                 return None
             for i, number in inputs:
@@ -126,17 +136,16 @@ class Replay:
                 value = saved.of[0].value
                 if value.number != number or value.segment is not into or saved.of[5].count != saved.version:
                     return None
-            if others and not _from_outside(node, others, outside):
+            if rest is not None and not _rest_fits(rest, node, nodes, leaves, outside):
                 return None
-            for i, x in constants:
-                if kept[i] is not x and (kept[i].__class__ is not x.__class__ or str(kept[i]) != str(x)):
-                    return None
+        if len({*map(id, leaves)}) != len(leaves):
+            return None
         held: set[int] = set()
         for leaf, known in zip(leaves, self.leaves):
-            if leaf is None or leaf._hooks or leaf._post_accumulate_hooks:
+            if leaf._hooks or leaf._post_accumulate_hooks:
                 return None
             grad = leaf._grad
-            if grad is not None or known.held is not None:
+            if grad is not None or known[1] is not None:
                 if not _receives(grad, known) or id(grad._storage) in held:
                     return None
                 held.add(id(grad._storage))
@@ -185,6 +194,21 @@ class Replay:
         for node in nodes:
             if node.form.keeps:
                 node.inputs, node.outputs = None, ()
+
+
+def _rest_fits(rest: _Rest, node: Any, nodes: list[Any], leaves: list[Any], outside: list[Any]) -> bool:
+    """Whether the rest of a visit is as it was; notes what the walk reads of earlier segments."""
+    edges, kept = node.edges, node.inputs
+    for i, at, nr in rest.nodes:
+        if edges[i][0] is not nodes[at] or edges[i][1] != nr:
+            return False
+    for i, nr in rest.leaves:
+        if edges[i][0].variable is not leaves[nr]:
+            return False
+    for i, x in rest.constants:
+        if kept[i] is not x and (kept[i].__class__ is not x.__class__ or str(kept[i]) != str(x)):
+            return False
+    return not rest.outside or _from_outside(node, rest.outside, outside)
 
 
 def _from_outside(node: Any, known: Sequence[tuple], outside: list[tuple[int, Any, bool]]) -> bool:
@@ -322,11 +346,20 @@ class Watch:
             if value.segment is into and value.number in self.outside:
                 replay.constants.append((value.number, self.outside.pop(value.number)))
         taken: set[int] = set()
+        known: set[Any] = {0}  # indices of nodes, and leaves, that the walk has come upon
         for index, form, edges, kept, numbers in self.visited:
             inputs, outputs, others = self._sorted(kept)
-            behind = tuple([edge for edge in edges if edge[1] >= 0])
-            leaves = tuple([(i, nr) for i, at, nr in edges if at < 0])
-            replay.visits.append(_Visit(index, form, behind, leaves, inputs, outputs, others, numbers))
+            behind: tuple[list, list] = ([], [])
+            again: tuple[list, list] = ([], [])
+            for i, at, nr in edges:
+                key = at if at >= 0 else (nr,)
+                (again if key in known else behind)[at < 0].append((i, at, nr) if at >= 0 else (i, nr))
+                known.add(key)
+            rest = None
+            if any(again) or others or numbers:
+                rest = _Rest(tuple(again[0]), tuple(again[1]), others, numbers)
+            visit = _Visit(index, form, tuple(behind[0]), tuple(behind[1]), inputs, outputs, rest)
+            replay.visits.append(visit)
             taken.update(number for _, _, number, _ in others)
         if taken:
             into.keep_together([form for _, form, *_ in self.visited])

@@ -62,6 +62,7 @@ def retain_grad(self: Tensor) -> None:
     node = self.grad_fn
     if node is None or self._retains_grad:
         return
+    node.watched = True
     if node.retained is None:
         node.retained = {}
     node.retained[self._output_nr] = weakref.ref(self)
@@ -78,6 +79,7 @@ def register_hook(self: Tensor, hook: Callable) -> RemovableHandle:
         self._hooks = OrderedDict() if self._hooks is None else self._hooks
         hooks = self._hooks
     else:
+        node.watched = True
         node.tensor_hooks = {} if node.tensor_hooks is None else node.tensor_hooks
         hooks = node.tensor_hooks.setdefault(self._output_nr, OrderedDict())
     handle = RemovableHandle(hooks)

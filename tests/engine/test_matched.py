@@ -181,3 +181,32 @@ def test_gradients_that_were_two_and_are_one() -> None:
             yield [p.grad.sum().item(), q.grad.sum().item()]
 
     everywhere(program)
+
+
+def test_graphs_that_part_and_meet_elsewhere() -> None:
+    """The same ops and memory, but an edge leads to a leaf or node that another one led to before."""
+
+    def program() -> Iterator[Any]:
+        p, q = torch.full((3,), 2.0, requires_grad=True), torch.full((3,), 2.0, requires_grad=True)
+        q.data = p.data
+        handle = None
+        for i in range(36):
+            a, b = (p, q) if i % 12 < 6 else (p, p)
+            x, y = a * 3, a * 3
+            z = (x * y if i < 24 or i % 4 else x * x) + b
+            if i in (17, 18):
+                handle = x.grad_fn.register_hook(lambda given, out: tuple(g if g is None else g * 2 for g in given))
+            if i in (18, 31):
+                handle.remove()
+            if i in (29, 30):
+                handle = p.register_hook(lambda g: g * 5)
+            if i == 33:
+                x.retain_grad()
+            (z * z.detach()).sum().backward()
+            yield p.grad.tolist()
+            yield q.grad.tolist() if q.grad is not None else []
+            if i == 33:
+                yield x.grad.tolist()
+            p.grad = q.grad = None
+
+    everywhere(program)
