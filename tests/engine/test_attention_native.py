@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import flambeau as torch
+from flambeau.engine.graph import Call
 from flambeau.ops.nn.attention import attention_backward_op, attention_op, mask_gradient_op
-from tests.engine.harness import native, reference
+from tests.engine.harness import Bench, metas_of, native, reference
 
 BOUNDS = {"float64": 1e-11, "float32": 2e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
 
@@ -52,6 +53,18 @@ def test_lengths(rows: int, lanes: int, causal: bool) -> None:
 )
 def test_many_heads(rows: int, lanes: int, depth: int, size: int, causal: bool) -> None:
     check(make(4, 5, rows, depth), make(4, 5, lanes, depth, seed=1), make(4, 5, lanes, size, seed=2), causal=causal)
+
+
+def test_eight_heads_have_their_gradients_in_one_pass() -> None:
+    inputs = [make(2, 4, 30, 16, seed=seed) for seed in range(4)]
+    out, sums = reference(attention_op, *inputs[1:], None, None, scale=0.3, causal=True)
+    call = (*inputs, None, None, torch.from_numpy(out), torch.from_numpy(sums))
+    params = {"scale": 0.3, "causal": True}
+    metas = metas_of(attention_backward_op, call, params)
+    bench = Bench(call, metas)
+    operands = tuple(bench.operand(x, call) for x in call)
+    attention_backward_op.lower.function(bench, Call(attention_backward_op, operands, params, metas, (20, 21, 22)))
+    assert [tasks for _, tasks, _ in bench.launches] == [8]
 
 
 def test_many_heads_masked() -> None:

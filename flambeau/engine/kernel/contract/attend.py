@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from flambeau.dtypes import dtype
 from flambeau.engine.kernel import scalars
+from flambeau.engine.kernel.contract.dots import lane_sums
 from flambeau.engine.kernel.contract.frame import batch_offsets
 from flambeau.engine.kernel.contract.pack import Pack
 from flambeau.engine.kernel.contract.product import ACROSS, ALONG, PANEL
@@ -268,6 +269,7 @@ class _Forward(Blocks):
         self.scores, self.total = self.scratch(self.span), self.scratch(form.wide)
         # a number for each row: its largest score and sum so far, what the next block adds to them, what that changes
         self.top, self.sum, self.next_top, self.next_sum, self.factor = (self.scratch(self.width) for _ in range(5))
+        self.of_lanes = k.stack(self.tile.type, -(-form.rows // self.width) * self.width**2)  # a vector for each row
         self.panels = k.stack(self.tile.type, form.room) if form.room else None
 
     def emit(self) -> None:
@@ -295,8 +297,10 @@ class _Forward(Blocks):
             self.products(self.scores, at["q"], self.word("q_rows"), at["k"], depth, start, count)
             with k.loop(form.rows) as r:
                 self._largest(at, r, start, count)
+            self._over_lanes(self._larger, self.next_top)
             with k.loop(form.rows) as r:
                 self._exponentials(at, r, start, count)
+            self._over_lanes(k.add, self.next_sum)
             self._each_row(self._update)
             self.add_products(self.total, self.scores, at["v"], self.word("v_rows"), start, count, size, self.factor)
         self._each_row(self._logarithms)
@@ -308,20 +312,32 @@ class _Forward(Blocks):
         for r in range(0, self.form.rows, self.width):
             body(r)
 
+    def _over_lanes(self, combine: Callable[[Val, Val], Val], into: Val) -> None:
+        """What the lanes that were kept of each row are together: a number a row."""
+        k = self.k
+
+        def together(r: int) -> None:
+            rows = [k.load(self.of_lanes, (r + i) * self.width, self.type) for i in range(self.width)]
+            k.store(lane_sums(k, rows, combine), into, r)
+
+        self._each_row(together)
+
+    def _larger(self, a: Val, b: Val) -> Val:
+        return self.k.select(self.k.compare("gt", a, b), a, b)
+
     def _largest(self, at: dict[str, Val], r: Val, start: Val, count: Val) -> None:
-        """Bring a row's scores into the form that the softmax takes, and find the largest so far."""
+        """Bring a row's scores into the form that the softmax takes, and find the largest so far in each lane."""
         k, width = self.k, self.width
         line = k.at(self.scores, k.mul(r, self.span), self.tile.type)
-        larger = lambda a, b: k.select(k.compare("gt", a, b), a, b)
         row, top = k.add(self.read, r), k.splat(k.load(self.top, r, self.tile.type), width)
         for first, stop, masked in self.stretches(row, start, count):
             with k.loop(stop, start=first, step=width, carried=[top]) as loop:
                 there = self.first_lanes(k.sub(count, loop.i)) if masked else None
                 x = self.score(k.load(line, loop.i, self.type), at, row, k.add(start, loop.i), there)
                 k.store(x, line, loop.i)
-                loop.carry(larger(x, loop.carried[0]))
+                loop.carry(self._larger(x, loop.carried[0]))
             top = loop.results[0]
-        k.store(k.fold(top, larger), self.next_top, r)
+        k.store(top, self.of_lanes, k.mul(r, width))
 
     def _exponentials(self, at: dict[str, Val], r: Val, start: Val, count: Val) -> None:
         """Turn a row of scores into exponentials of what they are above the largest so far."""
@@ -336,7 +352,7 @@ class _Forward(Blocks):
                 there = self.first_lanes(k.sub(count, loop.i))
                 e = k.mul(e, self.along(at["noise"], "noise", row, k.add(start, loop.i), self.tile.type, there))
             k.store(e, line, loop.i)
-        k.store(k.fold(loop.results[0], k.add), self.next_sum, r)
+        k.store(loop.results[0], self.of_lanes, k.mul(r, width))
 
     def _update(self, r: int) -> None:
         """Bring what is known of rows up to date."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from flambeau import dtypes
 from flambeau.engine.graph import Arg, Call
-from flambeau.engine.kernel.contract import choose
 from flambeau.engine.kernel.contract.attend import ROOM, Form, forward
 from flambeau.engine.kernel.contract.attend_back import backward, deltas, of_mask
 from flambeau.engine.kernel.contract.finish import number_bits
@@ -23,6 +22,7 @@ from flambeau.engine.schedule.lowering import Site, Unsupported
 from flambeau.shape import Ints, contiguous_strides, is_contiguous
 
 GRADIENTS = ("q_gradient", "k_gradient", "v_gradient")
+HEADS = 8  # that are tasks enough
 VECTORS = 2  # of a tile: with as many rows as the registers then hold
 
 
@@ -80,8 +80,8 @@ class _Heads:
 
     @property
     def many(self) -> bool:
-        """Whether heads alone are tasks enough."""
-        return self.batch >= choose.TASKS
+        """Whether heads alone are tasks enough: then scores and panels are made once for all rows of a head."""
+        return self.batch >= HEADS
 
     def room(self, lanes: int, depth: int) -> int:
         """Elements of the panels that a task packs by itself, in whole powers of two; 0 where they are too many."""

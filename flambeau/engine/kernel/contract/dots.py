@@ -9,6 +9,7 @@ memory (inference with one or a few rows), and is the cheapest way for small one
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -122,25 +123,27 @@ class Dots:
                 self.finish.apply(k, w, lane_sums(k, vectors), added, column, flat, mask)
 
 
-def lane_sums(k: Emitter, vectors: list[Val]) -> Val:
+def lane_sums(k: Emitter, vectors: list[Val], combine: Callable[[Val, Val], Val] | None = None) -> Val:
     """The sum of the lanes of each vector, as the lanes of one: the upper half onto the lower, until one is left.
 
     As many vectors as a power of two, no more than they have lanes. Halves of two vectors are added at once, and so on.
+    `combine` is what to do instead of adding.
     """
+    combine = combine or k.add
     width, block = lanes(vectors[0].type), lanes(vectors[0].type)
     while len(vectors) > 1:
         starts = range(0, 2 * width, block)
         half = block // 2
         low = [s + i for s in starts for i in range(half)]
         high = [s + half + i for s in starts for i in range(half)]
-        vectors = [k.add(k.shuffle(a, b, low), k.shuffle(a, b, high)) for a, b in zip(vectors[::2], vectors[1::2])]
+        vectors = [combine(k.shuffle(a, b, low), k.shuffle(a, b, high)) for a, b in zip(vectors[::2], vectors[1::2])]
         block = half
     (x,) = vectors
     if lanes(x.type) == block:
-        return k.fold(x, k.add)
+        return k.fold(x, combine)
     while block > 1:
         starts, block = range(0, lanes(x.type), block), block // 2
         low = [s + i for s in starts for i in range(block)]
         high = [s + block + i for s in starts for i in range(block)]
-        x = k.add(k.shuffle(x, x, low), k.shuffle(x, x, high))
+        x = combine(k.shuffle(x, x, low), k.shuffle(x, x, high))
     return x
