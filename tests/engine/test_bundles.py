@@ -134,6 +134,18 @@ def test_scratch_is_not_held_for_others_to_wait() -> None:
     assert made.arena < 2 * 4 * 30000 + 1024 and len(launches(made, "update")) == 6
 
 
+def test_norms_of_gradients_of_one_size_go_together() -> None:
+    """Blocks of a sum wait for one another, since what adds them up does."""
+    g = Recording()
+    given = [g.input(floats(n)) for n in (50000, 300, 50000, 300, 50000, 200)]
+    grads, norms = [], []
+    for x in given:
+        grads.append(g.call(ops["flip"], x, dims=(0,)))
+        norms.append(g.call(ops["linalg_vector_norm"], grads[-1], ord=2, dim=(0,), keepdim=False))
+    made = g.check(g.call(ops["stack"], *norms, dim=0), *grads)
+    assert sorted(x.bundle for x in launches(made, "norm")) == [0, 2, 3, 3]
+
+
 def test_without_fusion_there_are_no_bundles() -> None:
     g = Recording()
     for operands in parameters(g, 3):

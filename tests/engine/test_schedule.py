@@ -16,6 +16,7 @@ from flambeau.engine.schedule.memory import arrange
 from flambeau.engine.schedule.planner import plan
 from flambeau.ops.nn.normalize import _batch_form, _layer_form
 from flambeau.ops.op import ops
+from flambeau.tensors import Tensor, from_array
 from tests.engine.planned import Recording, Ref
 
 random = np.random.default_rng(3)
@@ -25,10 +26,10 @@ def floats(*shape: int) -> np.ndarray:
     return random.standard_normal(shape).astype(np.float32)
 
 
-def maker(*shape: int, dtype: dtype = dtypes.float32, low: float = -2.0, high: float = 2.0, **_: Any) -> np.ndarray:
+def maker(*shape: int, dtype: dtype = dtypes.float32, low: float = -2.0, high: float = 2.0, **_: Any) -> Tensor:
     if dtype.category < dtypes.FLOAT:
-        return np.asarray(random.integers(int(low), int(high), shape)).astype(dtype.np)
-    return np.asarray(random.uniform(low, high, shape)).astype(dtype.np)
+        return from_array(np.asarray(random.integers(int(low), int(high), shape)).astype(dtype.np))
+    return from_array(np.asarray(random.uniform(low, high, shape)).astype(dtype.np))
 
 
 def names(made: Plan) -> list[str]:
@@ -42,7 +43,7 @@ COMPOSITES = [name for name, op in ops.items() if isinstance(op.lower, Composite
 def test_composite_over_its_samples(name: str) -> None:
     for sample in ops[name].samples(maker):  # type: ignore[misc]
         g = Recording()
-        given = [g.input(x) if isinstance(x, np.ndarray) else x for x in sample.inputs]
+        given = [g.input(x._array()) if isinstance(x, Tensor) else x for x in sample.inputs]
         made = g.call(ops[name], *given, **sample.params)
         g.check(*(made if isinstance(made, list) else [made]))
 

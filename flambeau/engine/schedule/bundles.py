@@ -1,22 +1,28 @@
 """Bundles: groups that do the same to different memory, run by one launch. Above all an optimizer's updates.
 
 Elementwise work on memory that is one run has code that does not know how long the run is. So one kernel updates all
-parameters, and one launch goes through a table of them. A group waits for the last one of its bundle as long as nobody
-in between touches what it writes or writes what it reads, and as long as it does not hold scratch in place of others.
+parameters, and one launch goes through a table of them; the norms of gradients of one size go together as well. A group
+waits for the last one of its bundle as long as nobody in between touches what it writes or writes what it reads, and as
+long as it does not hold scratch in place of others.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from flambeau.dtypes import dtype
 from flambeau.engine.plan import Address, Launch
 from flambeau.engine.schedule.build import launch_of, read_roots
+from flambeau.engine.schedule.expressions import Expr
 from flambeau.engine.schedule.groups import Group, Store
 from flambeau.engine.schedule.memory import Root
 from flambeau.engine.schedule.spaces import Form, flat
 
 MOST = 512  # groups of a bundle: bounds the argument block of its launch
+PASSES = 3  # those that others waited for may wait in the next pass
+LITTLE = 4096  # bytes of scratch that a group may hold while it waits
 _END = 1 << 62
 
 
@@ -74,7 +80,7 @@ def bundle(steps: list[Any], alive: list[tuple[Any, list[Store]]], uses: dict[Ro
     for group, stores in alive:
         if not isinstance(group, Group) or not _runs(group, stores):
             continue
-        what = tuple([(s.expr.detail.key, s.expr.dtype, s.memory.dtype) for s in stores])
+        what = group.reduction and group.axes, *[(_name(s.expr), s.memory.dtype) for s in stores]
         member = Member(group, stores, waiting.until(group, stores))
         members, until = growing.get(what, ([], 0))
         if until <= group.index or len(members) == MOST:
@@ -94,7 +100,11 @@ def _runs(group: Group, stores: list[Store]) -> bool:
     """Whether a group is elementwise work on memory that is one run."""
     plain = flat(group.numel), Form((group.numel,), (0,)), Form((), ())
     checks = any(s.memory.root.buffer is not None and s.memory.root.buffer.kind == "status" for s in stores)
-    return group.reduction is None and not checks and all(form in plain for form, _ in group.forms)
+    return not checks and all(form in plain for form, full in group.forms if full)
+
+
+def _name(expr: Expr) -> tuple[str, dtype]:
+    return (expr.detail.key if expr.kind == "map" else expr.detail.how), expr.dtype
 
 
 class _Waiting:
@@ -106,7 +116,7 @@ class _Waiting:
         self.begins = sorted(at[0] for root, at in self.uses.items() if root.buffer is None)  # of scratch
         position = {id(step): nr for nr, step in enumerate(steps)}
         for step, stores in alive:
-            written = [s.memory.root for s in stores] if isinstance(step, Group) else step.results.values()
+            written = [s.memory.root for s in stores] if isinstance(step, Group) else _written(step)
             for root in written:
                 self.writes.setdefault(root, []).append(position[id(step)])
 
@@ -116,9 +126,13 @@ class _Waiting:
         found = [_next(self.uses[s.memory.root], at) for s in stores]
         for root in read_roots(group, stores):
             found.append(_next(self.writes.get(root, []), at))
-            if root.buffer is None:  # nobody else would hold it any longer
+            if root.buffer is None and root.nbytes > LITTLE:  # nobody else would hold it any longer
                 found.append(_next(self.begins, self.uses[root][-1]))
         return min(found)
+
+
+def _written(step: Any) -> Iterable[Root]:
+    return step.writes if isinstance(step, Bundle) else step.results.values()
 
 
 def _next(positions: list[int], at: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flambeau.engine.plan import Buffer, Plan
 from flambeau.engine.schedule.build import launch_of, read_roots
-from flambeau.engine.schedule.bundles import Bundle, bundle
+from flambeau.engine.schedule.bundles import PASSES, Bundle, bundle
 from flambeau.engine.schedule.epilogues import absorb
 from flambeau.engine.schedule.groups import Group, Store
 from flambeau.engine.schedule.memory import Root, arrange
@@ -20,7 +20,7 @@ def finished(steps: list[Step], wanted: dict[int, Root], fuse: bool) -> Plan:
     """The plan of steps in order; `wanted` is memory to hand out, by value."""
     handed = [id(root) for root in wanted.values()]
     alive, uses = _alive(steps, set(handed))
-    for change in (absorb, bundle) if fuse else ():
+    for change in (absorb, *[bundle] * PASSES) if fuse else ():
         if change(steps, alive, uses):
             alive, uses = _alive(steps, set(handed))
     turned = {step.index: turn(step, stores) for step, stores in alive if isinstance(step, Group)}
