@@ -197,6 +197,20 @@ def test_windows_of_all_kinds() -> None:
         natively(g.check(*wanted))
 
 
+def test_large_memory_across_the_lanes_down_columns_and_past_the_caches() -> None:
+    g = Recording()
+    x, y, z = (g.input(complexes(*shape)) for shape in ((150, 200), (200, 150), (3000, 600)))
+    turned = Ref(y.value, (150, 200), (1, 150), 0, y.dtype)
+    real = Ref(y.value, (150, 200), (2, 300), 0, dtypes.float32)
+    part = Ref(z.value, (3000 * 600 - 5,), (1,), 3, z.dtype)
+    wanted = [
+        g.call(ops["add"], x, turned), g.call(ops["mul"], turned, x), g.call(ops["mul"], real, x),
+        g.call(ops["sum"], turned, dim=(1,), keepdim=False), g.call(ops["mean"], z, dim=(0,), keepdim=False),
+        g.call(ops["prod"], g.call(ops["sgn"], z), dim=(0,), keepdim=False), g.call(ops["mul"], part, 2j),
+    ]  # fmt: skip
+    natively(g.check(*wanted, rtol=2e-4, atol=2e-4))
+
+
 def test_choices_and_casts() -> None:
     for kind in KINDS:
         g = Recording()
@@ -298,6 +312,7 @@ def test_products(forms: tuple[str, str]) -> None:
             wanted = [
                 product, g.call(ops["mul"], product, 2.0), g.call(ops["mv"], a, v), g.call(ops["dot"], v, v),
                 g.call(ops["addmm"], c, a, b, alpha=2, beta=0.5), g.call(ops["addmm"], added, a, b),
+                g.call(ops["addmm"], added, a, b, alpha=1j, beta=2 - 1j), g.call(ops["addmm"], c, a, b, alpha=0.5 - 2j),
             ]  # fmt: skip
             natively(g.check(*wanted, **close))
 

@@ -234,7 +234,11 @@ def test_epilogues(m: int, n: int, k: int) -> None:
     np.testing.assert_allclose(bench.results()[0], np.maximum(plain + other.numpy(), 0), rtol=1e-4, atol=1e-4)
 
 
-def test_other_types_are_left_to_the_reference() -> None:
+def test_complex_products_take_no_epilogue() -> None:
     ones = torch.ones(3, 3, dtype=torch.complex64)
+    metas = metas_of(ops["mm"], (ones, ones), {})
+    bench = Bench((ones,), metas)
+    bench.epilogue = AddAndClip(bench.source(bench.operand(ones, ())))
+    operand = bench.operand(ones, ())
     with pytest.raises(Unsupported):
-        native(ops["mm"], ones, ones)
+        ops["mm"].lower.function(bench, Call(ops["mm"], (operand, operand), {}, metas, (9,)))

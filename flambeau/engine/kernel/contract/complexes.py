@@ -31,8 +31,9 @@ def as_real(site: Site, p: Product) -> Product:
     if p.rows == 1:  # the right operand is copied: let it be the vector
         c = p.addend and p.addend._replace(rows=p.addend.columns, columns=p.addend.rows)
         p = replace(p, rows=p.columns, columns=1, a=p.b, b=p.a, addend=c)
+    alpha = 1.0 if isinstance(p.alpha, complex) else p.alpha
     return Product(
-        p.sizes, p.rows, 2 * p.columns, 2 * p.depth, _left(site, p), _right(site, p), p.dtype.to_real(), p.alpha,
+        p.sizes, p.rows, 2 * p.columns, 2 * p.depth, _left(site, p), _right(site, p), p.dtype.to_real(), alpha,
         _added(site, p),
     )  # fmt: skip
 
@@ -50,6 +51,24 @@ def _steps(own: Ints, shape: Ints) -> tuple[Ints, Ints]:
 
 def _scratch(site: Site, shape: Ints, d: dtype) -> Address:
     return site.temp(prod(shape) * d.itemsize)
+
+
+def _times(factor: complex) -> Function:
+    return Function(f"times {factor!r}", lambda s, x: s.mul(x, factor))
+
+
+def _launch(
+    site: Site, sizes: Ints, accesses: list[Access], steps: list[Step], stores: list[Store], args: tuple[Address, ...],
+    note: str,
+) -> None:  # fmt: skip
+    """Launch elementwise work on matrices."""
+    d = accesses[0].dtype
+    nest = Nest(
+        tuple(map(Axis, sizes)), len(sizes) - 1, vector_bytes() // d.to_real().itemsize, accesses, steps, stores
+    )  # fmt: skip
+    moved = float(len(accesses) * prod(sizes) * d.itemsize)
+    kernel = Kernel(nest.key, lambda k: emit_nest(k, nest), nest)
+    site.launch(kernel, args, nest.tasks, moved / 20, note, (0.0, moved))
 
 
 def _left(site: Site, p: Product) -> Operand:
@@ -75,20 +94,15 @@ def _right(site: Site, p: Product) -> Operand:
     if rows * columns * prod(own):
         source = (*b.batch, *((b.outer, b.inner) if along else (b.inner, b.outer)))
         steps = [Step("load", b.dtype, (), 0)]
+        if isinstance(p.alpha, complex):
+            steps.append(Step("map", b.dtype, (0,), _times(p.alpha)))
         if along:  # both columns are (re, -im, re, -im ...) and (im, re, im, re ...)
-            steps.append(Step("map", b.dtype, (0,), _CONJUGATE))
+            steps.append(Step("map", b.dtype, (len(steps) - 1,), _CONJUGATE))
         steps.append(Step("map", b.dtype, (len(steps) - 1,), _QUARTER_TURN))
         target = Access((*batch, 2 * row, 1), b.dtype)
-        nest = Nest(
-            tuple(map(Axis, (*own, rows, columns))), len(own) + 1, vector_bytes() // b.dtype.to_real().itemsize,
-            [Access(source, b.dtype), target, target], steps,
-            [Store(len(steps) - 2, 1, True), Store(len(steps) - 1, 2, True)],
-        )  # fmt: skip
-        moved = 3.0 * rows * columns * prod(own) * b.dtype.itemsize
+        stores = [Store(len(steps) - 2, 1, True), Store(len(steps) - 1, 2, True)]
         args = (b.at, at, at._replace(offset=at.offset + row * b.dtype.itemsize))
-        site.launch(
-            Kernel(nest.key, lambda k: emit_nest(k, nest), nest), args, nest.tasks, moved / 20, "b and ib", (0.0, moved)
-        )
+        _launch(site, (*own, rows, columns), [Access(source, b.dtype), target, target], steps, stores, args, "b and ib")
     outer, inner = (2 * row, 1) if along else (1, 2 * row)
     return Operand(at, b.dtype.to_real(), outer, inner, tuple([2 * s for s in batch]))
 
@@ -100,11 +114,16 @@ def _added(site: Site, p: Product) -> Addend | None:
         return None
     if c.dtype is not p.dtype:
         raise Unsupported("a sum of products of several dtypes")
-    if c.columns != 1 and p.columns > 1:
+    turns = isinstance(c.beta, complex)
+    if turns or (c.columns != 1 and p.columns > 1):
         shape = (*p.sizes, p.rows, p.columns)
-        *batch, rows, columns = contiguous_strides(shape)
-        at = _scratch(site, shape, c.dtype)
-        source = Window(c.at, (*c.batch, c.rows, c.columns), c.dtype)
-        copy(site, shape, Window(at, (*batch, rows, columns), c.dtype), source)
-        c = Addend(at, c.dtype, rows, columns, tuple(batch), c.beta)
+        *batch, rows, columns = strides = contiguous_strides(shape)
+        at, source = _scratch(site, shape, c.dtype), (*c.batch, c.rows, c.columns)
+        if turns:
+            steps = [Step("load", c.dtype, (), 0), Step("map", c.dtype, (0,), _times(c.beta))]
+            accesses = [Access(source, c.dtype), Access(strides, c.dtype)]
+            _launch(site, shape, accesses, steps, [Store(1, 1, True)], (c.at, at), "addend")
+        else:
+            copy(site, shape, Window(at, strides, c.dtype), Window(c.at, source, c.dtype))
+        c = Addend(at, c.dtype, rows, columns, tuple(batch), 1.0 if turns else c.beta)
     return Addend(c.at, c.dtype.to_real(), 2 * c.rows, 1, tuple([2 * s for s in c.batch]), c.beta)

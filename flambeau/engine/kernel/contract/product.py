@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flambeau.dtypes import dtype
 from flambeau.engine.graph import Arg
@@ -32,7 +32,7 @@ class Addend(NamedTuple):
     rows: int
     columns: int
     batch: Ints
-    beta: float
+    beta: Any  # a float; an integer or a complex number, if the product is one of those
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Product:
     a: Operand
     b: Operand
     dtype: dtype
-    alpha: float = 1.0
+    alpha: Any = 1.0  # as beta
     addend: Addend | None = None
 
     @property

@@ -87,7 +87,8 @@ def _plus(make: Callable[[Site, Call, Arg, Arg], Product], flat: bool = False, s
         c, a, b = call.inputs
         alpha, beta = call.params.get("alpha", 1), call.params.get("beta", 1)
         dtype = call.metas[0].dtype
-        if isinstance(alpha, complex) or isinstance(beta, complex) or not a.dtype is b.dtype is c.dtype is dtype:
+        turns = isinstance(alpha, complex) or isinstance(beta, complex)
+        if (turns and not dtype.is_complex) or not a.dtype is b.dtype is c.dtype is dtype:
             raise Unsupported("a sum of products of several dtypes")
         shape = tuple(call.metas[0].shape)
         *batch, rows, columns = broadcast_strides(c, (1, *shape) if flat else shape)
@@ -98,8 +99,10 @@ def _plus(make: Callable[[Site, Call, Arg, Arg], Product], flat: bool = False, s
     return lower
 
 
-def _factor(x: float, d: dtype) -> float:
+def _factor(x: Any, d: dtype) -> Any:
     """What products of a dtype are scaled by: integers by integers, which wrap around as well."""
+    if isinstance(x, complex):
+        return x
     return int(np.asarray(x).astype(d.np)) if d.category == INTEGER else float(x)
 
 
