@@ -77,6 +77,10 @@ SHAPES = [
     ((2, 5, 33, 37), (5, 1, 5, 4), window(2, 2, (1, 2), (1, 2), 5)),
     ((3, 5, 40, 32), (5, 1, 3, 3), window(2, padding=((0, 2), (2, 1)), groups=5)),
     ((2, 3, 1, 1), (3, 1, 3, 3), window(2, padding=1, groups=3)),
+    ((2, 4, 13, 70), (4, 1, 5, 3), window(2, (3, 2), (2, 0), groups=4)),
+    ((2, 4, 11, 9), (4, 1, 2, 1), window(2, (4, 3), (0, 1), groups=4)),
+    ((2, 3, 9, 33), (3, 1, 3, 5), window(2, (1, 4), ((2, 0), (1, 3)), groups=3)),
+    ((2, 3, 50), (3, 1, 5), window(1, 2, 2, groups=3)),
     ((2, 8, 9, 11), (12, 4, 3, 2), window(2, (2, 1), (1, 2), (1, 2), 2)),
     ((2, 34, 6, 6), (68, 17, 3, 3), window(2, 2, 1, 1, 2)),
     # odd ones
@@ -111,7 +115,9 @@ def test_passes(x, w, win):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("x,w,win", [SHAPES[1], SHAPES[8], SHAPES[12], SHAPES[13], SHAPES[18], SHAPES[19], SHAPES[26]])
+@pytest.mark.parametrize(
+    "x,w,win", [SHAPES[1], SHAPES[8], SHAPES[12], SHAPES[13], SHAPES[15], SHAPES[18], SHAPES[19], SHAPES[30]]
+)
 def test_dtypes(x, w, win, dtype):
     passes(x, w, win, dtype)
 
@@ -125,6 +131,8 @@ def test_dtypes(x, w, win, dtype):
         ((4, 100, 1, 1), (100, 64, 4, 4), window(2), (0, 0)),
         ((2, 32, 16, 16), (32, 3, 4, 4), window(2, 2, 1), (0, 0)),
         ((2, 5, 3, 3), (5, 4, 2, 2), window(2, 3), (2, 1)),
+        ((2, 5, 6, 17), (5, 1, 4, 3), window(2, 2, 1, groups=5), (1, 0)),
+        ((2, 3, 3, 3), (3, 1, 2, 2), window(2, 3, groups=3), (2, 1)),
         ((1, 3, 2, 3, 2), (3, 2, 2, 2, 3), window(3, 2, 1), (1, 1, 0)),
     ],
 )
@@ -318,7 +326,7 @@ class AddAndClip:
 
 @pytest.mark.parametrize(
     "x,w,win",
-    [SHAPES[0], SHAPES[1], SHAPES[2], SHAPES[3], SHAPES[8], SHAPES[9], SHAPES[12], SHAPES[13], SHAPES[14], SHAPES[20]],
+    [SHAPES[0], SHAPES[1], SHAPES[2], SHAPES[3], SHAPES[8], SHAPES[9], SHAPES[12], SHAPES[13], SHAPES[15], SHAPES[24]],
 )
 def test_epilogues(x, w, win):
     x, w, b = torch.randn(x), torch.randn(w), torch.randn(w[0])

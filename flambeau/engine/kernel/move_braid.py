@@ -52,7 +52,7 @@ def _kernel(walk: Walk, many: int, size: int, stream: bool) -> Kernel:
                 with k.when(past.equals(0) if streams else past.differs(0)) if past is not None else nullcontext():
                     with k.loop(whole, low, width) as i:
                         parts = [k.load(source, i, vector(raw, width)) for source in sources]
-                        for nr, x in enumerate(_braided(k, parts)):
+                        for nr, x in enumerate(braided(k, parts)):
                             k.store(x, out, k.add(k.mul(i, many), nr * width), stream=streams)
             with k.loop(high, whole) as i:
                 for nr, source in enumerate(sources):
@@ -61,7 +61,7 @@ def _kernel(walk: Walk, many: int, size: int, stream: bool) -> Kernel:
     return Kernel(f"braid {many} {size} {walk.form} w{width}{' streamed' * stream}", emit)
 
 
-def _braided(k: Emitter, parts: Sequence[Val]) -> list[Val]:
+def braided(k: Emitter, parts: Sequence[Val]) -> list[Val]:
     """Vectors of the elements 0 of all parts, then those of their elements 1 ..."""
     many = len(parts)
     width = lanes(parts[0].type)

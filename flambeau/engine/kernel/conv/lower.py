@@ -14,7 +14,17 @@ from flambeau.engine.kernel.complex_products import by_parts
 from flambeau.engine.kernel.contract import lower as contract
 from flambeau.engine.kernel.contract.product import Operand
 from flambeau.engine.kernel.contract.product import Product as Matrices
-from flambeau.engine.kernel.conv import channels, choose, depthwise, geometry, integers, pixels, weights, winograd_lower
+from flambeau.engine.kernel.conv import (
+    channels,
+    choose,
+    depthwise,
+    depthwise_back,
+    geometry,
+    integers,
+    pixels,
+    weights,
+    winograd_lower,
+)
 from flambeau.engine.kernel.conv.choose import Sizes
 from flambeau.engine.kernel.conv.geometry import Layout, Product, Shape
 from flambeau.engine.kernel.conv.lanes import Store, power
@@ -204,6 +214,21 @@ def _launch_depthwise(
     )  # fmt: skip
 
 
+def _spread_depthwise(site: Site, shape: Shape, g: Arg, w: Arg, b: Arg | None, result: depthwise.Steps) -> None:
+    address, steps = _planes(site, g)
+    windows = Windows(shape.size, Image.of(site, g).size, shape.kernel, shape.stride, shape.low, shape.dilation)
+    kernel = depthwise_back.DepthwiseSpread(
+        windows, g.dtype, shape.batch, shape.groups, steps, result, Store(g.dtype, 1, None, 0), b is not None
+    )  # fmt: skip
+    pixel_count = shape.batch * shape.groups * prod(windows.out)
+    site.launch(
+        Kernel(kernel.key, kernel.emit),
+        (address, _contiguous(site, w), site.result(), 0 if b is None else _contiguous(site, b)),
+        shape.batch * shape.groups, cost=choose.CYCLE * pixel_count * shape.taps * 1.5 / width_of(g.dtype),
+        note=f"depthwise {shape.groups} {windows.size}", work=(2.0 * pixel_count * shape.taps, 0.0),
+    )  # fmt: skip
+
+
 def _depthwise_weights(site: Site, shape: Shape, grid: Ints, g: Arg, x: Arg) -> None:
     windows = Windows(shape.size, grid, shape.kernel, shape.stride, shape.low, shape.dilation)
     (x_address, x_steps), (g_address, g_steps) = _planes(site, x), _planes(site, g)
@@ -348,6 +373,9 @@ def _input_gradient(site: Site, call: Call) -> None:
         size = Image.of(site, g).size
         windows = Windows(size, shape.size, shape.kernel, shape.stride, low, shape.dilation)
         _launch_depthwise(site, shape, windows, g, w, b, meta.layout[:2], True, None)
+        return
+    if _depthwise(shape, call) and max(shape.stride) <= depthwise_back.WIDEST and max(shape.dilation) == 1:
+        _spread_depthwise(site, shape, g, w, b, meta.layout[:2])
         return
     _searched(site, "input gradient", shape, call, _gradient_products)
 

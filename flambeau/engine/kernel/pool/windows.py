@@ -94,10 +94,10 @@ class Taps:
         whole, phase = divmod(offset, stride)
         if whole not in loaded:
             begin = k.mul(k.add(start, whole), stride)
-            loaded[whole] = [self._load(row, exists, k.add(begin, v * lanes)) for v in range(stride)]
+            loaded[whole] = [self.load(row, exists, k.add(begin, v * lanes)) for v in range(stride)]
         return every(k, loaded[whole], phase)
 
-    def _load(self, row: Index, exists: Val | bool, place: Index) -> Val:
+    def load(self, row: Index, exists: Val | bool, place: Index) -> Val:
         """Neighbours of a row from `place` on."""
         k, lanes, width, x = self.k, self.lanes, self.windows.size[2], self.k.pointer(0)
         known = not isinstance(place, Val)
