@@ -220,3 +220,17 @@ def test_sizes_that_do_not_fit() -> None:
     for c in (torch.zeros(3, 4), torch.zeros(2, 5)):
         with pytest.raises(RuntimeError, match="hidden1"):
             cell(x[:2], (state[0], c))
+
+
+@pytest.mark.parametrize("kind, extra", [("LSTM", {"proj_size": 2}), ("LSTM", {}), ("GRU", {}), ("RNN", {})])
+def test_gradients_of_complex_layers(kind: str, extra: dict[str, int]) -> None:
+    """By the reference, and through the steps one by one."""
+    torch.manual_seed(0)
+    layer = getattr(torch.nn, kind)(3, 4, dtype=torch.complex64, **extra)
+    x = torch.randn(3, 2, 3, dtype=torch.complex64, requires_grad=True)
+    inputs = [x, *layer.parameters()]
+    fused, unrolled = (
+        torch.autograd.grad(layer(x)[0].abs().square().sum(), inputs, create_graph=graph) for graph in (False, True)
+    )
+    for found, wanted in zip(fused, unrolled):
+        np.testing.assert_allclose(found.numpy(), wanted.detach().numpy(), 1e-4, 1e-5)

@@ -65,9 +65,12 @@ def _layer_back(g: Any, gh: Any, gc: Any, x: Any, sizes: Any, gates: Any, before
     gh = np.zeros((batch, h_before.shape[-1]), x.dtype) if gh is None else gh
     gc = np.zeros((batch, before.shape[-1]), x.dtype) if gc is None else gc
     steps = steps_of(len(x) if sizes is None else len(sizes), batch, sizes, not backwards)
-    reserve = (_rows(gates), _rows(before), _rows(h_before))
-    gx, *found = BACKWARD[cell](_rows(g), gh, gc, _rows(x), Weights(*weights), reserve, steps)
-    return gx.reshape(x.shape), *(np.empty(0, x.dtype) if part is None else part for part in found)
+    grads, reserve = (_rows(g), gh, gc), (_rows(gates), _rows(before), _rows(h_before))
+    if np.iscomplexobj(x):  # of functions that are differentiable in complex numbers, the conjugate derivative
+        grads = (grads[0].conj(), gh.conj(), gc.conj())
+    gx, *found = BACKWARD[cell](*grads, _rows(x), Weights(*weights), reserve, steps)
+    every = [gx.reshape(x.shape), *(np.empty(0, x.dtype) if part is None else part for part in found)]
+    return tuple([part.conj() for part in every] if np.iscomplexobj(x) else every)
 
 
 def _layer_back_meta(_g: Any, _gh: Any, _gc: Any, x: Tensor, _sizes: Any, _gates: Any, before: Tensor,
