@@ -18,7 +18,7 @@ import flambeau  # noqa: F401 - fills the registry
 from flambeau import dtypes
 from flambeau.dtypes import FLOAT, dtype
 from flambeau.engine.graph import Meta
-from flambeau.engine.kernel.emit import Emitter
+from flambeau.engine.kernel.complex_emit import Emitter
 from flambeau.engine.kernel.scalars import Scalars, load, store
 from flambeau.engine.plan import HostCall
 from flambeau.engine.runtime import jit
@@ -113,6 +113,10 @@ def both(op: Op, call: Call, meta: Meta) -> tuple[np.ndarray, np.ndarray]:
 def assert_close(name: str, got: np.ndarray, want: np.ndarray, d: dtype) -> None:
     if d.category < FLOAT:
         np.testing.assert_array_equal(got, want)
+        return
+    if d.is_complex:
+        for part in (np.real, np.imag):
+            assert_close(name, part(got), part(want), d.to_real())
         return
     ulp = float(dtypes.finfo(d).eps)
     least = 4 * float(dtypes.finfo(d).tiny) if d in (dtypes.float32, dtypes.float64) else 0.0
