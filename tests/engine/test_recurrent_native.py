@@ -12,6 +12,7 @@ import pytest
 import flambeau as torch
 from flambeau.autograd import walk
 from flambeau.dtypes import bfloat16, float16
+from flambeau.engine.schedule.lowering import Unsupported
 from flambeau.nn.utils.rnn import pack_padded_sequence
 from flambeau.ops.op import ops
 from flambeau.tensors import Tensor, from_array
@@ -33,6 +34,11 @@ FORWARD, BACK = ops["rnn_layer"], ops["rnn_layer_backward"]
 LENGTHS = [(1,), (3, 2), (5, 5, 5), (7, 4, 4, 1, 1, 1, 1), (9,) + (5,) * 12 + (2,) * 8]  # of packed sequences
 
 
+def normal(rng: np.random.Generator, shape: tuple[int, ...], d: Any) -> np.ndarray:
+    x = rng.standard_normal(shape)
+    return (x + 1j * rng.standard_normal(shape) if np.dtype(d).kind == "c" else x).astype(d)
+
+
 def operands(
     cell: str, sizes: tuple[int, ...], d: Any, bias: bool = True, turned: bool = False, state: int = 0,
     lengths: tuple[int, ...] | None = None,
@@ -42,7 +48,7 @@ def operands(
     length, batch, features, n = sizes
 
     def t(*shape: int) -> Tensor:
-        return from_array((rng.standard_normal(shape) / np.sqrt(n)).astype(d))
+        return from_array((normal(rng, shape, d) / np.sqrt(n)).astype(d))
 
     wide, m, counts = GATES[cell] * n, state or n, None
     if lengths is not None:
@@ -58,7 +64,7 @@ def operands(
 
 
 def close(got: list[np.ndarray], want: list[np.ndarray], d: Any) -> None:
-    tolerance = {np.float32: 2e-5, np.float64: 1e-12}.get(d, 2e-2)
+    tolerance = {np.float32: 2e-5, np.float64: 1e-12, np.complex64: 5e-5, np.complex128: 1e-11}.get(d, 2e-2)
     for g, w in zip(got, want, strict=True):
         np.testing.assert_allclose(g, w, tolerance, tolerance)
 
@@ -114,7 +120,7 @@ def test_packed_sequences_are_as_they_are_alone() -> None:
 
 def back_of(cell: str, inputs: list[Any], forward: list[np.ndarray], d: Any, how: dict[str, Any]) -> None:
     rng = np.random.default_rng(1)
-    grads = [from_array(rng.standard_normal(y.shape).astype(d)) for y in forward[:3]]
+    grads = [from_array(normal(rng, y.shape, d)) for y in forward[:3]]
     kept = [from_array(y) for y in forward[3:]]
     args, how = (*grads, *inputs[:2], *kept, *inputs[4:]), {**how, "batch": inputs[2].shape[0]}
     want = reference(BACK, *args, **how)
@@ -169,6 +175,22 @@ def test_backward_is_replayed_without_gradients_of_last_states(monkeypatch: pyte
         loss.backward()
         losses.append(loss.item())
     assert walked and max(walked) < 3
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])
+@pytest.mark.parametrize("d", [np.complex64, np.complex128], ids=["complex64", "complex128"])
+def test_complex_numbers(cell: str, d: Any) -> None:
+    check(cell, operands(cell, (3, 7, 4, 21), d), d)
+    check(cell, operands(cell, (0, 0, 3, 8), d, turned=True, lengths=(4, 2, 2)), d, True)
+
+
+def test_complex_projections() -> None:
+    check("lstm", operands("lstm", (3, 7, 4, 21), np.complex64, state=5), np.complex64)
+
+
+def test_cells_of_complex_numbers_that_have_an_order_are_refused() -> None:
+    with pytest.raises(Unsupported):
+        native(FORWARD, *operands("rnn_relu", (3, 2, 4, 5), np.complex64), cell="rnn_relu", backwards=False)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])

@@ -95,6 +95,14 @@ class Emitter(emit.Emitter):
         none = self.bits("and", size[0].equals(0.0), size[1].equals(0.0))
         return Complex(self.select(none, a.re / size[0], re), self.select(none, a.im / size[0], im))
 
+    def fma(self, a: Any, b: Any, c: Val) -> Val:
+        """a * b + c, each part of it by two operations that round once."""
+        if not isinstance(c, Complex):
+            return super().fma(a, b, c)
+        a, b = self.val(a, c.type), self.val(b, c.type)
+        re, im = super().fma(a.re, b.re, c.re), super().fma(a.re, b.im, c.im)
+        return Complex(super().fma(-a.im, b.im, re), super().fma(a.im, b.re, im))
+
     def neg(self, a: Any) -> Any:
         return Complex(-a.re, -a.im) if isinstance(a, Complex) else super().neg(a)
 

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from flambeau.dtypes import dtype, float32, float64
+from flambeau.dtypes import FLOAT, dtype
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.contract.lower import launch
@@ -21,8 +21,7 @@ from flambeau.engine.kernel.contract.product import Operand, Product
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 from flambeau.engine.kernel.move import Window, copy, fill, result, window
 from flambeau.engine.kernel.recur_cells import CELLS, Cell
-from flambeau.engine.kernel.recur_walk import WORDS, Step, described, products, steps
-from flambeau.engine.kernel.scalars import Scalars
+from flambeau.engine.kernel.recur_walk import WORDS, Step, described, functions, products, steps
 from flambeau.engine.kernel.target import cache_sizes, vector_bytes, vector_registers
 from flambeau.engine.kernel.widen import widened
 from flambeau.engine.plan import Address, Kernel
@@ -77,13 +76,14 @@ def pack(site: Site, shape: tuple[int, int, int], lane: int, source: Window) -> 
     return packed.address
 
 
-def tile_rows(batch: int, accumulators: int, weight_bytes: int) -> tuple[int, int]:
+def tile_rows(batch: int, vectors: int, d: dtype, weights: int) -> tuple[int, int]:
     """How many rows a register tile has, given how many vectors each takes; and how many a task."""
+    accumulators = vectors * (2 if d.is_complex else 1)
     most = max((vector_registers() * 3 // 4) // accumulators, 1)
     tiles = -(-batch // most)
     tiles += tiles % 2 if batch >= 8 else 0  # so that two threads have as much to do
     rows = -(-batch // tiles)
-    tasks = min(tiles, 4 if weight_bytes > cache_sizes()[1] // 2 else 8)  # large weights are better read seldom
+    tasks = min(tiles, 4 if weights * d.itemsize > cache_sizes()[1] // 2 else 8)  # large weights are better read seldom
     return rows, -(-tiles // tasks) * rows
 
 
@@ -93,7 +93,7 @@ def tile_vectors(units: int, d: dtype) -> int:
 
 
 def require(call: Call, d: dtype, sizes: Ints) -> None:
-    if d not in (float32, float64):
+    if d.category < FLOAT or (d.is_complex and call.params["cell"] == "rnn_relu"):
         raise Unsupported(f"recurrent layers of {d}")
     if call.inputs[-1] is not None and CELLS[call.params["cell"]].output is None:
         raise Unsupported("projections of cells without memory")
@@ -123,7 +123,7 @@ def layer(site: Site, call: Call) -> None:
     product(site, gates.address, left, right, (total, columns, features), d)
     down, along = w_hh.strides
     weights = pack(site, (m, cell.gates, n), width, window(site, w_hh).part(0, (along, n * down, down)))
-    rows, per_task = tile_rows(batch, cell.gates, columns * m * d.itemsize)
+    rows, per_task = tile_rows(batch, cell.gates, d, columns * m)
     vectors = 0 if w_hr is None else tile_vectors(m, d)
     places = [w.address for w in (gates, saved, out, h_before, c_before, h, c)]
     fresh = projection = out.address
@@ -179,7 +179,7 @@ class _Steps:
         self.scalar = scalars.memory_type(form.d)
         self.width = vector_bytes() // form.d.itemsize
         self.type = vector(self.scalar, self.width)
-        self.s = Scalars(k, form.d)
+        self.s = functions(k, form.d)
         names = "gates saved out h_before c_before h c weights fresh projection b_ih b_hh sizes".split()
         self.at = {name: k.pointer(word) for word, name in enumerate(names)}
         *self.walk, self.n, self.m, self.per_task = (k.integer(len(names) + i) for i in range(len(WORDS) + 3))

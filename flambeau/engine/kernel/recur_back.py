@@ -21,8 +21,8 @@ from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 from flambeau.engine.kernel.move import Window, copy, fill, result, window
 from flambeau.engine.kernel.recur import ordered, pack, product, require, scratch, tile_rows, tile_vectors
 from flambeau.engine.kernel.recur_cells import CELLS, Cell
-from flambeau.engine.kernel.recur_walk import WORDS, described, products, steps
-from flambeau.engine.kernel.scalars import Scalars
+from flambeau.engine.kernel.recur_complex import by_conjugates
+from flambeau.engine.kernel.recur_walk import WORDS, described, functions, products, steps
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.kernel.widen import widened
 from flambeau.engine.plan import Kernel
@@ -33,6 +33,7 @@ SUM_BLOCK = 256  # rows whose sum is made apart, for accuracy
 
 
 @widened
+@by_conjugates
 def layer_back(site: Site, call: Call) -> None:
     """Gradients of the input, the first states, the weights and the biases."""
     g, gh, gc, x, sizes, saved, c_before, h_before, w_ih, w_hh, _, _, w_hr = call.inputs
@@ -61,7 +62,7 @@ def layer_back(site: Site, call: Call) -> None:
         deltas, units, fresh = (scratch(site, shape, d).address for shape in ((rows, m), (batch, n), (rows, n)))
         projection = pack(site, (m, 1, n), lane, window(site, w_hr).part(0, (w_hr.strides[0], 0, w_hr.strides[1])))
     table = dh.address if sizes is None else ordered(site, sizes).address
-    tile, per_task = tile_rows(batch, vectors, columns * m * d.itemsize)
+    tile, per_task = tile_rows(batch, vectors, d, columns * m)
     form = _Backward(cell, name, d, tile, vectors, n % lane != 0, m % lane != 0, sizes is not None, w_hr is not None)
     flops = 2.0 * rows * m * (columns + (0 if w_hr is None else n))
     site.launch(
@@ -128,7 +129,7 @@ class _Steps:
         self.scalar = scalars.memory_type(form.d)
         self.width = vector_bytes() // form.d.itemsize
         self.type = vector(self.scalar, self.width)
-        self.s = Scalars(k, form.d)
+        self.s = functions(k, form.d)
         names = ("g saved c_before h_before to_input to_state dh dc weights deltas units fresh projection "
                  "sizes").split()  # fmt: skip
         self.at = {name: k.pointer(word) for word, name in enumerate(names)}

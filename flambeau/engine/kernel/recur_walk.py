@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from flambeau.dtypes import dtype
 from flambeau.engine.graph import Arg
+from flambeau.engine.kernel.complex_scalars import Complexes
 from flambeau.engine.kernel.emit import Emitter, Val, element, lanes
+from flambeau.engine.kernel.scalars import Scalars
 
 WORDS = "length batch total first step".split()  # the integers that describe a walk
 
@@ -51,6 +54,11 @@ def steps(k: Emitter, integers: Sequence[Val], table: Val | None) -> Iterator[St
         following = k.select(forward, k.add(start, rows), k.sub(start, behind))
         loop.carry(following, rows)
         yield Step(start, rows, begun, following, behind)
+
+
+def functions(k: Emitter, d: dtype) -> Any:
+    """What may be done to elements, for the formulas of cells."""
+    return (Complexes if d.is_complex else Scalars)(k, d)
 
 
 def described(x: Arg, sizes: Arg | None, batch: int, backwards: bool) -> tuple[int, int, tuple[int, ...]]:
