@@ -182,16 +182,16 @@ def best(s: Shape) -> Plan:
             rows, columns, deep = far_dots(s.rows)
             return Plan(rows, columns, ALONG, ALONG, s.rows > 2, deep)
         shape, cost = best_dots(s.rows, s.columns, s.depth, s.width)
-        if cost <= outer_cost(s.rows, s.columns, s.depth, s.width, s.columns * s.depth):
+        if not far and cost <= outer_cost(s.rows, s.columns, s.depth, s.width, s.columns * s.depth):
             return Plan(shape[0], shape[1], ALONG, ALONG, deep=shape[2])
+    if b_layout == ACROSS and (s.rows <= 4 and b_size > l2 // 2 or s.rows <= ROWS and far):
+        return Plan(*stream_tiles()[0], a_layout, b_layout, True)
     if s.columns >= 64 and s.rows >= 64:  # copies that pay
         if s.narrow or a_layout == ANY or (a_layout == ACROSS and a_size > 4 * l2):
             a_layout = PANEL
         if s.narrow or s.crowded or b_size > l2 // 2:
             b_layout = PANEL
     b_layout = b_layout if b_layout == ACROSS else PANEL
-    if b_layout == ACROSS and (s.rows <= 4 and b_size > l2 // 2 or s.rows <= ROWS and far):
-        return Plan(*stream_tiles()[0], a_layout, b_layout, True)
     return Plan(*best_tile(s.rows, s.columns, s.depth, s.width, a_layout != PANEL), a_layout, b_layout)
 
 
@@ -207,6 +207,7 @@ def cost(s: Shape) -> float:
 def plans(s: Shape) -> list[list[Plan]]:
     """All plans, a list for each kind, the more promising ones first."""
     found = []
+    once = s.rows <= ROWS and s.columns * s.depth * s.itemsize > cache_sizes()[1] // 2  # worth reading once
     for a_layout in dict.fromkeys((s.a_layout, PANEL)):
         for b_layout in dict.fromkeys((s.b_layout if s.b_layout == ACROSS else PANEL, PANEL)):
             costs = {
@@ -215,7 +216,7 @@ def plans(s: Shape) -> list[list[Plan]]:
             }
             tiles = sorted(costs, key=costs.__getitem__)
             found.append([Plan(*tile, a_layout, b_layout) for tile in tiles])
-            if b_layout == ACROSS and s.rows <= ROWS:
+            if b_layout == ACROSS and once:
                 found.append([Plan(*tile, s.a_layout, b_layout, True) for tile in stream_tiles()])
     if s.along:
         dots = {
@@ -223,7 +224,7 @@ def plans(s: Shape) -> list[list[Plan]]:
             for tile in dots_tiles(vector_registers(), s.width)
         }
         found.append([Plan(r, c, ALONG, ALONG, deep=deep) for r, c, deep in sorted(dots, key=dots.__getitem__)])
-        if s.rows <= ROWS:
+        if once:
             r, c, deep = far_dots(s.rows)
             found.append([Plan(r, c, ALONG, ALONG, s.rows > 2, deep)])
     return found

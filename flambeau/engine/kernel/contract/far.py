@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from flambeau.engine.kernel import scalars
 from flambeau.engine.kernel.contract.dots import Dots, Runs, lane_sums
 from flambeau.engine.kernel.contract.frame import Frame
-from flambeau.engine.kernel.contract.waiting import ROWS, Waiting
+from flambeau.engine.kernel.contract.waiting import Waiting
 from flambeau.engine.kernel.contract.words import Bound
 from flambeau.engine.kernel.emit import Emitter, Val
 from flambeau.engine.plan import Kernel
+
+HELD = 16384  # elements of the left rows' part, whole tiles of them, at most
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class _Emission:
         dots = far.dots
         self.frame = Frame(k, words, dots.batches, dots.split, (dots.a, dots.b))
         self.sums = Waiting(k, words, self.frame, dots.finish, 1, dots.columns, True)
-        self.held = k.stack(self.sums.scalar, (ROWS + dots.rows) * far.part)  # the left rows' part
+        self.held = k.stack(self.sums.scalar, HELD)  # the left rows' part
 
     def emit(self) -> None:
         k, frame = self.k, self.frame

@@ -8,7 +8,7 @@ from flambeau import dtypes
 from flambeau.engine.kernel import search
 from flambeau.engine.kernel.contract import choose, complexes, integers
 from flambeau.engine.kernel.contract.dots import Dots
-from flambeau.engine.kernel.contract.far import Far
+from flambeau.engine.kernel.contract.far import HELD, Far
 from flambeau.engine.kernel.contract.finish import Finish
 from flambeau.engine.kernel.contract.gemm import Gemm
 from flambeau.engine.kernel.contract.pack import packed
@@ -16,7 +16,7 @@ from flambeau.engine.kernel.contract.partials import Partials
 from flambeau.engine.kernel.contract.product import ACROSS, PANEL, Operand, Product, joined, layout_of
 from flambeau.engine.kernel.contract.stream import Stream
 from flambeau.engine.kernel.contract.tile import Tile
-from flambeau.engine.kernel.contract.waiting import COLUMNS
+from flambeau.engine.kernel.contract.waiting import COLUMNS, ROOM
 from flambeau.engine.kernel.contract.words import Words
 from flambeau.engine.kernel.target import cache_sizes, vector_bytes
 from flambeau.engine.plan import Kernel
@@ -148,13 +148,15 @@ class _Job:
         columns, size = plan.across * (1 if plan.deep else self.width), p.depth * p.columns * p.b.dtype.itemsize
         cycles = max(p.rows * p.columns * p.depth / self.width / 2, size / STREAM_BYTES)
         wanted = min(choose.TASKS, int(cycles // choose.TASK_COST)) if plan.deep else 1  # others have long runs
-        self.block = p.rows, -(-p.columns // (max(wanted, -(-p.columns // COLUMNS)) * columns)) * columns
+        most = min(ROOM // p.rows // columns * columns, COLUMNS)
+        self.block = p.rows, -(-p.columns // (max(wanted, -(-p.columns // most)) * columns)) * columns
         self.down, self.across = 1, -(-p.columns // self.block[1])
         self._split(cycles, STREAM_STEPS)
         own, batches, split = self._own(), len(p.sizes), self.chunks > 1
         self._describe(p.a, p.b)
         if plan.deep:
-            part = l1 // self.compute.itemsize // (p.rows + 3 * columns) // STREAM_STEPS * STREAM_STEPS
+            part = min(l1 // self.compute.itemsize // (p.rows + 3 * columns), HELD // (p.rows + plan.rows))
+            part = part // STREAM_STEPS * STREAM_STEPS
             far = Far(Dots(*plan[:2], plan.deep, p.a.dtype, p.b.dtype, own, batches, split), part)
             kernel = far.kernel(self.words.bind())
         else:

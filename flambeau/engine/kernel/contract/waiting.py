@@ -13,7 +13,7 @@ from flambeau.engine.kernel.contract.frame import Frame
 from flambeau.engine.kernel.contract.words import Bound
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 
-ROWS, COLUMNS = 16, 1024  # of a block, at most
+ROWS, COLUMNS, ROOM = 64, 1024, 16384  # of a block, at most: rows, columns, sums
 
 
 class Waiting:
@@ -26,7 +26,7 @@ class Waiting:
         self.vectors, self.width, self.masked = vectors, width, masked
         self.scalar = scalars.compute_type(finish.compute)
         self.type = vector(self.scalar, width)
-        self.memory = k.stack(self.scalar, ROWS * COLUMNS)
+        self.memory = k.stack(self.scalar, ROOM)
 
     @property
     def columns(self) -> int:
