@@ -74,11 +74,13 @@ class Planes:
                 places.append(row * w.size[2] + column if exists else None)
             yield nr, picked(k, plane, places)
 
-    def row_taps(self, k: Emitter, source: Index, row: Index, start: Index) -> Iterator[tuple[int, Val]]:
-        """The elements that each tap brings to a vector of a row."""
+    def row_taps(
+        self, k: Emitter, source: Index, row: Index, start: Index, inner: bool = False
+    ) -> Iterator[tuple[int, Val]]:  # fmt: skip
+        """The elements that each tap brings to a vector of a row. `inner`: it meets rows that exist."""
         w = self.windows
         first = (-w.padding[0], k.sub(k.mul(row, w.stride[1]), w.padding[1]))
-        for nr, (_, x) in enumerate(Taps(k, w, self.dtype, self.lanes, source, first).elements(start)):
+        for nr, (_, x) in enumerate(Taps(k, w, self.dtype, self.lanes, source, first, inner=inner).elements(start)):
             yield nr, x
 
 
@@ -171,6 +173,17 @@ class DepthwiseGradient(Planes):
     def rows(self) -> int:
         return self.rows_of(2)  # the registers hold the sums of all taps
 
+    def stretches(self) -> list[tuple[int, int, bool]]:
+        """Rows of the output from one to another, in groups: whether all their taps meet rows that exist."""
+        w, rows = self.windows, self.rows
+        last = (w.size[1] - 1 + w.padding[1] - (w.kernel[1] - 1) * w.dilation[1]) // w.stride[1]
+        start = -(-w.padding[1] // (w.stride[1] * rows)) * rows
+        stop = min(last + 1, w.out[1]) // rows * rows
+        if start >= stop:
+            return [(0, w.out[1], False)]
+        found = [(0, start, False), (start, stop, True), (stop, w.out[1], False)]
+        return [(a, b, inner) for a, b, inner in found if a < b]
+
     @property
     def key(self) -> str:
         return f"conv depthwise weights {width_of(self.dtype)} {self!r} {self.store.key}"
@@ -197,34 +210,52 @@ class DepthwiseGradient(Planes):
         return added
 
     def _rows(self, k: Emitter, source: Index, gradient: Index, sums: Sequence[Val]) -> list[Val]:
-        w = self.windows
-        whole = w.out[2] - w.out[2] % self.lanes
-        with k.loop(w.out[1], step=self.rows, carried=sums) as loop:
-            added: list[Val] = loop.carried
-            if whole <= _SPELT_OUT * self.lanes:  # at known columns it is known which taps lie outside
-                for column in range(0, whole, self.lanes):
-                    added = self._tile(k, source, gradient, loop.i, column, self.lanes, added)
-            else:
-                with k.loop(whole, step=self.lanes, carried=added) as across:
-                    across.carry(*self._tile(k, source, gradient, loop.i, across.i, self.lanes, across.carried))
-                added = across.results
-            if w.out[2] > whole:
-                added = self._tile(k, source, gradient, loop.i, whole, w.out[2] - whole, added)
-            loop.carry(*added)
-        return loop.results
+        added = list(sums)
+        for low, high, inner in self.stretches():
+            with k.loop(high, low, self.rows, carried=added) as loop:
+                loop.carry(*self._across(k, source, gradient, loop.i, inner, loop.carried))
+            added = loop.results
+        return added
+
+    def _across(
+        self, k: Emitter, source: Index, gradient: Index, row: Val, inner: bool, sums: list[Val]
+    ) -> list[Val]:  # fmt: skip
+        """Add some rows, from left to right."""
+        width, lanes = self.windows.out[2], self.lanes
+        whole = width - width % lanes
+        if whole <= _SPELT_OUT * lanes:  # at known columns it is known which taps lie outside
+            for column in range(0, whole, lanes):
+                sums = self._tile(k, source, gradient, row, column, lanes, inner, sums)
+        else:
+            with k.loop(whole, step=lanes, carried=sums) as across:
+                across.carry(*self._tile(k, source, gradient, row, across.i, lanes, inner, across.carried))
+            sums = across.results
+        return self._tile(k, source, gradient, row, whole, width - whole, inner, sums) if width > whole else sums
 
     def _tile(
-        self, k: Emitter, source: Index, gradient: Index, row: Index, column: Index, count: int, sums: Sequence[Val]
-    ) -> list[Val]:
+        self, k: Emitter, source: Index, gradient: Index, row: Index, column: Index, count: int, inner: bool,
+        sums: Sequence[Val],
+    ) -> list[Val]:  # fmt: skip
         """Add some rows of a vector's columns; lanes that are no pixels are zeros on both sides."""
         added, mask = list(sums), None if count == self.lanes else k.mask(count, self.lanes)
         for nr in range(self.rows):
             at = k.add(k.add(gradient, k.mul(k.add(row, nr), self.windows.out[2])), column)
+            self._fetch(k, source, at, k.add(row, nr), column)
             g = load(k, k.pointer(WEIGHTS), at, self.dtype, self.lanes, mask)
-            for tap, x in self.row_taps(k, source, k.add(row, nr), column):
+            for tap, x in self.row_taps(k, source, k.add(row, nr), column, inner):
                 x = x if mask is None else k.select(mask, x, k.const(self.type, 0))
                 added[tap] = k.fma(g, x, added[tap])
         return added
+
+    def _fetch(self, k: Emitter, source: Index, gradient: Index, row: Index, column: Index) -> None:
+        """Bring near what the next image has in this place: its planes are too far away for the machine to see them
+        coming."""
+        w, scalar = self.windows, compute_type(self.dtype)
+        k.prefetch(k.pointer(WEIGHTS), k.add(gradient, self.gradient[0]), scalar)
+        for down, across in product(range(w.stride[1]), range(w.stride[2])):
+            at = k.mul(k.add(k.mul(row, w.stride[1]), down), w.size[2])
+            at = k.add(k.add(source, at), k.add(k.mul(column, w.stride[2]), across * self.lanes))
+            k.prefetch(k.pointer(SOURCE), k.add(at, self.source[0]), scalar)
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ class Taps:
     source: Index  # the plane's first element
     first: tuple[Any, ...]
     outside: Any = 0  # what lies around the plane
+    inner: bool = False  # whether the rows of all taps exist
 
     @property
     def type(self) -> str:
@@ -75,7 +76,7 @@ class Taps:
             place: Index = 0
             for dim, tap in ((0, kd), (1, kh)):
                 at = k.add(self.first[dim], tap * w.dilation[dim])
-                if w.overhangs(dim):
+                if w.overhangs(dim) and not (dim == 1 and self.inner):
                     exists = planes.both(k, exists, planes.inside(k, at, w.size[dim]))
                 place = k.add(k.mul(place, w.size[dim]), at)
             row = k.add(self.source, k.mul(place, w.size[2]))
