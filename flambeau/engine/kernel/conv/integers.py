@@ -5,7 +5,10 @@ Taps lie evenly spaced in every pass, so that they are axes of the nest. Lanes r
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product as combinations
 from math import prod
+from operator import mul
 
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel import move
@@ -30,6 +33,8 @@ def forward(site: Site, call: Call) -> None:
     source = _framed(site, x, shape.low, shape.reach())
     result = move.result(site, call)
     product = geometry.forward(shape, Layout.of(source.strides), shape.low, Layout.of(result.strides))
+    if product.steps[-1] > 1 and product.grid[-1] > 1 and product.width > 1:
+        product, source = _by_columns(site, shape, product, source)
     _launch(site, product, source, w, b, result)
 
 
@@ -89,6 +94,20 @@ def _framed(site: Site, x: Arg, low: Ints, frame: Ints) -> Window:
     inside = framed.part(sum(lo * s for lo, s in zip(low, framed.strides[2:])))
     move.copy(site, (*x.shape[:2], *kept), inside, image, "frame")
     return framed
+
+
+def _by_columns(site: Site, shape: Shape, p: Product, source: Window) -> tuple[Product, Window]:
+    """The product over a copy in which what a tap of a row meets lies side by side: it is gathered once, instead of for
+    every channel of the result."""
+    taps, rows = shape.kernel[-1], shape.reach()[:-1]
+    sizes = (p.batch, p.groups * p.depth, *rows, taps, p.grid[-1])
+    near = Window(site.temp(prod(sizes) * source.dtype.itemsize), contiguous_strides(sizes), source.dtype)
+    *outer, column = source.strides
+    move.copy(site, sizes, near, source._replace(strides=(*outer, column * shape.dilation[-1], p.steps[-1])), "columns")
+    layout = Layout(*near.strides[:2], (*near.strides[2:4], 1))
+    reach = (*[d * s for d, s in zip(shape.dilation, near.strides[2:4])], near.strides[4])
+    offsets = tuple([sum(map(mul, tap, reach)) for tap in combinations(*map(range, shape.kernel))])
+    return replace(p, source=layout, steps=layout.steps((*shape.stride[:2], 1)), taps=offsets), near
 
 
 def _launch(site: Site, p: Product, source: Window, w: Window, bias: Window | None, result: Window) -> None:
