@@ -104,7 +104,7 @@ def _by_columns(site: Site, shape: Shape, p: Product, source: Window) -> tuple[P
     near = Window(site.temp(prod(sizes) * source.dtype.itemsize), contiguous_strides(sizes), source.dtype)
     *outer, column = source.strides
     move.copy(site, sizes, near, source._replace(strides=(*outer, column * shape.dilation[-1], p.steps[-1])), "columns")
-    layout = Layout(*near.strides[:2], (*near.strides[2:4], 1))
+    layout = Layout(near.strides[0], near.strides[1], (*near.strides[2:4], 1))
     reach = (*[d * s for d, s in zip(shape.dilation, near.strides[2:4])], near.strides[4])
     offsets = tuple([sum(map(mul, tap, reach)) for tap in combinations(*map(range, shape.kernel))])
     return replace(p, source=layout, steps=layout.steps((*shape.stride[:2], 1)), taps=offsets), near
