@@ -23,7 +23,7 @@ from typing import Any
 from flambeau.dtypes import dtype
 from flambeau.engine.kernel import reductions
 from flambeau.engine.kernel.complex_scalars import namespace
-from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, lanes, vector
+from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, element, lanes, vector
 from flambeau.engine.kernel.nest import SWEEP_BLOCK, TASK, UNROLL, Nest, Store
 from flambeau.engine.kernel.reductions import Carrying, Partial
 from flambeau.engine.kernel.scalars import compute_type, convert, load, memory_type, narrowed, store, widened
@@ -160,9 +160,10 @@ class Writer:
 
     def types(self, nr: int) -> list[str]:
         """The types of a reduction's partial results."""
-        return [vector(compute_type(d), self.nest.width) for d in self.parts(nr)]
+        scalars = [compute_type(d) for d in self.combined(nr)]
+        return [vector(type, self.nest.width) for type in reductions.carried(self.nest.steps[nr].detail, scalars)]
 
-    def parts(self, nr: int) -> list[dtype]:
+    def combined(self, nr: int) -> list[dtype]:
         """The dtypes of what a reduction combines."""
         step = self.nest.steps[nr]
         return [self.nest.steps[o].dtype for o in step.operands[:-1]] + [step.dtype]
@@ -321,7 +322,7 @@ class Writer:
         making, (axis,) = self.made_in(0), nest.inner
         start, stop = self.bounds(axis)
         totals, sums = (
-            [[k.stack(compute_type(d), nest.wide) for d in self.parts(nr)] for nr in making] for _ in range(2)
+            [[k.stack(element(type), nest.wide) for type in self.types(nr)] for nr in making] for _ in range(2)
         )
         nothing = [self.nothing(nr) for nr in making for _ in range(nest.strips)]
         with self.strip(piece) as (at, copies):
@@ -399,10 +400,11 @@ class Writer:
         for at, total in enumerate(sums):
             nr, copy = making[at // len(copies)], at % len(copies)
             step, mask = nest.steps[nr], masks[copy] if nest.sweep else None
-            found = [convert(k, self.lanes(o, copy), d) for o, d in zip(step.operands, self.parts(nr))]
+            operands = [convert(k, self.lanes(o, copy), d) for o, d in zip(step.operands, self.combined(nr))]
+            found = reductions.entering(k, step.detail, tuple(operands))
             if mask is not None:
-                found = [k.select(mask, x, nothing) for x, nothing in zip(found, self.nothing(nr))]
-            after.append(reductions.following(k, step.detail, step.dtype, total, tuple(found)))
+                found = tuple([k.select(mask, x, nothing) for x, nothing in zip(found, self.nothing(nr))])
+            after.append(reductions.following(k, step.detail, step.dtype, total, found))
         self.scopes.pop()
         self.first_lane, self.masks = before
         return after

@@ -1,6 +1,6 @@
 """What reductions do to two partial results, and what they begin with: sum, product, extrema, their places, any, all.
 
-A partial result is a tuple of values: of most reductions one, of the place of an extremum the extremum and its place.
+A partial result is a tuple of values: of most reductions one, of the place of an extremum rank (`_ranked`) and place.
 """
 
 from __future__ import annotations
@@ -65,36 +65,52 @@ def _extreme(s: Scalars, wins: Callable[..., Val], a: Val, b: Val) -> Val:
 # -- partial results ---------------------------------------------------------------------------------------------
 
 
+def carried(how: str, types: Sequence[str]) -> list[str]:
+    """The scalar types of a partial result, from those of the operands."""
+    return [_rank_type(types[0]), *types[1:]] if how in PLACES else [*types]
+
+
+def _rank_type(type: str) -> str:
+    return "i8" if type == "i1" else f"i{BITS[type]}"
+
+
 def first(k: Emitter, how: str, types: Sequence[str]) -> Partial:
     """What a reduction begins with, as values of `types`. The place is 0: it stays only if all elements are the worst
     there is, and then it is right."""
-    numbers = TABLE[PLACES.get(how, how)].first(element(types[0])), 0
+    numbers = (_lowest if how in PLACES else TABLE[how].first)(element(types[0])), 0
     return tuple([k.const(type, number) for type, number in zip(types, numbers)])
 
 
+def entering(k: Emitter, how: str, operands: Partial) -> Partial:
+    """Operands as the partial result of their elements alone."""
+    return (_ranked(k, how, operands[0]), *operands[1:]) if how in PLACES else operands
+
+
+def _ranked(k: Emitter, how: str, x: Val) -> Val:
+    """Elements as integers, of which the largest belongs to the extremum: NaN before all others, zeros of both signs
+    alike. So nothing but one instruction waits for the rank before."""
+    rank, turn = k.cast(x, "i8", signed=False) if element(x.type) == "i1" else x, -1 if how == "argmin" else 0
+    if not is_float(x.type):
+        return k.bits("xor", rank, turn)
+    type = _rank_type(element(x.type))
+    bits = k.bitcast(x + 0.0, type)
+    size = k.bits("and", k.bits("ashr", bits, BITS[type] - 1), _highest(type))
+    return k.select(k.unordered(x, x), _highest(type), k.bits("xor", k.bits("xor", bits, size), turn))
+
+
 def following(k: Emitter, how: str, d: dtype, held: Partial, found: Partial) -> Partial:
-    """A partial result with the next elements, which come from later places."""
+    """A partial result with that of later elements."""
     if how not in PLACES:
         return (TABLE[how].combine(Scalars(k, d), held[0], found[0]),)
-    return _chosen(k, _beats(k, how, d, found[0], held[0]), found, held)
+    return _chosen(k, found[0] > held[0], found, held)
 
 
 def merged(k: Emitter, how: str, d: dtype, a: Partial, b: Partial) -> Partial:
     """Two partial results as one; of equal extrema the first counts."""
     if how not in PLACES:
         return following(k, how, d, a, b)
-    level = k.bits("xor", k.bits("or", _beats(k, how, d, a[0], b[0]), _beats(k, how, d, b[0], a[0])), True)
-    before = k.bits("and", level, k.compare("lt", b[1], a[1]))
-    return _chosen(k, k.bits("or", _beats(k, how, d, b[0], a[0]), before), b, a)
-
-
-def _beats(k: Emitter, how: str, d: dtype, a: Val, b: Val) -> Val:
-    """Whether `a` is the better extremum; NaN beats all but NaN."""
-    s = Scalars(k, d)
-    if not is_float(a.type):
-        return s.gt(a, b) if how == "argmax" else s.lt(a, b)
-    behind = s.le(a, b) if how == "argmax" else s.ge(a, b)
-    return k.bits("and", k.bits("xor", behind, True), k.bits("xor", s.isnan(b), True))
+    earlier = k.bits("and", b[0].equals(a[0]), b[1] < a[1])
+    return _chosen(k, k.bits("or", b[0] > a[0], earlier), b, a)
 
 
 def _chosen(k: Emitter, condition: Val, a: Partial, b: Partial) -> Partial:
