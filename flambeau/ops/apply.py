@@ -93,8 +93,8 @@ def _recorded(into: Any, entry: Any, values: Sequence[Value], inputs: Sequence[A
     elif state.inference:
         _mark_inference(outputs)
     entry.matches += 1
-    if entry.matches == matched.OFTEN:
-        matched.written_out(into, entry, inputs, outputs)
+    if matched.OFTEN <= entry.matches <= matched.OFTEN + 1:
+        matched.seen_often(into, entry, inputs, outputs)
     if entry.full:
         into.settle()
     return tuple(outputs) if op.multiple else outputs[0]

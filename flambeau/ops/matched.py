@@ -1,7 +1,7 @@
 """The call of an entry that is matched again and again, as straight-line Python.
 
 What `apply` does for a call that was recorded before is known to the last attribute: how each operand must look, which
-numbers its values have, how the results look, what the node of its history keeps. `written_out` puts that down as
+numbers its values have, how the results look, what the node of its history keeps. `seen_often` puts that down as
 source, without a loop or a test whose outcome is fixed, and binds the entry's own constants. Calls of the same form
 share their code; a debugger shows it like any other.
 
@@ -35,25 +35,29 @@ Matched = Callable[[Any, Sequence[Any], dict[str, Any]], Any]
 
 
 class _Example(NamedTuple):
-    """A call that was written out: its entry, which inputs are leaves, the numbers' values, the identities of inputs
-    and results."""
+    """A call that has come often: its entry, what it depended on, which inputs are leaves, the numbers' values, the
+    identities of inputs and results."""
 
     entry: Entry
+    regime: Any
     leaves: list[bool]
     numbers: list[Any]
     inputs: list[int]
     outputs: list[int]
 
 
-def written_out(into: Any, entry: Entry, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
-    """Give an entry that has just come `OFTEN` times the function for its calls, unless `apply` has to look closer."""
+def seen_often(into: Any, entry: Entry, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
+    """Let an entry's call, which has come `OFTEN` times, be an example to the function that makes it. If it comes once
+    more, write it out for all who make it. Neither is done where `apply` has to look closer."""
     if entry.full or not state.plain or (entry.needs is not None) != (entry.node is not None):
         return
     into.regime = state.regime
     leaves = [isinstance(x, Tensor) and x.grad_fn is None for x in inputs]
-    entry.call = _Writer(entry, leaves).function()
+    if entry.matches > OFTEN:
+        entry.call = _Writer(entry, leaves).function()
+        return
     numbers = into.numbers[len(into.numbers) - sum(x.__class__ is Number for x in entry.operands) :]
-    into.example = _Example(entry, leaves, numbers, [id(x) for x in inputs], [id(y) for y in outputs])
+    into.example = _Example(entry, state.regime, leaves, numbers, [id(x) for x in inputs], [id(y) for y in outputs])
 
 
 def direct(function: Callable) -> Callable:
@@ -101,7 +105,7 @@ def _directly(example: _Example, args: tuple, kwargs: dict[str, Any], outputs: A
     sources = [places.index(i) if i in places else None for i in example.inputs]
     tensors = [nr for nr, spec in zip(sources, entry.operands) if spec.__class__ is Arg or spec.__class__ is Part]
     known = all(places.index(id(x)) in tensors if isinstance(x, Tensor) else x.__class__ in _PLAIN for x in given)
-    if result == -1 or None in tensors or not known:
+    if result == -1 or None in tensors or not known or example.regime is not state.regime:
         return None
     return _DirectWriter(example, args, kwargs, sources, result).function()
 
