@@ -80,7 +80,7 @@ def _cat_vjp(g: Tensor, _y: Any, *_tensors: Any, needs: tuple, dim: int) -> list
 
 
 cat_op = op(
-    "cat", ref=_cat, meta=_meta_cat, vjp=_cat_vjp, lower=Kernels(move_ops.cat),
+    "cat", ref=_cat, meta=_meta_cat, vjp=_cat_vjp, lower=Kernels(move_ops.cat, apart=True),
     samples=lambda t: [call(t(2, 3), t(1, 3), dim=0), call(t(2, 3), t(2, 2), t(2, 1), dim=1),
                        call(t(2, 0), t(2, 3), dim=1), call(t(0), t(2, 3), dim=0)],
 )  # fmt: skip
@@ -140,7 +140,7 @@ def _stack_vjp(g: Tensor, _y: Any, *_tensors: Any, needs: tuple, dim: int) -> li
 
 stack_op = op(
     "stack", ref=lambda *arrays, dim: np.stack(arrays, axis=dim), meta=_meta_stack, vjp=_stack_vjp,
-    lower=Kernels(move_ops.stack),
+    lower=Kernels(move_ops.stack, apart=True),
     samples=lambda t: [call(t(2, 3), t(2, 3), dim=0), call(t(2, 3), t(2, 3), t(2, 3), dim=2), call(t(), t(), dim=0)],
 )  # fmt: skip
 
@@ -224,8 +224,7 @@ def block_diag(*tensors: Tensor) -> Tensor:
     for i, t in enumerate(tensors):
         if t.ndim > 2:
             raise RuntimeError(
-                "torch.block_diag: Input tensors must have 2 or fewer dimensions. "
-                f"Input {i} has {t.ndim} dimensions"
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {t.ndim} dimensions"
             )
     if not tensors:
         return from_array(np.zeros((1, 0), dtypes.get_default_dtype().np))

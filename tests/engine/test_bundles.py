@@ -137,13 +137,23 @@ def test_scratch_is_not_held_for_others_to_wait() -> None:
 def test_norms_of_gradients_of_one_size_go_together() -> None:
     """Blocks of a sum wait for one another, since what adds them up does."""
     g = Recording()
-    given = [g.input(floats(n)) for n in (50000, 300, 50000, 300, 50000, 200)]
+    given = [g.input(floats(n)) for n in (100000, 300, 100000, 300, 100000, 200)]
     grads, norms = [], []
     for x in given:
         grads.append(g.call(ops["flip"], x, dims=(0,)))
         norms.append(g.call(ops["linalg_vector_norm"], grads[-1], ord=2, dim=(0,), keepdim=False))
     made = g.check(g.call(ops["stack"], *norms, dim=0), *grads)
     assert sorted(x.bundle for x in launches(made, "norm")) == [0, 2, 3, 3]
+
+
+@pytest.mark.parametrize("name, dim", [("stack", 0), ("stack", 1), ("cat", 0), ("cat", 1)])
+@pytest.mark.parametrize("d", [dtypes.float32, dtypes.complex64])
+def test_copies_of_what_is_joined_take_a_launch_for_each_kernel(name: str, dim: int, d: Any) -> None:
+    g = Recording()
+    given = [g.input(floats(40, 30).astype(d.np)) for _ in range(6)] + [g.input(floats(30, 40).astype(d.np))]
+    across = given[-1].view((40, 30), (1, 40))
+    made = g.check(g.call(ops[name], *given[:-1], across, dim=dim))
+    assert [x.bundle for x in launches(made, name)] == [6, 0]
 
 
 def test_without_fusion_there_are_no_bundles() -> None:

@@ -1,9 +1,9 @@
 """Bundles: groups that do the same to different memory, run by one launch. Above all an optimizer's updates.
 
 Elementwise work on memory that is one run has code that does not know how long the run is. So one kernel updates all
-parameters, and one launch goes through a table of them; the norms of gradients of one size go together as well. A group
-waits for the last one of its bundle as long as nobody in between touches what it writes or writes what it reads, and as
-long as it does not hold scratch in place of others.
+parameters, and one launch goes through a table of them; the norms of gradients of one size go together as well, and the
+copies of what is stacked. A group waits for the last one of its bundle as long as nobody in between touches what it
+writes or writes what it reads, and as long as it does not hold scratch in place of others.
 """
 
 from __future__ import annotations
@@ -48,11 +48,18 @@ class Bundle:
 
     def final(self) -> list[Launch]:
         """A launch for each kernel, once every root has its buffer."""
-        found: dict[str, list[Launch]] = {}
-        for m in self.members:
-            launch = launch_of(m.group, m.stores)
-            found.setdefault(launch.kernel.key, []).append(launch)
-        return [_as_one(launches) for launches in found.values()]
+        return together([launch_of(m.group, m.stores) for m in self.members])
+
+
+def together(launches: list[Launch]) -> list[Launch]:
+    """Launches that write apart, those of one kernel as one."""
+    found: dict[str, list[list[Launch]]] = {}
+    for launch in launches:
+        alike = found.setdefault(launch.kernel.key, [[]])
+        if len(alike[-1]) == MOST:
+            alike.append([])
+        alike[-1].append(launch)
+    return [_as_one(some) for alike in found.values() for some in alike]
 
 
 def _as_one(launches: list[Launch]) -> Launch:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flambeau.engine.plan import Buffer, Plan
 from flambeau.engine.schedule.build import launch_of, read_roots
-from flambeau.engine.schedule.bundles import PASSES, Bundle, bundle
+from flambeau.engine.schedule.bundles import PASSES, Bundle, bundle, together
 from flambeau.engine.schedule.epilogues import absorb
 from flambeau.engine.schedule.groups import Group, Store
 from flambeau.engine.schedule.memory import Root, arrange
@@ -34,7 +34,8 @@ def finished(steps: list[Step], wanted: dict[int, Root], fuse: bool) -> Plan:
             plan.steps.append(launch_of(step, made.stores))
             plan.steps += [launch for copy in made.after for launch in copy.final()]
         else:
-            plan.steps += step.final()
+            made = step.final()
+            plan.steps += together(made) if fuse and isinstance(step, Opaque) and step.apart else made
     return plan
 
 

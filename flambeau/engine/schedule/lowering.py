@@ -55,15 +55,16 @@ class Kernels:
 
     With `epilogue`, the last kernel stores its first result through `site.epilogue` if that is not None. With
     `reads_planes` and `writes_planes` it is no slower where the planes of operands or results [N, C, *spatial] lie in
-    another order than row-major, each of them a run.
+    another order than row-major, each of them a run. With `apart` no launch reads or writes what another one writes, so
+    that those of one kernel can be one.
     """
 
     def __init__(
         self, function: Lower | Deferred, epilogue: bool = False, *, reads_planes: bool = False,
-        writes_planes: bool = False,
+        writes_planes: bool = False, apart: bool = False,
     ) -> None:  # fmt: skip
         self._function, self.epilogue = function, epilogue
-        self.reads_planes, self.writes_planes = reads_planes, writes_planes
+        self.reads_planes, self.writes_planes, self.apart = reads_planes, writes_planes, apart
 
     @property
     def function(self) -> Lower:

@@ -50,6 +50,11 @@ class Opaque:
     ) -> None:  # fmt: skip
         self.launches.append(Launch(kernel, args, tasks, cost, note or self.note, work, self.calls))
 
+    @property
+    def apart(self) -> bool:
+        """Whether its launches do not depend on one another."""
+        return self.call is not None and self.call.op.lower.apart
+
     def final(self) -> list[Launch | HostCall]:
         """The launches, once every root has its buffer."""
         for launch in self.launches:
