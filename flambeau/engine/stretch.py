@@ -69,8 +69,9 @@ class Stretch:
         """Whether these tensors stand where those of the recording stood; binds the values that were new in it."""
         if slots != self.slots or len(tensors) != len(self.operands) or self.tag != tag:
             return False
-        values, begun = into.values, self.begun
-        fresh: list[tuple[int, Value]] = []
+        values: list[Any] = into.values
+        begun = self.begun
+        values.extend([None] * (self.end.count - begun))
         for t, (number, shape, strides, offset, dtype) in zip(tensors, self.operands):
             if (
                 (t._shape is not shape and t._shape != shape) or (t._strides is not strides and t._strides != strides)
@@ -82,19 +83,16 @@ class Stretch:
             if value.segment is into:
                 if value.number != number:
                     break
-            elif value.segment is not None or value.shared or storage._external or number < begun:
+            elif value.segment is not None or value.shared or storage._external:
+                break
+            elif number < begun or values[number] is not None:  # what was one value is two now
                 break
             else:
                 value.segment, value.number = into, number
-                fresh.append((number, value))
+                values[number] = value
         else:
-            if len({number for number, _ in fresh}) == len(fresh):  # none that were one value are two now
-                values.extend([None] * (self.end.count - begun))  # type: ignore[list-item]
-                for number, value in fresh:
-                    values[number] = value
-                return True
-        for _, value in fresh:
-            value.segment = None
+            return True
+        into.unbind(begun, len(into.numbers))
         return False
 
     def play(self, into: Recorder, tensors: Sequence[Any], numbers: Sequence[Any]) -> None:
@@ -107,11 +105,9 @@ class Stretch:
             storage = t._storage
             old = storage.value
             storage.value = values[number] = value = new(Value)
-            value.data, value.nbytes, value.segment, value.number = None, old.nbytes, into, number
-            if old.data is None:
-                overwritten.append((storage, ref(old)))
-            else:
-                overwritten.append((storage, old))
+            value.data, value.nbytes = None, old.nbytes
+            value.segment, value.number = into, number
+            overwritten.append((storage, ref(old) if old.data is None else old))
             version = t._version_counter
             version.count += 1
             version.where = None
