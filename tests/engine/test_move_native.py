@@ -197,6 +197,24 @@ def test_stacks_along_the_last_dimension(shape: tuple[int, ...], many: int, kind
             )
 
 
+@pytest.mark.parametrize("source", [dtypes.uint8, dtypes.float32, dtypes.complex64], ids=lambda d: d.name)
+@pytest.mark.parametrize("colours", [2, 3, 4, 5, 8, 9])
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 48), (130, 131)], ids=str)
+def test_colours_beside_one_another_and_apart(size: tuple[int, int], colours: int, source: dtype) -> None:
+    rng = np.random.default_rng(0)
+    for x in (values(rng, (2, *size, colours), source), values(rng, (2, colours, *size), source)):
+        first = x.shape[1] == colours and x.shape[2:] == size
+        moved_ = from_array(x).permute(0, 2, 3, 1) if first else from_array(x).permute(0, 3, 1, 2)
+        rows = contiguous_strides(moved_._shape)
+        same(native(ops["clone"], moved_, threads=3, strides=rows), reference(ops["clone"], moved_, strides=rows))
+        target = dtypes.complex64 if source.is_complex else dtypes.float32
+        got = moved(
+            lambda bench, out: copy(bench, moved_._shape, out, Window(placed(bench, moved_), moved_._strides, source)),  # noqa: B023
+            moved_._shape, target, rows, np.zeros(x.size * target.itemsize, np.uint8), 2,
+        )  # fmt: skip
+        assert (got.view(target.np).reshape(moved_._shape) == moved_._array().astype(target.np)).all()
+
+
 @pytest.mark.parametrize("step", [2, 3, 4, 5, -1])
 @pytest.mark.parametrize("kind", [dtypes.float64, dtypes.float32, dtypes.bfloat16, dtypes.bool_], ids=lambda d: d.name)
 def test_every_few_elements(step: int, kind: dtype) -> None:

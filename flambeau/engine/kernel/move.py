@@ -20,6 +20,7 @@ import numpy as np
 from flambeau.dtypes import COMPLEX, dtype
 from flambeau.engine.graph import Arg, Call
 from flambeau.engine.kernel.emit import LINE, Emitter, Index, Val, vector
+from flambeau.engine.kernel.move_braid import beside
 from flambeau.engine.kernel.move_lanes import RAW, Added, Moved
 from flambeau.engine.kernel.move_tiles import tiles
 from flambeau.engine.kernel.move_walk import Walk, lanes_loop, line_start, merged
@@ -107,7 +108,9 @@ def add(site: Site, shape: Ints, target: Window, source: Window, note: str = "ad
 def _move(site: Site, shape: Ints, target: Window, source: Window, moved: Moved, note: str) -> None:
     dims = merged(shape, (target.strides, source.strides))
     across = _across(dims)
-    if across is None:
+    if found := beside(dims, moved):
+        walk, kernel = found
+    elif across is None:
         walk, kernel = _runs(dims, moved)
     else:
         walk, kernel = tiles([*dims[:across], *dims[across + 1 : -1], dims[across], dims[-1]], moved)

@@ -36,6 +36,8 @@ class Moved:
 
     def pick(self, k: Emitter, base: Val, index: Index, width: int, step: int) -> Val:
         """Every `step`-th of the lanes from `index` on: out of vectors that hold them all, and nothing behind them."""
+        if width == 1:
+            return self.load(k, base, index, 1)
         memory = vector(self.raw if self.same else scalars.memory_type(self.source), width)
         last = width * step - (step - 1) - width
         starts = [*range(0, (step - 1) * width, width), last]

@@ -15,9 +15,10 @@ from flambeau.dtypes import COMPLEX, bfloat16, dtype, float16, float32
 from flambeau.engine.graph import Call
 from flambeau.engine.kernel.emit import Emitter, Index, Val, vector
 from flambeau.engine.kernel.move import RAW, Window, add, bits_of, copy, fill, large, result, window
-from flambeau.engine.kernel.move_braid import braid
+from flambeau.engine.kernel.move_braid import MANY as MOST_BESIDE
+from flambeau.engine.kernel.move_braid import stacked
 from flambeau.engine.kernel.move_rows import Piece, in_rows, write_rows
-from flambeau.engine.kernel.move_walk import Walk, lanes_loop, merged
+from flambeau.engine.kernel.move_walk import GRAIN, Walk, lanes_loop, merged
 from flambeau.engine.kernel.target import vector_bytes
 from flambeau.engine.plan import Kernel
 from flambeau.engine.schedule.lowering import Site, Unsupported
@@ -52,12 +53,29 @@ def stack(site: Site, call: Call) -> None:
     if len(call.inputs) > MANY:
         raise Unsupported("very many tensors to join")
     sources = [window(site, x) for x in call.inputs]
-    if dim == len(out.strides) - 1 and braid(site, call.inputs[0].shape, out, sources, "stack"):
+    if dim == len(out.strides) - 1 and _braided(site, call.inputs[0].shape, out, sources):
         return
     stream = large(call.metas[0].shape, out.dtype)
     for nr, (x, source) in enumerate(zip(call.inputs, sources)):
         part = out.part(nr * out.strides[dim], out.strides[:dim] + out.strides[dim + 1 :])
         copy(site, x.shape, part, source, "stack", stream)
+
+
+def _braided(site: Site, shape: Ints, out: Window, sources: Sequence[Window]) -> bool:
+    """Lay sources of `shape` together, if all are runs of the result's elements; say whether."""
+    many, size = len(sources), out.dtype.itemsize
+    dims = merged(shape, (out.strides[:-1], *(s.strides for s in sources)))
+    runs = out.strides[-1] == 1 and dims[-1][1] == (many, *[1] * many)
+    alike = size in RAW and all(s.dtype is out.dtype for s in sources)
+    if 0 in shape or not (runs and alike and 2 <= many <= MOST_BESIDE):
+        return False
+    walk = Walk(dims, grain=GRAIN // many)
+    nbytes = 2.0 * many * math.prod(shape) * size
+    site.launch(
+        stacked(walk, many, size, large((*shape, many), out.dtype)),
+        (out.address, *(s.address for s in sources), *walk.words), walk.tasks, nbytes / 20, "stack", (0.0, nbytes),
+    )  # fmt: skip
+    return True
 
 
 def repeat(site: Site, call: Call) -> None:
