@@ -9,6 +9,7 @@ import pytest
 
 from flambeau import dtypes
 from flambeau.engine.plan import Launch, Plan
+from flambeau.engine.schedule import bundles
 from flambeau.engine.schedule.planner import plan
 from flambeau.ops.op import ops
 from flambeau.optim.records import Recipe, params_of
@@ -57,6 +58,14 @@ def test_parameters_of_all_sizes_take_one_launch(step: Any, tensors: int) -> Non
     single, together = launches(made, "update")
     assert (single.bundle, together.bundle) == (2, len(SIZES) - 3)  # one element is no run; nothing to do for none
     assert together.tasks == sum(-(-n // 16384) for n in (3, 85, 24, 16384, 40000, 127))
+
+
+def test_bundles_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundles, "MOST", 3)
+    g = Recording()
+    for operands in parameters(g, 3, [(n,) for n in range(2, 10)]):
+        sgd(g, *operands)
+    assert [x.bundle for x in g.check().steps] == [3, 3, 2]
 
 
 def test_edge_values_and_other_dtypes() -> None:

@@ -20,7 +20,7 @@ from flambeau.engine.schedule.groups import Group, Store
 from flambeau.engine.schedule.memory import Root
 from flambeau.engine.schedule.spaces import Form, flat
 
-MOST = 512  # groups of a bundle: bounds the argument block of its launch
+MOST = 256  # groups of a bundle: bounds the argument block of its launch
 PASSES = 3  # those that others waited for may wait in the next pass
 LITTLE = 4096  # bytes of scratch that a group may hold while it waits
 _END = 1 << 62
