@@ -45,7 +45,7 @@ AMPLIFYING = {
     "special_scaled_modified_bessel_k0",
 }  # fmt: skip
 OTHERWISE = {"to_copy", *(n for n in NAMES if n.startswith("bitwise"))}  # a test of its own; of integers only
-FLOATS_ONLY = {"clip_factor", "running_statistic"}
+FLOATS_ONLY = {"clip_factor", "muon_update", "running_statistic"}
 FLOAT_EDGES = (
     0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 0.1, -2.7, 6.5, 20.0, -20.0, 88.0, 100.0, -104.0, 710.0,
     1e-3, 1e-8, 1e-40, -1e-40, 65504.0, 1e5, -1e8, 3e38, float("inf"), float("-inf"), float("nan"),

@@ -5,20 +5,22 @@ x = a x + (b g + c g g) x    with g = x x^T, or of a tall matrix  x = a x + x (b
 
 from __future__ import annotations
 
-from flambeau.dtypes import dtype
+from flambeau.dtypes import dtype, float32, float64
 from flambeau.engine.graph import Call
 from flambeau.engine.kernel.contract.lower import launch
 from flambeau.engine.kernel.contract.product import Addend, Operand, Product
 from flambeau.engine.kernel.move import copy, result, window
 from flambeau.engine.kernel.recur import Into
 from flambeau.engine.plan import Address
-from flambeau.engine.schedule.lowering import Site
+from flambeau.engine.schedule.lowering import Site, Unsupported
 
 
 def newton_schulz(site: Site, call: Call) -> None:
     (x,) = call.inputs
     d, (rows, columns) = call.metas[0].dtype, x.shape
     iterations = call.params["iterations"]
+    if d not in (float32, float64):
+        raise Unsupported(f"iterations in {d}")
     if not iterations:
         copy(site, x.shape, result(site, call), window(site, x), "newton schulz")
         return
