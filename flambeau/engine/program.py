@@ -6,6 +6,7 @@ import struct
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from time import perf_counter_ns
 from typing import Any
 
@@ -23,6 +24,7 @@ from flambeau.engine.schedule.planner import plan
 from flambeau.engine.value import Leased, Pooled, Value, empty_bytes, located
 from flambeau.engine.watching import Watcher
 
+_address_of = itemgetter(1)  # of a block
 _NUMBERS, _STATUS, _ARENA = Buffer("numbers", 0), Buffer("status", 0), Buffer("temp", 0)
 
 
@@ -207,10 +209,10 @@ class Program:
 
         Inputs are then as they were: the references will say what is wrong.
         """
-        outside = [values[n] for n in self.outside]
+        outside = [*map(values.__getitem__, self.outside)]
         blocks, leased = self.leases.take(), self.leases.own
         self.slots.pack_into(
-            self.table, 0, *[v.address or located(v) for v in outside], *[block[1] for block in blocks],
+            self.table, 0, *[v.address or located(v) for v in outside], *map(_address_of, blocks),
             *self.fixed, _scratch.of(self.plan.arena),
         )  # fmt: skip
         if self.earlier:
@@ -243,12 +245,12 @@ class Program:
         for number, to in self.written:  # over a value that nobody holds any more
             old, new = outside[number], values[to]
             new.data, new.address = old.data, old.address
-            if old.__class__ is Leased:
-                new.__class__ = Leased
-            elif old.__class__ is Pooled:
-                new.__class__, new.block = Pooled, old.block  # type: ignore[attr-defined]
-                old.__class__ = Value
-                del old.block  # type: ignore[attr-defined]
+            kind = old.__class__
+            if kind is not Value:
+                new.__class__ = kind
+                if kind is Pooled:
+                    new.block, old.__class__ = old.block, Value  # type: ignore[attr-defined]
+                    del old.block  # type: ignore[attr-defined]
         return True
 
     def _run_timed(self, watcher: Watcher, outside: list[Value], blocks: list[Block], numbers: list[Any]) -> None:

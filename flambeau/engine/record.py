@@ -473,9 +473,8 @@ class Recorder:
             if goes_on and self.cursor is self.root and not self.values:
                 self._resume(end, recording)
                 return
-            for value in values:
-                if value is not None:
-                    value.segment = None
+            for value in filter(None, values):
+                value.segment = None
         except BaseException as error:
             if self.values is values:
                 self._begin()
@@ -526,7 +525,7 @@ def _fail(values: list[Value], overwritten: list[tuple[Any, Any]], error: BaseEx
 def alive(values: list[Value], results: Sequence[int]) -> tuple[int, ...]:
     """Which results somebody besides the segment still holds."""
     count, held = sys.getrefcount, _HELD_BY_LIST
-    return tuple([n for n in results if count(values[n]) > held and values[n] is not None])
+    return tuple([n for n in results if values[n] is not None and count(values[n]) > held])
 
 
 def _baseline() -> int:
