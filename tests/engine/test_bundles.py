@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import flambeau
 from flambeau import dtypes
 from flambeau.engine.plan import Launch, Plan
 from flambeau.engine.schedule import bundles
@@ -163,6 +164,25 @@ def test_copies_of_what_is_joined_take_a_launch_for_each_kernel(name: str, dim: 
     across = given[-1].view((40, 30), (1, 40))
     made = g.check(g.call(ops[name], *given[:-1], across, dim=dim))
     assert [x.bundle for x in launches(made, name)] == [6, 0]
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "Adafactor"])
+def test_trainings_give_the_same_bits_at_one_thread_and_at_two(name: str) -> None:
+    start = [floats(n) for n in (70000, 5, 300, 40000, 1)]
+    options = {"momentum": 0.9} if name == "SGD" else {}
+    found = []
+    before = flambeau.get_num_threads()
+    for threads in (1, 2):
+        flambeau.set_num_threads(threads)
+        ps = [flambeau.tensor(x, requires_grad=True) for x in start]
+        optimizer = getattr(flambeau.optim, name)(ps, lr=0.01, **options)
+        for _ in range(5):
+            optimizer.zero_grad()
+            sum((p * p * p).mean() for p in ps).backward()
+            optimizer.step()
+        found.append(b"".join(p.detach().numpy().tobytes() for p in ps))
+    flambeau.set_num_threads(before)
+    assert found[0] == found[1]
 
 
 def test_without_fusion_there_are_no_bundles() -> None:
