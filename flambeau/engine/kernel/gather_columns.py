@@ -20,7 +20,7 @@ from flambeau.engine.schedule.lowering import Site
 from flambeau.shape import Ints
 
 TASKS = 16  # strips that are near at the same time, at most: each has scratch memory
-WIDEST = 2 * LINE  # bytes of a strip's rows
+WIDEST = 4 * LINE  # bytes of a strip's rows
 AHEAD = 4  # rows whose indices are on their way
 
 
@@ -46,7 +46,7 @@ def strips(dims: Sequence[tuple[int, Ints]], size: int, terms: Sequence[Term]) -
     (term,), (rows, down), (columns, along) = terms, dims[-2], dims[-1]
     if along != (1, 1, 1) or down[1] or any(not steps[1] for _, steps in dims[:-2]):
         return None
-    room, line = cache_sizes()[1] // 2, LINE // size
+    room, line = cache_sizes()[1], LINE // size
     fits, worth = room // (term.size * size) // line * line, term.size <= 4 * rows
     if not fits or not worth or columns < line or term.size * columns * size <= 2 * room:
         return None
