@@ -179,3 +179,14 @@ def test_what_a_later_pass_reads_first_is_brought_near_by_it(monkeypatch: pytest
     apart = g.call(ops["sub"], x, g.call(ops["amax"], x, dim=(1,), keepdim=True))
     (made,) = nests(g.check(g.call(ops["sum"], g.call(ops["mul"], apart, y), dim=(1,), keepdim=False), rtol=1e-4))
     assert sorted(made.fetching(access)[0] for access in made.fetched) == [0, 1]
+
+
+def test_looking_ahead_of_runs_that_lie_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nest, "cache_sizes", lambda: (0, 0))
+    x = np.random.default_rng(9).standard_normal((16, 4, 4096), np.float32)
+    g = Recording()
+    value = g.input(x)
+    first = nests(g.check(g.call(ops["sum"], value, dim=(0, 2), keepdim=False), rtol=1e-3, atol=1e-3))[0]
+    assert [*first.fetched.values()] == [4 * 4096]  # the next run
+    whole = nests(g.check(g.call(ops["sum"], value, dim=None, keepdim=False), rtol=1e-3, atol=1e-3))
+    assert [nest.AHEAD // 4] in [[*n.fetched.values()] for n in whole]

@@ -174,12 +174,14 @@ class Nest:
     def abreast(self) -> int:
         """How many rows are gone over together, pass by pass: while the sums of one come in, the next one goes on.
 
-        Their code is written as often, so it takes large work.
+        Their code is written as often, so it takes large work. Long rows have to be heavy as well: light ones wait for
+        memory, which has less to do while several rows are near.
         """
         far = max(map(self.volume, self.loaded), default=0) > cache_sizes()[1]
-        if not far or not self.sweep or not self.stays_near or self.chunk:
-            return 1
         short = prod(self.axes[nr].extent for nr in self.reduced) <= 8 * self.width
+        worth = far and (short or any(s.cost >= HEAVY for s in self.steps))
+        if not worth or not self.sweep or not self.stays_near or self.chunk:
+            return 1
         return next(rows for rows in (4 if short else 2, 2, 1) if self.units % rows == 0)
 
     @cached_property
@@ -323,12 +325,17 @@ class Nest:
         return AHEAD // (self.rows * d.itemsize), strides[self.reduced[0]] * self.rows
 
     def _ahead(self, access: int) -> int:
-        """How many elements further on the walk is after `AHEAD` bytes, at least a row that stays near; 0: unknown."""
+        """How many elements further on the walk is after `AHEAD` bytes, at least a row that stays near; 0: unknown.
+
+        Where a loop ends, the walk may jump: so far ahead of a short one's end is something else.
+        """
         strides, d, _ = self.accesses[access]
         ahead, went = AHEAD // d.itemsize, 1 if self.sweep else self.axes[self.lane].extent
-        for nr in reversed([*self.outer, *self.inner]):
+        walk = [*self.outer, *self.inner]
+        for outer, nr in zip([None, *walk][len(walk) - 1 :: -1], walk[::-1]):
             went *= self.axes[nr].extent
-            if went >= 2 * ahead and not (self.stays_near and nr in self.inner):
+            jumps = outer is not None and strides[outer] != strides[nr] * self.axes[nr].extent
+            if went >= (8 if jumps else 2) * ahead and not (self.stays_near and nr in self.inner):
                 return strides[nr] * -(-ahead * self.axes[nr].extent // went)
         return 0
 
