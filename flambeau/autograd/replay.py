@@ -20,7 +20,7 @@ from flambeau.autograd.mode import state
 from flambeau.autograd.node import AccumulateGrad, Node, SavedTensor
 from flambeau.autograd.opnode import Form, OpNode
 from flambeau.engine.record import IN_PARTS, Entry, Recorder
-from flambeau.engine.value import Storage, Value
+from flambeau.engine.value import Copied, Storage, Value
 from flambeau.tensors import Tensor
 
 UNUSED = -1  # the number of what a node kept in an earlier recording, and the walk did not read
@@ -222,7 +222,7 @@ def _from_outside(node: Any, known: Sequence[tuple], outside: list[tuple[int, An
             continue
         part = look[2] is None
         storage = tensor._storage
-        if _look(tensor, part) != look or storage.value.data is None or storage._external:
+        if _look(tensor, part) != look or storage.value.data is None or (storage._external and not part):
             return False
         outside.append((number, tensor, part))
     return True
@@ -319,7 +319,8 @@ class Watch:
         if tensor is None or saved.packed is not None:
             self.good = False
             return None
-        return is_output, i, tensor._storage.value, (tensor._shape, tensor._strides, tensor._offset, tensor.dtype)
+        look = tensor._shape, tensor._strides, tensor._offset, tensor.dtype
+        return is_output, i, tensor._storage, tensor._storage.value, look
 
     def _leaf(self, node: AccumulateGrad) -> int:
         found = self.leaves.get(id(node))
@@ -390,13 +391,21 @@ class Watch:
         inputs: list[Any] = []
         outputs: list[Any] = []
         outside: list[Any] = []
-        for is_output, i, value, (shape, strides, offset, dtype) in kept:
+        for is_output, i, storage, value, (shape, strides, offset, dtype) in kept:
             number = value.number if value.segment is into else UNUSED
             part = number == IN_PARTS
             if part:
                 number = into.parts.get((id(value), offset * dtype.itemsize), UNUSED)
+            elif storage._external:
+                part, number = True, self._copied(storage, offset * dtype.itemsize)
             if 0 <= number < self.begun:
                 (outputs if is_output else inputs).append((i, value.number))
             else:
                 outside.append((is_output, i, number, (shape, strides, None if part else offset, dtype)))
         return tuple(inputs), tuple(outputs), tuple(outside)
+
+    def _copied(self, storage: Storage, offset: int) -> int:
+        """The number of the one copy that the walk made of memory which is visible outside."""
+        copies = [v for v in self.outside.values() if isinstance(v, Copied) and v.storage is storage]
+        numbers = [v.number for v in copies if v.offset == offset]
+        return numbers[0] if len(numbers) == 1 else UNUSED

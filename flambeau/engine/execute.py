@@ -23,7 +23,7 @@ from flambeau.dtypes import dtype, float32
 from flambeau.engine import reference
 from flambeau.engine.forking import at_fork
 from flambeau.engine.graph import Meta
-from flambeau.engine.realize import foreseen, realize
+from flambeau.engine.realize import LITTLE, foreseen, realize
 from flambeau.engine.record import IN_PARTS, WRITE, Entry, Foreign, Recorder, Segment, everyone
 from flambeau.engine.value import Storage, Value
 from flambeau.shape import Ints, contiguous_strides
@@ -141,6 +141,8 @@ def call(
     """
     if op.hazard is not None and op.hazard.threatens(inputs, params):
         raise Unrecordable
+    if op.picks and _large_and_visible(inputs[0]):
+        raise Unrecordable
     while True:
         try:
             with into.lock:
@@ -192,6 +194,11 @@ class Hazard(NamedTuple):
                     return False
                 arrays.append(reference.window(data, x._shape, x._strides, x._offset, x.dtype))
         return self.suspicious(arrays, inputs, params)
+
+
+def _large_and_visible(x: Any) -> bool:
+    """Whether it would cost much to keep what a tensor shows now, as NumPy may change it before it is read."""
+    return x._storage._external and x._storage.value.nbytes > LITTLE
 
 
 _CONSTANTS = (type(None), bool, int, float, complex, str, dtype)

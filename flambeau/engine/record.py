@@ -26,8 +26,9 @@ from typing import Any
 
 from flambeau.engine import log
 from flambeau.engine.graph import Arg, Meta, Number, Part
-from flambeau.engine.value import Value
+from flambeau.engine.value import Copied, Value
 from flambeau.errors import UserLine, user_line
+from flambeau.shape import extent
 
 LONGEST = 4000  # entries of a recording: a loop that never looks at its results is realized now and then
 LARGEST = 1 << 34  # bytes of results of a recording
@@ -295,21 +296,25 @@ class Recorder:
 
     def _partial(self, x: Any) -> bool:
         """Whether a tensor shows a part of a value from outside that nothing else will tell apart from other parts: a
-        slice of a data set, at another place in every step."""
+        slice of a data set, at another place in every step. Of memory that NumPy sees, all is seen in parts."""
         storage = x._storage
         value = storage.value
         if value.segment is not None and (value.segment is not self or value.number != IN_PARTS):
             return False
-        if value.data is None or storage._external or x._requires_grad or x._grad_fn is not None:
+        if value.data is None or x._requires_grad or x._grad_fn is not None:
             return False
         n = x.dtype.itemsize
         for size in x._shape:
             n *= size
-        return 0 < n < value.nbytes
+        return 0 < n < value.nbytes or (n > 0 and storage._external and storage.seen_outside())
 
     def _part(self, x: Any) -> int:
         """The number of the part that a tensor shows."""
-        value = x._storage.value
+        storage = x._storage
+        if storage._external and storage.seen_outside():
+            self.values.append(self._copy(x, len(self.values)))
+            return len(self.values) - 1
+        value = storage.value
         if value.segment is None:
             value.segment, value.number = self, IN_PARTS
             self.split.append(value)
@@ -322,6 +327,14 @@ class Recorder:
             number = self.parts[key] = len(self.values)
             self.values.append(self._part_value(value, offset, number))
         return number
+
+    def _copy(self, x: Any, number: int) -> Copied:
+        """What a tensor over memory that NumPy may change at any moment shows now, gaps included."""
+        offset, n = x._offset * x.dtype.itemsize, extent(x._shape, x._strides) * x.dtype.itemsize
+        copy = Copied(x._storage.value.data[offset : offset + n].copy())
+        copy.storage, copy.offset = x._storage, offset
+        copy.segment, copy.number = self, number
+        return copy
 
     def _part_value(self, value: Value, offset: int, number: int) -> Value:
         part = Value(value.data[offset:])  # type: ignore[index]
@@ -340,6 +353,9 @@ class Recorder:
             return self.values[number] is value
         if not self._partial(x):
             return False
+        if x._storage._external:
+            self.values[number] = self._copy(x, number)
+            return True
         if value.segment is None:
             value.segment, value.number = self, IN_PARTS
             self.split.append(value)

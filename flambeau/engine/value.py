@@ -47,6 +47,13 @@ class Leased(Value):
     """A value in memory that its program uses again once nobody holds the value (`runtime.leases`)."""
 
 
+class Copied(Value):
+    """What memory that is visible outside held when it was read: of which storage, from which byte on."""
+
+    storage: Storage
+    offset: int
+
+
 def located(value: Value) -> int:
     """The address of a realized value."""
     value.address = value.data.__array_interface__["data"][0]  # type: ignore[union-attr]

@@ -86,7 +86,7 @@ def _at(t: Maker, high: int, *shape: int) -> Tensor:
 
 
 gather_op = op(
-    "gather", hazard=_ALONG, ref=_gather, meta=_meta_gather, lower=Kernels(gather_ops.gather),
+    "gather", hazard=_ALONG, picks=True, ref=_gather, meta=_meta_gather, lower=Kernels(gather_ops.gather),
     vjp=(lambda g, _y, _x, index, dim: scatter_add_op(g.new_zeros(_x.shape), index, g, dim=dim), None),
     samples=lambda t: [call(t(3, 4), _at(t, 4, 3, 2), dim=1), call(t(3, 4), _at(t, 3, 5, 2), dim=0),
                        call(t(2, 3, 4), _at(t, 3, 2, 4, 3), dim=1), call(t(4), _at(t, 4, 6), dim=0)],
@@ -439,7 +439,8 @@ def _index_write(x: np.ndarray, index: np.ndarray, source: Any, dim: int) -> np.
 
 
 index_select_op = op(
-    "index_select", hazard=_ALONG, ref=_index_select, meta=_meta_index_select, lower=Kernels(gather_ops.index_select),
+    "index_select", hazard=_ALONG, picks=True, ref=_index_select, meta=_meta_index_select,
+    lower=Kernels(gather_ops.index_select),
     vjp=(lambda g, _y, _x, index, dim: index_add_op(g.new_zeros(_x.shape), index, g, dim=dim, alpha=1), None),
     samples=lambda t: [call(t(4, 3), _at(t, 4, 6), dim=0), call(t(2, 4, 3), _at(t, 4, 2), dim=1)],
 )  # fmt: skip

@@ -188,8 +188,8 @@ def _samples_index_put(t: Any) -> Any:
 
 
 index_op = op(
-    "index", hazard=hazards.indices(1), ref=_index, meta=_meta_index, vjp=_index_vjp, samples=_samples_index,
-    lower=Kernels(gather_ops.index),
+    "index", hazard=hazards.indices(1), picks=True, ref=_index, meta=_meta_index, vjp=_index_vjp,
+    samples=_samples_index, lower=Kernels(gather_ops.index),
 )  # fmt: skip
 index_put_op = op(
     "index_put", hazard=hazards.indices(2), ref=_index_put, meta=_meta_index_put, samples=_samples_index_put,
@@ -355,7 +355,7 @@ def _put(x: np.ndarray, index: np.ndarray, source: np.ndarray, accumulate: bool)
 
 
 take_op = op(
-    "take", hazard=hazards.index(1, lambda x, *_, **__: x.numel()),
+    "take", picks=True, hazard=hazards.index(1, lambda x, *_, **__: x.numel()),
     ref=lambda x, index: np.asarray(x.reshape(-1)[_flat(index, x.size)]),
     meta=lambda x, index: Meta(index._shape, x.dtype), lower=Kernels(gather_ops.take),
     vjp=(lambda g, _y, _x, index: put_op(g.new_zeros(_x.shape), index, g, accumulate=True), None),

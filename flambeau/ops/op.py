@@ -43,6 +43,8 @@ class Op:
         widens: a loss or the like, which `amp.autocast` computes in float32.
         eager: runs at its call: its shape depends on data. Noticed by itself where a shape rule looks at data.
         hazard: operands whose data the reference may refuse, see `ops.hazards`.
+        picks: reads a few elements of its first operand: if NumPy sees that memory, it runs at its call rather than
+            later on a copy of all of it.
         lower: how the compiler computes it, see `engine.schedule.lowering`; None: by the reference, on the host.
     """
 
@@ -62,6 +64,7 @@ class Op:
     lower: Any = None
     eager: bool = False
     hazard: Any = None
+    picks: bool = False
     keeps: tuple = field(default=(), repr=False)
 
     def __post_init__(self) -> None:

@@ -69,7 +69,7 @@ def _rows_for(h: Tensor, index: Tensor, padding_idx: int, by_frequency: bool) ->
 
 
 embedding_op = op(
-    "embedding", hazard=hazards.index(1, lambda weight, *_, **__: weight._shape[0]), ref=_looked_up,
+    "embedding", picks=True, hazard=hazards.index(1, lambda weight, *_, **__: weight._shape[0]), ref=_looked_up,
     meta=_embedding_meta, lower=Kernels(gather_ops.embedding),
     vjp=(
         lambda g, _y, _weight, index, **how: embedding_backward_op(g, index, rows=_weight.shape[0], **how),
