@@ -31,7 +31,7 @@ program = later("flambeau.engine.program")
 jit = later("flambeau.engine.runtime.jit")
 
 PATIENCE = int(os.environ.get("FLAMBEAU_PATIENCE", "2"))  # sightings by reference before a segment runs compiled
-WORTHWHILE = 12  # entries of a segment that is compiled at its first sighting already: a training step will come again
+WORTHWHILE = 12  # entries of a segment that is compiled at its first sighting already: a training step comes again
 TRIALS, TOLERANCE = 4, 1.25  # runs of a program, and how much slower than the references its best may be
 LITTLE, NEAR = 1 << 16, 4  # bytes that are looked at before their time, and how many ops back
 VARIANTS = 4  # programs of one segment, for different sets of results that are still wanted
@@ -87,7 +87,8 @@ def _program(segment: Segment, wanted: tuple[int, ...], fuse: bool, patience: in
     known.sightings[key] = seen + 1
     compilation = known.programs.get(key)
     if compilation is None:
-        if len(known.programs) >= VARIANTS or (seen == 0 and patience > 1 and len(segment) < WORTHWHILE):
+        later = segment.doubtful or len(segment) < WORTHWHILE
+        if len(known.programs) >= VARIANTS or (seen == 0 and patience > 1 and later):
             return None
         compilation = known.programs[key] = compiler.submit(segment, wanted, fuse, now=patience == 0)
         if fuse and patience > 0:

@@ -26,6 +26,7 @@ from typing import Any
 
 from flambeau.engine import log
 from flambeau.engine.graph import Arg, Meta, Number, Part
+from flambeau.engine.rounds import Rounds
 from flambeau.engine.value import Copied, Value
 from flambeau.errors import UserLine, user_line
 from flambeau.shape import extent
@@ -116,14 +117,16 @@ class Segment:
 
     Attributes:
         results: the numbers of all that they compute.
+        doubtful: whether they may well not come again.
         known: what is known of running them (`realize.Known`).
     """
 
-    __slots__ = ("start", "end", "results", "known")
+    __slots__ = ("start", "end", "results", "doubtful", "known")
 
     def __init__(self, start: Entry, end: Entry) -> None:
         self.start, self.end = start, end
         self.results = [n for entry in path(start, end) for n in entry.outputs]
+        self.doubtful = False
         self.known: Any = None
 
     def __len__(self) -> int:
@@ -179,6 +182,8 @@ class Recorder:
         everyone.add(self)
         self.run = run  # realizes a segment: (segment, values, numbers)
         self.planted = 0
+        self.new = 0  # entries of this recording that had not been seen before
+        self.rounds = Rounds()
         self.regime: Any = None  # what the autograd floor lets calls depend on besides their operands
         self.example: Any = None  # the last call that was written out, for `ops.matched`
         self.ended: Entry | None = None  # where the last recording ended, until the next one begins
@@ -414,12 +419,13 @@ class Recorder:
         entry.bytes = cursor.bytes + sum(entry.sizes)
         entry.slots = len(self.numbers)
         entry.count = len(self.values) + len(entry.sizes)
-        entry.full = entry.depth >= LONGEST or entry.bytes >= LARGEST
+        entry.full = entry.depth >= LONGEST or entry.bytes >= LARGEST or self.rounds.close(entry, first=not self.new)
         if len(cursor.children) >= (MANY_SEGMENTS if cursor is self.root else MANY_CHILDREN):
             cursor.children.pop(0)
         cursor.children.append(entry)
         cursor.hot = entry
         self.entries += 1
+        self.new += 1
         self._advance(entry)
 
     def _operand(self, x: Any) -> Any:
@@ -482,10 +488,12 @@ class Recorder:
                 value.segment = None
             self._begin()
             if end is not start:
+                segment = end.after(start)
+                segment.doubtful = self.rounds.doubtful
                 if log.TRACE:
-                    log.settled(end.after(start))
+                    log.settled(segment)
                 self._expect_next(end)
-                self.run(end.after(start), values, numbers)
+                self.run(segment, values, numbers)
             if goes_on and self.cursor is self.root and not self.values:
                 self._resume(end, recording)
                 return
@@ -501,6 +509,8 @@ class Recorder:
         """Prepare for what usually comes after a recording that ended so."""
         self.root.hot = end.following or self.root.hot
         self.ended = end
+        self.rounds.ended(end, self.new)
+        self.new = 0
         if self.entries > MANY_ENTRIES:
             self._plant()
             self.cursor = self.done = self.root

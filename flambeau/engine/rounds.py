@@ -1,0 +1,115 @@
+"""Loops of a program whose recordings do not come again: they are cut into rounds, which do.
+
+A sentence of another length, an episode of another number of steps: every recording of such a program is another one,
+which is hardly ever matched, and compiled for nothing. But it consists of rounds, the same ops on the same shapes over
+and over, and a recording that begins anew after a few rounds is the same for all lengths. So where recordings keep
+branching off into something long and new, they end where rounds do. Programs that come again keep their long segments,
+in which there is more to fuse.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flambeau.engine.graph import Arg
+
+if TYPE_CHECKING:
+    from flambeau.engine.record import Entry
+
+LONG = 64  # entries of a recording that counts
+MANY = 3  # more new recordings than known ones
+LEAST = 24  # entries from cut to cut
+FARTHEST = 200  # entries of a round
+
+
+class Rounds:
+    """Whether a thread's recordings come again, and the round that the present one is in.
+
+    Attributes:
+        new, branching: how many more recordings had much that was new than were known: of all, and of those that began
+            as a known one.
+        period, run: the last `run` entries are like those `period` before them.
+    """
+
+    def __init__(self) -> None:
+        self.new = self.branching = 0
+        self.period = self.run = 0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether what is new may well not come again."""
+        return self.new >= MANY
+
+    def ended(self, end: Entry, new: int) -> None:
+        """A recording has ended, with so many new entries."""
+        self.period = self.run = 0
+        if end.full:
+            return
+        if new >= LONG:
+            self.new = min(self.new + 1, 2 * MANY)
+            if new < end.depth:
+                self.branching = min(self.branching + 1, 2 * MANY)
+        elif end.depth >= LONG and not new:
+            self.new, self.branching = max(self.new - 1, 0), max(self.branching - 1, 0)
+
+    def close(self, entry: Entry, first: bool) -> bool:
+        """Whether the recording had better end at an entry that is new, because it closes a round. If it is the first
+        new one, what it branches off from is known, but not cut: then that will end at its first round from now on."""
+        if self.branching < MANY:
+            return False
+        if first and entry.depth > LONG:
+            self._cut(entry)
+        return self._closes(entry)
+
+    def _cut(self, new: Entry) -> None:
+        before = []
+        at = new.parent
+        while at is not None and at.parent is not None:
+            before.append(at)
+            at = at.parent
+        for entry in reversed(before):
+            if self._closes(entry):
+                entry.full = True
+                entry.call = entry.caller = None  # these do not look whether it is
+                break
+        self.period = self.run = 0
+
+    def _closes(self, entry: Entry) -> bool:
+        """Take note of an entry; whether it closes a round, and enough came before."""
+        if self.period and _alike(entry, _before(entry, self.period)):
+            self.run += 1
+        else:
+            self.period, self.run = _distance(entry), 1
+        rounds = max(2, -(-LEAST // self.period)) if self.period else 0
+        return bool(self.period) and self.run >= (rounds - 1) * self.period
+
+
+def _before(entry: Entry, steps: int) -> Entry | None:
+    at: Entry | None = entry
+    for _ in range(steps):
+        if at is None:
+            break
+        at = at.parent
+    return at
+
+
+def _distance(entry: Entry) -> int:
+    """How many entries back the last one like this was; 0 if there is none."""
+    at = entry.parent
+    for steps in range(1, FARTHEST):
+        if at is None:
+            break
+        if at.op is entry.op and _alike(entry, at):
+            return steps
+        at = at.parent
+    return 0
+
+
+def _alike(entry: Entry, other: Entry | None) -> bool:
+    """Whether two entries are the same op on operands of the same shapes."""
+    if other is None or other.op is not entry.op or len(other.operands) != len(entry.operands):
+        return False
+    return all(
+        x.shape == y.shape if isinstance(x, Arg) and isinstance(y, Arg) else x.__class__ is y.__class__
+        for x, y in zip(entry.operands, other.operands)
+    )  # fmt: skip
