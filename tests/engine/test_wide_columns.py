@@ -47,3 +47,12 @@ def test_the_order_of_a_sum_is_that_of_narrow_columns(monkeypatch: pytest.Monkey
     wide = g.run(y)[0]
     monkeypatch.setattr(nest, "cache_sizes", lambda: (1 << 30, 1 << 30))
     np.testing.assert_array_equal(wide, g.run(y)[0])
+
+
+def test_several_reductions_share_the_memory() -> None:
+    g = Recording()
+    x = g.input(np.random.default_rng(3).standard_normal((3, 33000), np.float32))
+    wanted = [g.call(ops[name], x, dim=(0,), keepdim=False) for name in ("sum", "amax", "amin")]
+    (launch,) = g.check(*wanted).steps
+    assert launch.kernel.nest is not None
+    assert nest.WIDE < launch.kernel.nest.wide <= nest.WIDEST // 3

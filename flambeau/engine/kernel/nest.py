@@ -26,7 +26,7 @@ SHORT = 64  # elements of a short run
 AHEAD = 8192  # bytes: so far before they are wanted, elements are brought near
 UNROLL = 4  # vectors in flight
 SWEEP_BLOCK = 4096  # elements of a run whose sum is made apart, for accuracy
-WIDE, WIDEST = 1024, 16384  # columns whose results are in memory while rows go by
+WIDE, WIDEST = 1024, 16384  # columns (times reductions) whose results are in memory while rows go by
 WHOLE = 8192  # columns of rows that are better read whole, if threads find
 SHARES = 4  # units to share without cutting them
 
@@ -144,7 +144,8 @@ class Nest:
         whole, others = -(-extent // strip) * strip, prod(self.axes[nr].extent for nr in self.outer) * self.blocks
         if not far or (whole <= WHOLE and others >= SHARES):
             return whole if far else 0
-        return min(whole, max(WIDE, min(WIDEST, -(-extent // (SHARES * strip)) * strip)))
+        most = WIDEST // sum(s.kind == "reduce" for s in self.steps) // strip * strip
+        return min(whole, max(WIDE, min(most, -(-extent // (SHARES * strip)) * strip)))
 
     @cached_property
     def rows(self) -> int:
