@@ -9,9 +9,13 @@ import pytest
 
 import flambeau as torch
 from flambeau.engine.graph import Call
+from flambeau.engine.kernel.contract import choose
+from flambeau.engine.kernel.emit import Emitter
+from flambeau.engine.runtime import codegen
 from flambeau.engine.schedule.lowering import Unsupported
 from flambeau.ops.op import ops
 from tests.engine.harness import Bench, metas_of, native, reference
+from tests.engine.targets import TARGETS, calls
 
 SIZES = [(1, 1, 1), (2, 3, 4), (17, 33, 5), (5, 7, 0), (1, 300, 70), (300, 1, 70), (1, 1, 5000), (4, 120, 400),
          (31, 129, 1030), (128, 130, 127), (200, 160, 700), (67, 3, 65), (13, 13, 13)]  # fmt: skip
@@ -63,29 +67,50 @@ def test_dtypes(m: int, n: int, k: int, dtype: Any) -> None:
     check("addmm", make(n, dtype=dtype), make(m, k, dtype=dtype), make(k, n, dtype=dtype), beta=0.5, alpha=2)
 
 
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every matrix counts as one that no cache holds."""
+    monkeypatch.setattr(choose, "FAR", 0)
+
+
 @pytest.mark.parametrize("m", [1, 3, 16, 33])
-def test_few_rows_by_a_matrix_that_is_read_once(m: int) -> None:
-    for n in (1024, 1111) if m <= 4 else (2112, 2111):
-        b, c = make(1030, n, seed=1), make(n, seed=2)
-        for a in layouts(m, 1030).values():
+def test_few_rows_by_a_matrix_that_is_read_once(far: None, m: int) -> None:
+    for size, n in ((1030, 1111), (17, 2112), (3, 32)):
+        b, c = make(size, n, seed=1), make(n, seed=2)
+        for a in layouts(m, size).values():
             check("addmm", c, a, b, beta=0.5)
-    b[700, 5], b[1029, n - 1], b[3, 9] = torch.inf, torch.nan, -0.0
-    with np.errstate(all="ignore"):
-        check("mm", make(m, 1030), b)
-    check("matmul", make(2, m, 517).half(), make(2, 517, 2100, seed=1).half())
-    check("mm", make(m, 9).double(), make(9, 150_000, seed=1).double())
+        b[size // 2, 5], b[size - 1, n - 1], b[1, 9] = torch.inf, torch.nan, -0.0
+        with np.errstate(all="ignore"):
+            check("mm", make(m, size), b)
+    check("matmul", make(2, m, 517).half(), make(2, 517, 300, seed=1).half())
+    check("mm", make(m, 9).double(), make(9, 1500, seed=1).double())
     check("addbmm", make(1, 300), make(3, 1, 1000), make(3, 1000, 300))
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 16, 63])
-def test_few_rows_by_rows_from_far_away(m: int) -> None:
-    for n, size in ((1031, 2100), (7, 310_001)):
+def test_few_rows_by_rows_from_far_away(far: None, m: int) -> None:
+    for n, size in ((1031, 210), (7, 10_001), (33, 5)):
         x, w = make(m, size), make(n, size, seed=1)
         check("linear", x, w, make(n, seed=2))
         check("linear", x.t().contiguous().t(), w, None)
-        w[n - 1, 5], w[3, size - 1], w[2, 9] = torch.inf, torch.nan, -0.0
+        check("linear", x.double(), w.double(), None)
+        w[n - 1, 1], w[3, size - 1], w[2, 2] = torch.inf, torch.nan, -0.0
         with np.errstate(all="ignore"):
             check("linear", x, w, None)
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
+def test_matrices_that_are_read_once_compile_for_other_machines(far: None, target: Any) -> None:
+    x, w = make(5, 180), make(180, 130)
+    for op, inputs, kind in ((ops["mm"], (x, w), "stream"), (ops["linear"], (x, w.t().contiguous(), None), "far")):
+        metas = metas_of(op, inputs, {})
+        bench = Bench(inputs, metas)
+        op.lower.function(bench, Call(op, tuple(bench.operand(i, inputs) for i in inputs), {}, metas, (9,)))
+        (kernel,) = [kernel for kernel, _, _ in bench.launches if kernel.key.startswith(kind)]
+        k = Emitter("kernel")
+        kernel.emit(k)
+        assembly = codegen.compile_for(target.triple, target.cpu, target.features, k.text())
+        assert not calls(target, assembly)
 
 
 def test_operands_that_overlap_themselves() -> None:

@@ -117,12 +117,13 @@ def best_dots(rows: int, columns: int, depth: int, width: int) -> tuple[tuple[in
     return best, costs[best]
 
 
-def far_dots(rows: int) -> tuple[int, int, int]:
+def far_dots(rows: int, width: int) -> tuple[int, int, int]:
     """The tile for rows by rows that come from far away: a few at a time, and the others shared out evenly."""
+    columns = min(4, width)
     if rows <= 2:
-        return rows, 4, 3 - rows
-    most = min((vector_registers() - 1 - 4) // 4, 4)
-    return -(-rows // -(-rows // most)), 4, 1
+        return rows, columns, 3 - rows
+    most = min((vector_registers() - 1 - columns) // columns, 4)
+    return -(-rows // -(-rows // most)), columns, 1
 
 
 def outer_cost(rows: int, columns: int, depth: int, width: int, packed: int) -> float:
@@ -179,7 +180,7 @@ def best(s: Shape) -> Plan:
     far = b_size > FAR * l2
     if s.along:
         if far and s.rows <= ROWS:
-            rows, columns, deep = far_dots(s.rows)
+            rows, columns, deep = far_dots(s.rows, s.width)
             return Plan(rows, columns, ALONG, ALONG, s.rows > 2, deep)
         shape, cost = best_dots(s.rows, s.columns, s.depth, s.width)
         if not far and cost <= outer_cost(s.rows, s.columns, s.depth, s.width, s.columns * s.depth):
@@ -225,6 +226,6 @@ def plans(s: Shape) -> list[list[Plan]]:
         }
         found.append([Plan(r, c, ALONG, ALONG, deep=deep) for r, c, deep in sorted(dots, key=dots.__getitem__)])
         if once:
-            r, c, deep = far_dots(s.rows)
+            r, c, deep = far_dots(s.rows, s.width)
             found.append([Plan(r, c, ALONG, ALONG, s.rows > 2, deep)])
     return found
