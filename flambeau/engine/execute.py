@@ -120,6 +120,7 @@ def _forked() -> None:
     """A forked child has one thread, and no lock that another one holds."""
     for found in list(everyone):
         found.lock = threading.RLock()
+        found.busy = found.claimed = False
 
 
 at_fork(before=settle, in_child=_forked, settles=True)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -175,10 +176,17 @@ everyone: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 class Recorder:
-    """A thread's recording, and the tree of all that it has seen."""
+    """A thread's recording, and the tree of all that it has seen.
+
+    Whoever changes it holds the lock, but for calls that are written out (`ops.matched`), which a lock would slow down:
+    they say that the recorder is `busy` and then leave it alone if it is `claimed`. Another thread claims it and then
+    waits until it is not busy.
+    """
 
     def __init__(self, run: Callable[[Segment, list[Value], list[Any]], None]) -> None:
         self.lock = threading.RLock()
+        self.owner = threading.get_ident()
+        self.busy = self.claimed = False
         everyone.add(self)
         self.run = run  # realizes a segment: (segment, values, numbers)
         self.planted = 0
@@ -455,15 +463,30 @@ class Recorder:
     def settle(self) -> None:
         """Run what is pending. Afterwards every value that somebody holds has data, and the recording is empty."""
         with self.lock:
-            self._end(goes_on=False)
+            before = self._claim()
+            try:
+                self._end(goes_on=False)
+            finally:
+                self.claimed = before
 
     def look(self) -> None:
         """Run what is pending, for somebody who only looks at a result; the recording may go on afterwards."""
         with self.lock:
-            end = self.cursor
-            if not end.goes_on and end is not self.root:
-                self.looked.append(end)
-            self._end(end.goes_on)
+            before = self._claim()
+            try:
+                end = self.cursor
+                if not end.goes_on and end is not self.root:
+                    self.looked.append(end)
+                self._end(end.goes_on)
+            finally:
+                self.claimed = before
+
+    def _claim(self) -> bool:
+        """Keep written-out calls away, and wait for one that has begun; whether they were kept away already."""
+        before, self.claimed = self.claimed, True
+        while self.busy and self.owner != threading.get_ident():
+            time.sleep(0)
+        return before
 
     def keep_together(self, nodes: Iterable[Any]) -> None:
         """What entries kept as these nodes was needed after looks had ended their recordings: next time these looks do

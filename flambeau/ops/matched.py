@@ -151,8 +151,9 @@ class _Writer:
         entry = self.entry
         self.put(2, f"if into.regime is not {self.constant('regime', state.regime)} or watching:", "    return None")
         self._before()
-        self.put(2, "lock = into.lock", "lock.acquire()", "try:")
-        self.put(3, f"if into.cursor is not {self.constant('parent', entry.parent)}:", "    return None")
+        self.put(2, "into.busy = True", "try:")
+        parent = self.constant("parent", entry.parent)
+        self.put(3, f"if into.claimed or into.cursor is not {parent}:", "    return None")
         self.put(3, "try:")
         self._unpack()
         for i, spec in enumerate(entry.operands):
@@ -174,7 +175,7 @@ class _Writer:
                 self._tensor(nr)
         if entry.needs is not None:
             self._history()
-        self.put(2, "finally:", "    lock.release()", f"return {self._returned()}")
+        self.put(2, "finally:", "    into.busy = False", f"return {self._returned()}")
         head = ["def factory(" + ", ".join(self.constants) + "):", f"    def matched(into, {self.parameters}):"]
         return "\n".join([*head, *self.lines, "    return matched", ""])
 

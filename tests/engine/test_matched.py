@@ -5,6 +5,8 @@ Programs change something between one time and the next, such as what shares mem
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -210,3 +212,65 @@ def test_graphs_that_part_and_meet_elsewhere() -> None:
             p.grad = q.grad = None
 
     everywhere(program)
+
+
+def test_another_thread_settles_what_is_being_matched() -> None:
+    """It waits for a call that is under way, and calls wait for it: values keep their numbers."""
+    x = torch.arange(5.0)
+    latest: list[Any] = [x]
+    done = threading.Event()
+    wrong: list[Any] = []
+
+    def look() -> None:
+        while not done.is_set():
+            y, wanted = latest[-1], None
+            try:
+                wanted = (y * 1.0).tolist()
+            except Exception as error:  # noqa: BLE001
+                wrong.append(error)
+            if wanted is not None and [w - wanted[0] for w in wanted] != [0.0, 1.0, 2.0, 3.0, 4.0]:
+                wrong.append(wanted)
+
+    others = [threading.Thread(target=look) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    for thread in others:
+        thread.start()
+    try:
+        for _ in range(120):
+            y = x
+            for _ in range(20):
+                y = y + 1
+                latest[0] = y
+            assert y.tolist() == [20.0, 21.0, 22.0, 23.0, 24.0]
+    finally:
+        sys.setswitchinterval(interval)
+        done.set()
+        for thread in others:
+            thread.join()
+    into = execute.recorder()
+    assert not wrong and into is not None and not into.busy and not into.claimed
+
+
+def test_a_recorder_that_is_busy_or_claimed() -> None:
+    x = torch.arange(3.0)
+    for _ in range(8):
+        torch.add(x, x)
+        execute.settle()
+    into = execute.recorder()
+    assert into is not None
+    y = torch.add(x, x)
+    into.busy = True  # as a written-out call is while it runs
+    other = threading.Thread(target=into.settle)
+    other.start()
+    other.join(0.05)
+    assert other.is_alive() and into.claimed and y._storage.value.data is None
+    entry = into.root.hot
+    assert entry is not None and entry.direct(into, (x, x), {}) is None
+    into.busy = False
+    other.join()
+    assert not into.claimed and y._storage.value.data is not None
+    into.claimed = True
+    assert entry.direct(into, (x, x), {}) is None and not into.values
+    into.claimed = False
+    assert entry.direct(into, (x, x), {}).tolist() == y.tolist() == [0.0, 2.0, 4.0]
