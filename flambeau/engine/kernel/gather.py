@@ -104,7 +104,7 @@ class _Runs:
     """Whole runs, one after the other, while those of later indices are fetched."""
 
     def __init__(self, dims: Sequence[tuple[int, Ints]], size: int, terms: Sequence[Term], large: bool) -> None:
-        self.walk, self.size, self.terms = Walk(dims, inner=2), size, terms
+        self.walk, self.size, self.terms = Walk(dims, inner=2, unit=16), size, terms
         self.types = [memory_type(t.index.dtype) for t in terms]
         run = self.walk.strides[0][-1] == self.walk.strides[1][-1] == 1
         self.width = vector_bytes() // size if run else 1

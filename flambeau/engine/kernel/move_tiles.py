@@ -19,6 +19,8 @@ from flambeau.engine.plan import Kernel
 from flambeau.shape import Ints
 
 BLOCK = 32 << 10  # bytes of a block
+TASKS = 16  # among which at least a matrix is divided, if it is not small:
+LEAST = 64  # elements of the source's run for each
 NEAR = 1 << 10  # bytes between rows of the target that memory takes for one run
 
 
@@ -59,13 +61,15 @@ def tiles(dims: Sequence[tuple[int, Ints]], moved: Moved) -> tuple[Walk, Kernel]
 
 
 def _block(dims: Sequence[tuple[int, Ints]], moved: Moved, side: int, squares: int) -> Block:
-    """Two lines of each of the target's rows, or one if the next row is near; more if the source's rows are short."""
+    """Two lines of each of the target's rows, or one if the next row is near; more if the source's rows are short, or
+    too few tasks would have some."""
     (rows, (to, _)), (columns, _) = dims[-2:]
     size = max(moved.target.itemsize, moved.source.itemsize)
     lines = 1 if abs(to) * moved.target.itemsize <= NEAR else 2
     tall = max(lines * LINE // size, squares * side)
-    long = _at_most(BLOCK // (tall * size), rows, side)
-    return Block(_at_most(BLOCK // (long * size), columns, squares * side) if long <= rows < 2 * long else tall, long)
+    shares = max(TASKS // math.prod(n for n, _ in dims[:-2]), 1)
+    long = _at_most(min(BLOCK // (tall * size), max(rows // shares, LEAST)), rows, side)
+    return Block(max(_at_most(BLOCK // (long * size), columns, squares * side), tall), long)
 
 
 def _at_most(n: int, size: int, least: int) -> int:
