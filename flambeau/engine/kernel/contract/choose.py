@@ -38,9 +38,12 @@ def tile_cycles(rows: int, vectors: int) -> float:
     return max(rows * vectors / 2, (rows + vectors) / 2, LATENCY)
 
 
-def stream_tiles() -> list[tuple[int, int]]:
+def stream_tiles(rows: int, far: bool) -> list[tuple[int, int]]:
     """Steps of the sum and vectors of the tiles for a matrix that is read once, the preferred one first."""
-    return [(s, v) for s, v in ((8, 2), (4, 2), (4, 4), (16, 1), (2, 4)) if s * v + v + 1 <= vector_registers()]
+    tiles = ((8, 2), (4, 2), (8, 1), (4, 4), (16, 1), (2, 4))
+    if far and 1 < rows <= 8:  # reading is what takes long: short tiles look further ahead
+        tiles = ((8, 1), *tiles)
+    return [(s, v) for s, v in dict.fromkeys(tiles) if s * v + v + 1 <= vector_registers()]
 
 
 def outer_cycles(rows: int, columns: int, depth: int, width: int, tile: tuple[int, int]) -> float:
@@ -186,7 +189,7 @@ def best(s: Shape) -> Plan:
         if not far and cost <= outer_cost(s.rows, s.columns, s.depth, s.width, s.columns * s.depth):
             return Plan(shape[0], shape[1], ALONG, ALONG, deep=shape[2])
     if b_layout == ACROSS and (s.rows <= 4 and b_size > l2 // 2 or s.rows <= ROWS and far):
-        return Plan(*stream_tiles()[0], a_layout, b_layout, True)
+        return Plan(*stream_tiles(s.rows, far)[0], a_layout, b_layout, True)
     if s.columns >= 64 and s.rows >= 64:  # copies that pay
         if s.narrow or a_layout == ANY or (a_layout == ACROSS and a_size > 4 * l2):
             a_layout = PANEL
@@ -208,7 +211,8 @@ def cost(s: Shape) -> float:
 def plans(s: Shape) -> list[list[Plan]]:
     """All plans, a list for each kind, the more promising ones first."""
     found = []
-    once = s.rows <= ROWS and s.columns * s.depth * s.itemsize > cache_sizes()[1] // 2  # worth reading once
+    l2, b_size = cache_sizes()[1], s.columns * s.depth * s.itemsize
+    once = s.rows <= ROWS and b_size > l2 // 2  # worth reading once
     for a_layout in dict.fromkeys((s.a_layout, PANEL)):
         for b_layout in dict.fromkeys((s.b_layout if s.b_layout == ACROSS else PANEL, PANEL)):
             costs = {
@@ -218,7 +222,9 @@ def plans(s: Shape) -> list[list[Plan]]:
             tiles = sorted(costs, key=costs.__getitem__)
             found.append([Plan(*tile, a_layout, b_layout) for tile in tiles])
             if b_layout == ACROSS and once:
-                found.append([Plan(*tile, s.a_layout, b_layout, True) for tile in stream_tiles()])
+                found.append(
+                    [Plan(*tile, s.a_layout, b_layout, True) for tile in stream_tiles(s.rows, b_size > FAR * l2)]
+                )
     if s.along:
         dots = {
             tile: dots_cycles(s.rows, s.columns, s.depth, s.width, tile)

@@ -25,6 +25,7 @@ from flambeau.engine.schedule.lowering import Site, Unsupported
 BLOCK = 512  # steps of the sum before sums go to memory
 BLOCKS = (256, 1024)  # what else may be worth trying
 STREAM_BYTES = 16  # of a far matrix that arrive in a cycle, at best
+FEW = 2  # rows whose factors stay in registers while such a matrix is read
 STREAM_STEPS = 64  # of the sum: parts of a sum over such a matrix have a multiple of these
 PAGE = 4096  # bytes apart, lines of memory take one another's places in the first cache
 NANOSECONDS = 0.25  # of a cycle
@@ -161,7 +162,8 @@ class _Job:
             kernel = far.kernel(self.words.bind())
         else:
             ahead, masked = p.rows > 2 and size > choose.FAR * l2, p.columns % columns != 0
-            stream = Stream(*plan[:2], p.a.dtype, p.b.dtype, p.a.inner == 1, masked, ahead, own, batches, split)
+            few, along = p.rows if p.rows <= FEW else 0, p.a.inner == 1
+            stream = Stream(*plan[:2], p.a.dtype, p.b.dtype, along, masked, ahead, few, own, batches, split)
             kernel = stream.kernel(self.words.bind())
         self._launch(kernel, cycles, "read once")
 

@@ -33,6 +33,7 @@ class Stream:
     along: bool  # rows of the left operand are runs in memory
     masked: bool  # the last tile has fewer columns
     ahead: bool  # the next pass's lines are brought near: where rows keep the machine too busy to look ahead itself
+    few: int  # how many rows, where their factors stay in registers; otherwise 0, for any number
     finish: Finish
     batches: int = 0
     split: bool = False
@@ -44,7 +45,7 @@ class Stream:
     def kernel(self, words: Bound) -> Kernel:
         types = f"{self.a.name}*{self.b.name}>{self.finish.compute.name}"
         flags = f"{self.along:d}{self.masked:d}{self.ahead:d}{self.split:d}"
-        shape = f"{self.steps}x{self.vectors}x{self.width}"
+        shape = f"{self.steps}x{self.vectors}x{self.width} {self.few}"
         key = f"stream {shape} {types} {flags} {self.batches} {self.finish.form}"
         return Kernel(key, lambda k: _Emission(self, k, words).emit())
 
@@ -76,6 +77,7 @@ class _Emission:
         self._take(start, steps)
         apart, memory = self.w.integer(k, "b_depth"), scalars.memory_type(stream.b)
         runs = [k.at(self.frame.b, k.mul(k.add(start, step), apart), memory) for step in range(steps)]
+        held = [self._factors(self.factors, steps, row * steps) for row in range(stream.few)]
         with self.sums.tiles() as column:
             masks, tile = self.sums.masks(column), []
             for run in runs:
@@ -86,20 +88,33 @@ class _Emission:
                         k.prefetch(run, k.add(at, k.mul(apart, steps)), memory)
                     line.append(k.cast(scalars.load(k, run, at, stream.b, stream.width, mask), self.scalar))
                 tile.append(line)
-            self._rows(self.sums.at(column, self.frame.top), tile)
+            sums = self.sums.at(column, self.frame.top)
+            if stream.few:
+                for row, factors in enumerate(held):
+                    self._row(k.at(sums, row * self.sums.columns, self.scalar), tile, factors)
+            else:
+                self._rows(sums, tile)
 
     def _rows(self, sums: Val, tile: list[list[Val]]) -> None:
         """Add to the sums of every row. A loop, as short code is fetched faster than long code without one."""
-        k, stream = self.k, self.stream
+        k = self.k
         with k.loop(self.frame.bottom, start=self.frame.top, carried=[sums, self.factors]) as loop:
             sums, factors = loop.carried
-            row = [k.load(sums, v * stream.width, self.sums.type) for v in range(stream.vectors)]
-            for step, line in enumerate(tile):
-                factor = k.splat(k.load(factors, step, self.scalar), stream.width)
-                row = [k.fma(factor, x, total) for x, total in zip(line, row)]
-            for v, total in enumerate(row):
-                k.store(total, sums, v * stream.width)
+            self._row(sums, tile, self._factors(factors, len(tile)))
             loop.carry(k.at(sums, self.sums.columns, self.scalar), k.at(factors, len(tile), self.scalar))
+
+    def _factors(self, base: Val, steps: int, first: int = 0) -> list[Val]:
+        """Those of a row, each in all lanes."""
+        k = self.k
+        return [k.splat(k.load(base, first + step, self.scalar), self.stream.width) for step in range(steps)]
+
+    def _row(self, sums: Val, tile: list[list[Val]], factors: list[Val]) -> None:
+        k, width = self.k, self.stream.width
+        row = [k.load(sums, v * width, self.sums.type) for v in range(self.stream.vectors)]
+        for factor, line in zip(factors, tile):
+            row = [k.fma(factor, x, total) for x, total in zip(line, row)]
+        for v, total in enumerate(row):
+            k.store(total, sums, v * width)
 
     def _take(self, start: Val, steps: int) -> None:
         """Put the factors of a pass side by side: rows of memory may lie where they crowd one another out."""
