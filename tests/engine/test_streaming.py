@@ -133,3 +133,20 @@ def test_casts_into_windows_that_begin_anywhere(d: dtype, offset: int) -> None:
     want[:, offset : offset + 400] = x.numpy().astype(d.np)
     np.testing.assert_array_equal(got, want)
     assert all("streamed" in kernel.key for kernel, _, _ in bench.launches)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 16])
+@pytest.mark.parametrize("order", [(0, 2, 1), (1, 2, 0), (2, 0, 1)])
+def test_turned_copies_into_windows_that_begin_anywhere(order: tuple[int, int, int], offset: int) -> None:
+    x = torch.randn(3, 96, 80).permute(order)
+    shape = tuple(x.shape)
+    strides = (shape[1] * shape[2], shape[2], 1)
+    bench = Bench([x], [Meta((3 * 96 * 80 + 16,), dtypes.float32)])
+    held = move.Window(bench.result(), (1,), dtypes.float32)
+    move.fill(bench, (3 * 96 * 80 + 16,), held, 0)
+    move.copy(bench, shape, held.part(offset, strides), move.window(bench, bench.operand(x, [x])))
+    (got,) = bench.results()
+    want = np.zeros_like(got)
+    want[offset : offset + 3 * 96 * 80] = x.numpy().ravel()
+    np.testing.assert_array_equal(got, want)
+    assert all("streamed" in kernel.key for kernel, _, _ in bench.launches)
