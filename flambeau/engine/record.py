@@ -32,7 +32,7 @@ from flambeau.engine.value import Copied, Value
 from flambeau.errors import UserLine, user_line
 from flambeau.shape import extent
 
-LONGEST = 4000  # entries of a recording: a loop that never looks at its results is realized now and then
+LONGEST = 10000  # entries of a recording: a loop that never looks at its results is realized now and then
 LARGEST = 1 << 34  # bytes of results of a recording
 MANY_CHILDREN = 24  # of an entry: programs that branch on every value must not fill the memory
 MANY_EVENTS = 8  # walks and steps that begin at one entry and may be replayed

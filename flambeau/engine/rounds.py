@@ -29,11 +29,12 @@ class Rounds:
         new, branching: how many more recordings had much that was new than were known: of all, and of those that began
             as a known one.
         period, run: the last `run` entries are like those `period` before them.
+        noted, last: op and shapes of each entry that was noted, and where each last came.
     """
 
     def __init__(self) -> None:
         self.new = self.branching = 0
-        self.period = self.run = 0
+        self._begin()
 
     @property
     def doubtful(self) -> bool:
@@ -42,7 +43,8 @@ class Rounds:
 
     def ended(self, end: Entry, new: int) -> None:
         """A recording has ended, with so many new entries."""
-        self.period = self.run = 0
+        if self.noted:
+            self._begin()
         if end.full:
             return
         if new >= LONG:
@@ -54,7 +56,7 @@ class Rounds:
 
     def close(self, entry: Entry, first: bool) -> bool:
         """Whether the recording had better end at an entry that is new, because it closes a round. If it is the first
-        new one, what it branches off from is known, but not cut: then that will end at its first round from now on."""
+        new one, what it branches off from is known, but perhaps not cut yet."""
         if self.branching < MANY:
             return False
         if first and entry.depth > LONG:
@@ -62,6 +64,7 @@ class Rounds:
         return self._closes(entry)
 
     def _cut(self, new: Entry) -> None:
+        """Let what leads to an entry end at its first round the next time."""
         before = []
         at = new.parent
         while at is not None and at.parent is not None:
@@ -72,44 +75,23 @@ class Rounds:
                 entry.full = True
                 entry.call = entry.caller = None  # these do not look whether it is
                 break
-        self.period = self.run = 0
+        self._begin()
 
     def _closes(self, entry: Entry) -> bool:
         """Take note of an entry; whether it closes a round, and enough came before."""
-        if self.period and _alike(entry, _before(entry, self.period)):
+        call = (entry.op, *[x.shape if isinstance(x, Arg) else x.__class__ for x in entry.operands])
+        at, period = len(self.noted), self.period
+        if period and at >= period and self.noted[at - period] == call:
             self.run += 1
         else:
-            self.period, self.run = _distance(entry), 1
-        rounds = max(2, -(-LEAST // self.period)) if self.period else 0
-        return bool(self.period) and self.run >= (rounds - 1) * self.period
+            period = self.period = at - self.last.get(call, at)
+            self.run = 1
+        self.noted.append(call)
+        self.last[call] = at
+        rounds = max(2, -(-LEAST // period)) if 0 < period <= FARTHEST else 0
+        return rounds > 0 and self.run >= (rounds - 1) * period
 
-
-def _before(entry: Entry, steps: int) -> Entry | None:
-    at: Entry | None = entry
-    for _ in range(steps):
-        if at is None:
-            break
-        at = at.parent
-    return at
-
-
-def _distance(entry: Entry) -> int:
-    """How many entries back the last one like this was; 0 if there is none."""
-    at = entry.parent
-    for steps in range(1, FARTHEST):
-        if at is None:
-            break
-        if at.op is entry.op and _alike(entry, at):
-            return steps
-        at = at.parent
-    return 0
-
-
-def _alike(entry: Entry, other: Entry | None) -> bool:
-    """Whether two entries are the same op on operands of the same shapes."""
-    if other is None or other.op is not entry.op or len(other.operands) != len(entry.operands):
-        return False
-    return all(
-        x.shape == y.shape if isinstance(x, Arg) and isinstance(y, Arg) else x.__class__ is y.__class__
-        for x, y in zip(entry.operands, other.operands)
-    )  # fmt: skip
+    def _begin(self) -> None:
+        self.period = self.run = 0
+        self.noted: list[tuple] = []
+        self.last: dict[tuple, int] = {}
