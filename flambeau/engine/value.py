@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau.engine.runtime.allocator import Block, release
+from flambeau.engine.runtime.allocator import Block, allocate, release
 from flambeau.errors import UserLine, user_line
 
 
@@ -148,6 +148,15 @@ def holding(value: Value) -> Storage:
     storage = Storage.__new__(Storage)
     storage.value = value
     return storage
+
+
+def pooled(nbytes: int) -> Pooled:
+    """A value in uninitialised memory of the allocator: large memory that is fresh from the system costs more to touch
+    than to fill."""
+    block = allocate(nbytes)
+    value = Pooled(block.array)
+    value.block = block
+    return value
 
 
 def empty_bytes(nbytes: int) -> np.ndarray:

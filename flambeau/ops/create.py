@@ -13,8 +13,9 @@ from flambeau.autograd.node import next_sequence
 from flambeau.devices import require_cpu
 from flambeau.dtypes import dtype as DType
 from flambeau.engine import execute
+from flambeau.engine.runtime.allocator import LARGE
 from flambeau.engine.schedule.lowering import Composite
-from flambeau.engine.value import Storage, empty_bytes
+from flambeau.engine.value import Storage, empty_bytes, holding, pooled
 from flambeau.errors import warn_once
 from flambeau.ops.apply import assign, check_writable
 from flambeau.ops.copies import cast, clone, memory_format_strides
@@ -249,7 +250,12 @@ def filled(shape: Sequence[int], value: Any, dtype: DType, strides: Ints | None 
     if value == 0 and type(value) is not complex:
         data = np.zeros(n, dtype.np)
     else:
-        data = np.full(n, np.asarray(value).astype(dtype.np), dtype.np)
+        number = np.asarray(value).astype(dtype.np)
+        if n * dtype.itemsize >= LARGE:
+            storage = holding(pooled(n * dtype.itemsize))
+            storage.bytes.view(dtype.np)[:] = number
+            return fresh(storage, shape, dtype, strides)
+        data = np.full(n, number, dtype.np)
     return fresh(Storage(data.view(np.uint8)), shape, dtype, strides)
 
 

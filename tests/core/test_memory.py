@@ -221,3 +221,20 @@ def test_views_that_were_made_before() -> None:
         double.view(3, 2).mul_(3)
         double.view(3, 2)[0].sum().backward()
         assert w.grad.tolist() == [[6.0, 6.0, 0.0], [0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("dtype", [flambeau.float32, flambeau.bfloat16, flambeau.int64, flambeau.complex64])
+def test_large_constants_take_memory_that_nobody_holds(dtype: flambeau.dtype) -> None:
+    """Their memory comes from the allocator and goes back to it: not while an array looks at it."""
+    shape = (600, 1024)
+    for value in (1, 3):
+        filled = flambeau.full(shape, value, dtype=dtype)
+        array = filled.numpy() if dtype is not flambeau.bfloat16 else filled.float().numpy()
+        del filled
+        other = flambeau.full(shape, value + 1, dtype=dtype)
+        other.mul_(2)
+        assert (array == value).all()
+        assert bool((other == 2 * (value + 1)).all())
+    view = flambeau.ones(shape, dtype=dtype)[3:5]
+    flambeau.full(shape, 7, dtype=dtype)
+    assert bool((view == 1).all())
