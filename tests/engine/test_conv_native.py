@@ -343,7 +343,7 @@ def test_epilogues(x, w, win):
 
 
 def test_other_types_are_left_to_the_reference():
-    ones = torch.ones(1, 1, 3, 3, dtype=torch.int64)
+    ones = torch.ones(1, 1, 3, 3, dtype=torch.bool)
     with pytest.raises(Unsupported):
         native(convolution_op, ones, ones, None, window=window(2))
 
