@@ -304,11 +304,14 @@ def assign(target: View, source: View, since: int = 1 << 62) -> None:
     while True:
         try:
             with into.lock:
-                _record_write(into, target, source)
+                recorded = _record_write(into, target, source)
             break
         except Foreign as foreign:
             foreign.other.settle()
-    if into.cursor.full:
+    if not recorded:
+        into.settle()
+        write(target, read(source))
+    elif into.cursor.full:
         into.settle()
 
 
@@ -355,7 +358,8 @@ def _covers(view: View, nbytes: int) -> bool:
     return True
 
 
-def _record_write(into: Recorder, target: View, source: View) -> None:
+def _record_write(into: Recorder, target: View, source: View) -> bool:
+    """Record a write; False if it had better be done now, as it goes to another place every time."""
     storage = target._storage
     if storage.value.segment is into and storage.value.number == IN_PARTS:
         into.settle()  # what parts were read of it must not be mistaken for other memory
@@ -369,10 +373,21 @@ def _record_write(into: Recorder, target: View, source: View) -> None:
         into.bind(storage)  # as a whole: only readers may see parts
     entry = into.match(WRITE, (target, source), {}, None)
     if entry is None:
+        if any(_elsewhere(known, target) for known in into.cursor.children):
+            return False
         entry = into.record(WRITE, (target, source), {}, None, (_WRITTEN,))
     (value,) = into.outputs(entry)
     value.nbytes = storage.value.nbytes
     into.overwrite(storage, value)
+    return True
+
+
+def _elsewhere(known: Entry, target: View) -> bool:
+    """Whether an entry wrote what a view shows, but of another place: another row of a table that is filled."""
+    if known.op is not WRITE:
+        return False
+    _, shape, strides, offset, dtype = known.operands[0]
+    return (shape, strides, dtype) == (target._shape, target._strides, target.dtype) and offset != target._offset
 
 
 _WRITTEN = Meta((0,), float32)  # of its own a write computes nothing

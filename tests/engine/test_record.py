@@ -509,3 +509,43 @@ def test_an_index_that_is_not_computed_yet_is_refused_at_the_call() -> None:
             torch.take_along_dim(x, torch.tensor([[0], [-1], [4]]), 1)
         assert torch.take_along_dim(logits, torch.tensor([[0], [-4], [3]]), 1).sum().item() == 3
         assert F.embedding(torch.arange(3) + 1, table).sum().item() == 6
+
+
+def test_rows_of_a_table_that_is_filled_are_written_at_once() -> None:
+    """Each write goes to another place; what is computed for it matches all the same."""
+
+    def program() -> Iterator[Any]:
+        torch.manual_seed(0)
+        net, x = torch.nn.Linear(3, 2), torch.linspace(-1, 1, 12).reshape(4, 3)
+        table, losses = torch.zeros(20, 4, 2), torch.zeros(20)
+        for i in range(20):
+            out = net(x + i)
+            table[i] = out.detach()
+            loss = out.square().sum()
+            losses[i] = loss.detach()
+            (g,) = torch.autograd.grad(loss, net.weight)
+            yield [*g.flatten().tolist(), table[: i + 1].sum().item(), losses[i].item()]
+        yield table.flatten().tolist()
+
+    everywhere(program)
+    execute.set_mode("compiled", 2)
+    steps = program()
+    for _ in range(4):
+        next(steps)
+    with recording() as new:
+        for _ in range(12):
+            next(steps)
+    assert new.count("linear") == 0 and len(new) <= 24, new  # only sums over more rows every time
+
+
+def test_rows_that_are_written_keep_their_history() -> None:
+    def program() -> Iterator[Any]:
+        w = torch.linspace(-1, 1, 4).requires_grad_()
+        for i in range(12):
+            table = torch.zeros(6, 4)
+            table[i % 6] = w * (i + 1)
+            table[(i * 5 + 2) % 6].mul_(2)
+            (g,) = torch.autograd.grad((table * table).sum(), w)
+            yield g.tolist()
+
+    everywhere(program)
