@@ -42,7 +42,7 @@ def test_shared_elements_are_not_written() -> None:
     tried = 0
     for name in ELEMENTWISE:
         operands = accepted(name)
-        if operands is None or name in SHAPES:
+        if operands is None or name in (*SHAPES, "fill_", "zero_"):  # these two may: every element gets the same
             continue
         x = torch.full((1,), 0.5).expand(3)
         with pytest.raises(RuntimeError, match="more than one element of the written-to tensor"):
