@@ -188,12 +188,13 @@ def best(s: Shape) -> Plan:
         shape, cost = best_dots(s.rows, s.columns, s.depth, s.width)
         if not far and cost <= outer_cost(s.rows, s.columns, s.depth, s.width, s.columns * s.depth):
             return Plan(shape[0], shape[1], ALONG, ALONG, deep=shape[2])
-    if b_layout == ACROSS and (s.rows <= 4 and b_size > l2 // 2 or s.rows <= ROWS and far):
+    large = b_size > l2 // 2
+    if b_layout == ACROSS and (s.rows <= 4 and large or s.rows <= ROWS and (far or large and s.crowded)):
         return Plan(*stream_tiles(s.rows, far)[0], a_layout, b_layout, True)
     if s.columns >= 64 and s.rows >= 64:  # copies that pay
         if s.narrow or a_layout == ANY or (a_layout == ACROSS and a_size > 4 * l2):
             a_layout = PANEL
-        if s.narrow or s.crowded or b_size > l2 // 2:
+        if s.narrow or s.crowded or large:
             b_layout = PANEL
     b_layout = b_layout if b_layout == ACROSS else PANEL
     return Plan(*best_tile(s.rows, s.columns, s.depth, s.width, a_layout != PANEL), a_layout, b_layout)
