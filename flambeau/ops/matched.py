@@ -51,6 +51,9 @@ def seen_often(into: Any, entry: Entry, inputs: Sequence[Any], outputs: Sequence
     more, write it out for all who make it. Neither is done where `apply` has to look closer."""
     if entry.full or not state.plain or (entry.needs is not None) != (entry.node is not None):
         return
+    parts = [spec.value for spec in entry.operands if spec.__class__ is Part]
+    if any(spec.__class__ is Arg and spec.value in parts for spec in entry.operands):
+        return  # a part that begins where the whole does: which of them is seen first is not fixed
     into.regime = state.regime
     leaves = [isinstance(x, Tensor) and x.grad_fn is None for x in inputs]
     if entry.matches > OFTEN:

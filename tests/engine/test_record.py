@@ -120,6 +120,17 @@ def test_a_slice_beside_the_whole() -> None:
     assert found == [(4 * i + 6) * 780 + 2 * i + 3 for i in range(1, 20)]
 
 
+def test_a_slice_and_the_whole_in_one_call() -> None:
+    x = torch.arange(12.0).reshape(4, 3) + 0
+    assert x.sum().item() == 66
+    for _ in range(8):
+        first = torch.nn.functional.linear(x[:1], x)
+        last = x[3:] * x
+        assert first.tolist() == [[5.0, 14.0, 23.0, 32.0]]
+        assert last.sum().item() == 668.0
+        assert x.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.0], [9.0, 10.0, 11.0]]
+
+
 def test_a_write_to_memory_that_is_read_in_parts() -> None:
     def program() -> Iterator[Any]:
         data = torch.arange(20.0).clone()
