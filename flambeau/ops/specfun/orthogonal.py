@@ -52,6 +52,4 @@ hermite_polynomial_he = _recurrence(lambda x: x, lambda k, x, at, before: x * at
 laguerre_polynomial_l = _recurrence(
     lambda x: 1 - x, lambda k, x, at, before: ((2 * k - 1 - x) * at - (k - 1) * before) / k
 )
-legendre_polynomial_p = _recurrence(
-    lambda x: x, lambda k, x, at, before: ((2 * k - 1) * x * at - (k - 1) * before) / k
-)
+legendre_polynomial_p = _recurrence(lambda x: x, lambda k, x, at, before: ((2 * k - 1) * x * at - (k - 1) * before) / k)
