@@ -78,13 +78,15 @@ class Storage(Version):
     """
 
     _external: bool = False
-    _lent: bool = False  # external only as long as an array of NumPy's is alive
+    _lent: bool = False  # external only as long as an array of NumPy's is alive, ours lent to it or its own to us
     keeper: object = None  # whatever must outlive the memory: a shared-memory segment, a file mapping
 
     def __init__(self, data: np.ndarray, external: bool = False, keeper: object = None) -> None:
         self.value = Value(data)
         if external:
             self._external = True
+            owner = data.base
+            self._lent = type(owner) is np.ndarray and owner.flags.owndata and keeper is None
         if keeper is not None:
             self.keeper = keeper
 

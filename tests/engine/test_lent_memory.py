@@ -86,3 +86,52 @@ def test_memory_from_outside_stays_outside() -> None:
     assert (x.numpy() == 1).all() and x._storage.seen_outside()
     shared = torch.ones(300).share_memory_()
     assert (shared.numpy() == 1).all() and shared._storage.seen_outside()
+
+
+@pytest.mark.parametrize("how", ["whole", "part", "two", "bytes"])
+def test_memory_of_an_array_is_ours_when_the_array_has_died(how: str) -> None:
+    array = np.arange(300, dtype=np.uint8 if how == "bytes" else np.float32)
+    x = torch.from_numpy(array[100:] if how == "part" else array)
+    y = torch.from_numpy(array) if how == "two" else None
+    array += 1
+    first = x[0].item()
+    assert x._storage.seen_outside() and first == array[100 if how == "part" else 0]
+    x.add_(1)
+    assert array[100] == 102 and x._storage.seen_outside()
+    del array
+    assert x._storage.seen_outside() == (how == "two")
+    y = None
+    assert not x._storage.seen_outside()
+    for _ in range(3):
+        x.add_(1)
+    assert x[0].item() == first + 4 and y is None
+    again = x.numpy()
+    x.add_(1)
+    assert again[0] == first + 5
+
+
+def test_memory_that_no_array_owns_stays_visible() -> None:
+    buffer = bytearray(40)
+    for x in (torch.frombuffer(buffer, dtype=torch.float32), torch.from_numpy(np.frombuffer(buffer, np.float32))):
+        buffer[:4] = np.float32(3).tobytes()
+        assert x._storage.seen_outside() and x[0].item() == 3
+        buffer[:4] = np.float32(4).tobytes()
+        assert x[0].item() == 4
+
+
+def test_a_network_made_of_arrays_trains_as_any_other() -> None:
+    weights = [np.linspace(-1, 1, 12).reshape(4, 3).astype(np.float32), np.ones((2, 4), np.float32)]
+    first = torch.nn.Parameter(torch.from_numpy(weights[0]))
+    second = torch.nn.Parameter(torch.from_numpy(weights.pop() * 0.5))
+    optimizer = torch.optim.SGD([first, second], lr=0.1, momentum=0.5)
+    expected = [torch.tensor(first.tolist(), requires_grad=True), torch.tensor(second.tolist(), requires_grad=True)]
+    other = torch.optim.SGD(expected, lr=0.1, momentum=0.5)
+    x = torch.linspace(0, 1, 6).reshape(2, 3)
+    for _ in range(6):
+        for (a, b), stepping in (((first, second), optimizer), (expected, other)):
+            stepping.zero_grad()
+            (x @ a.t() @ b.t()).square().sum().backward()
+            stepping.step()
+        assert np.allclose(first.detach(), expected[0].detach()) and np.allclose(second.detach(), expected[1].detach())
+        assert np.array_equal(weights[0], first.detach().numpy())  # this one is seen outside
+    assert first._storage.seen_outside() and not second._storage.seen_outside()
