@@ -427,7 +427,8 @@ class Recorder:
         entry.bytes = cursor.bytes + sum(entry.sizes)
         entry.slots = len(self.numbers)
         entry.count = len(self.values) + len(entry.sizes)
-        entry.full = entry.depth >= LONGEST or entry.bytes >= LARGEST or self.rounds.close(entry, first=not self.new)
+        grown = entry.depth >= LONGEST or entry.bytes >= LARGEST
+        entry.full = grown or self.rounds.close(entry, not self.new, self.values)
         if len(cursor.children) >= (MANY_SEGMENTS if cursor is self.root else MANY_CHILDREN):
             cursor.children.pop(0)
         cursor.children.append(entry)

@@ -1,25 +1,32 @@
-"""Loops of a program whose recordings do not come again: they are cut into rounds, which do.
+"""Loops of a program, cut into rounds: where its recordings do not come again, and where rounds are heavy.
 
 A sentence of another length, an episode of another number of steps: every recording of such a program is another one,
 which is hardly ever matched, and compiled for nothing. But it consists of rounds, the same ops on the same shapes over
 and over, and a recording that begins anew after a few rounds is the same for all lengths. So where recordings keep
 branching off into something long and new, they end where rounds do. Programs that come again keep their long segments,
 in which there is more to fuse.
+
+A loop that computes much in every round and looks at nothing, such as a network applied to one batch after the other,
+is cut at once: nothing is gained by holding all batches until the end. Layers of a network look like rounds as well.
+But they read other parameters, where a loop reads the same ones again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flambeau.engine.graph import Arg
 
 if TYPE_CHECKING:
     from flambeau.engine.record import Entry
+    from flambeau.engine.value import Value
 
 LONG = 64  # entries of a recording that counts
 MANY = 3  # more new recordings than known ones
 LEAST = 24  # entries from cut to cut
 FARTHEST = 200  # entries of a round
+HEAVY = 1 << 26  # bytes of results from which on a loop over the same memory is cut
 
 
 class Rounds:
@@ -29,7 +36,9 @@ class Rounds:
         new, branching: how many more recordings had much that was new than were known: of all, and of those that began
             as a known one.
         period, run: the last `run` entries are like those `period` before them.
-        noted, last: op and shapes of each entry that was noted, and where each last came.
+        noted, calls: each entry that was noted, and its op and shapes.
+        last: for op and shapes, where they last came.
+        again: operands from outside that the run has read where it read them a round ago, less the others.
     """
 
     def __init__(self) -> None:
@@ -54,14 +63,21 @@ class Rounds:
         elif end.depth >= LONG and not new:
             self.new, self.branching = max(self.new - 1, 0), max(self.branching - 1, 0)
 
-    def close(self, entry: Entry, first: bool) -> bool:
+    def close(self, entry: Entry, first: bool, values: Sequence[Value]) -> bool:
         """Whether the recording had better end at an entry that is new, because it closes a round. If it is the first
         new one, what it branches off from is known, but perhaps not cut yet."""
-        if self.branching < MANY:
+        if self.branching >= MANY:
+            if first and entry.depth > LONG:
+                self._cut(entry)
+            return self._closes(entry)
+        if entry.bytes < HEAVY:
             return False
-        if first and entry.depth > LONG:
-            self._cut(entry)
-        return self._closes(entry)
+        closes = self._closes(entry)
+        if self.run <= 1:
+            self.again = 0
+        else:
+            self.again += _again(entry, self.noted[-1 - self.period], values)
+        return closes and self.again > 0
 
     def _cut(self, new: Entry) -> None:
         """Let what leads to an entry end at its first round the next time."""
@@ -81,17 +97,33 @@ class Rounds:
         """Take note of an entry; whether it closes a round, and enough came before."""
         call = (entry.op, *[x.shape if isinstance(x, Arg) else x.__class__ for x in entry.operands])
         at, period = len(self.noted), self.period
-        if period and at >= period and self.noted[at - period] == call:
+        last = self.last.get(call, at)
+        if period and self.calls[at - period] == call:
             self.run += 1
         else:
-            period = self.period = at - self.last.get(call, at)
+            period = self.period = at - last
             self.run = 1
-        self.noted.append(call)
+        self.noted.append(entry)
+        self.calls.append(call)
         self.last[call] = at
         rounds = max(2, -(-LEAST // period)) if 0 < period <= FARTHEST else 0
         return rounds > 0 and self.run >= (rounds - 1) * period
 
     def _begin(self) -> None:
         self.period = self.run = 0
-        self.noted: list[tuple] = []
+        self.again = 0
+        self.noted: list[Entry] = []
+        self.calls: list[tuple] = []
         self.last: dict[tuple, int] = {}
+
+
+def _again(entry: Entry, before: Entry, values: Sequence[Value]) -> int:
+    """How many operands from outside an entry shares with the one a round ago, less those that it does not share."""
+    count = 0
+    for x, y in zip(entry.operands, before.operands):
+        if isinstance(x, Arg):
+            if x.value == y.value:
+                count += 1
+            elif values[x.value].data is not None:
+                count -= 1
+    return count

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flambeau as torch
-from flambeau.engine import execute, realize
+from flambeau.engine import execute, realize, rounds
 from tests.engine.everywhere import compiled, everywhere, recording  # noqa: F401
 
 nn, F = torch.nn, torch.nn.functional
@@ -34,6 +34,24 @@ class Sequences:
 
 
 LENGTHS = [9, 14, 7, 21, 11, 18, 5, 26, 13, 30, 8, 17, 23, 6, 28, 12, 19, 25, 10, 29, 15, 22, 16, 27, 20, 24]
+
+
+def depths_of(run: Callable[[], Any]) -> list[int]:
+    """How long the segments are that a function's ops make."""
+    found: list[int] = []
+    original = execute.realize
+
+    def noted(segment: Any, *args: Any, **kwargs: Any) -> None:
+        found.append(len(segment))
+        original(segment, *args, **kwargs)
+
+    execute.realize = noted
+    try:
+        run()
+        execute.settle()
+    finally:
+        execute.realize = original
+    return found
 
 
 def test_any_number_of_rounds_gives_the_same_in_every_mode() -> None:
@@ -72,20 +90,9 @@ def test_little_is_compiled_of_what_does_not_come_again(monkeypatch: Any) -> Non
 
 def test_a_loop_of_one_length_stays_whole() -> None:
     sequences = Sequences()
-    depths = []
-    original = realize.realize
-
-    def noted(segment: Any, *args: Any, **kwargs: Any) -> None:
-        depths.append(len(segment))
-        original(segment, *args, **kwargs)
-
-    execute_realize, execute.realize = execute.realize, noted
-    try:
-        for _ in range(12):
-            sequences.train(20)
-    finally:
-        execute.realize = execute_realize
-    assert min(depths[-4:]) > 200, depths
+    for _ in range(8):
+        sequences.train(20)
+    assert min(depths_of(lambda: sequences.train(20))) > 200
 
 
 def test_batches_of_new_shapes_are_not_cut() -> None:
@@ -98,3 +105,50 @@ def test_batches_of_new_shapes_are_not_cut() -> None:
         assert into.cursor.depth > 64
         net.zero_grad()
         execute.settle()
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(16), nn.Linear(16, 32), nn.Linear(32, 16)
+
+    def forward(self, x: Any, mask: Any) -> Any:
+        return x + self.down(F.gelu(self.up(self.norm(x)))) * mask
+
+
+def test_batches_that_nobody_looks_at_do_not_pile_up(monkeypatch: Any) -> None:
+    monkeypatch.setattr(rounds, "HEAVY", 1 << 14)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4))
+    data = torch.linspace(-1, 1, 2400).reshape(300, 8)
+
+    def evaluate() -> Any:
+        with torch.no_grad():
+            return torch.cat([net(data[i : i + 10]).argmax(1) for i in range(0, 300, 10)]).sum().item()
+
+    with execute.immediately():
+        expected = evaluate()
+    first = depths_of(lambda: evaluate() == expected)
+    assert max(first) < 60 and len(first) > 3, first  # 180 ops in all
+    with recording() as new:
+        for _ in range(3):
+            assert evaluate() == expected
+    assert not new
+
+
+def test_layers_are_no_rounds(monkeypatch: Any) -> None:
+    """They read other parameters, if the same mask."""
+    monkeypatch.setattr(rounds, "HEAVY", 1 << 10)
+    torch.manual_seed(0)
+    blocks = nn.ModuleList([Block() for _ in range(12)])
+    x, mask = torch.ones(4, 16), torch.ones(4, 16)
+    for p in blocks.parameters():
+        p.sum().item()
+
+    def train() -> None:
+        y = x
+        for block in blocks:
+            y = block(y, mask)
+        y.sum().backward()
+
+    assert len(depths_of(train)) == 1
