@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from flambeau.autograd.mode import state
 from flambeau.autograd.node import AccumulateGrad, Node, SavedTensor
 from flambeau.autograd.opnode import Form, OpNode
-from flambeau.engine.record import IN_PARTS, Entry, Recorder
+from flambeau.engine.entry import Entry
+from flambeau.engine.record import IN_PARTS, Recorder
 from flambeau.engine.value import Copied, Storage, Value
 from flambeau.tensors import Tensor
 

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Sequence
 from statistics import median
 
+from flambeau.engine.entry import Segment
 from flambeau.engine.plan import HostCall, Launch
 from flambeau.engine.program import Program
-from flambeau.engine.record import Segment
 from flambeau.engine.watching import Watcher
 
 OFTEN = 16  # runs of a program of which every second is timed launch by launch; afterwards one in `SELDOM`

@@ -21,10 +21,11 @@ import numpy as np
 
 from flambeau.dtypes import dtype, float32
 from flambeau.engine import reference
+from flambeau.engine.entry import WRITE, Entry, Segment
 from flambeau.engine.forking import at_fork
 from flambeau.engine.graph import Meta
 from flambeau.engine.realize import LITTLE, foreseen, realize
-from flambeau.engine.record import IN_PARTS, WRITE, Entry, Foreign, Recorder, Segment, everyone
+from flambeau.engine.record import IN_PARTS, Foreign, Recorder, everyone
 from flambeau.engine.value import Storage, Value
 from flambeau.shape import Ints, contiguous_strides
 

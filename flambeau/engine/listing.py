@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from flambeau.engine.entry import WRITE, Entry, Segment
 from flambeau.engine.graph import Arg, Call, Meta, Number, Write
 from flambeau.engine.plan import Address, HostCall, Launch, Plan
 from flambeau.engine.program import Program
-from flambeau.engine.record import WRITE, Entry, Segment
 from flambeau.errors import UserLine
 from flambeau.shape import contiguous_strides
 

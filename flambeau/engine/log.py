@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flambeau.errors import UserLine, outside_frame
 
 if TYPE_CHECKING:
-    from flambeau.engine.record import Entry, Segment
+    from flambeau.engine.entry import Entry, Segment
 
 _wanted = os.environ.get("FLAMBEAU_LOG", "").replace(",", " ").split()
 COMPILE, TRACE = "compile" in _wanted, "trace" in _wanted

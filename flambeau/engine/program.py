@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from flambeau.engine import reference, watching
+from flambeau.engine.entry import WRITE, Segment
 from flambeau.engine.garbage import collected_rarely
 from flambeau.engine.graph import Arg, Call, Graph, Number, Write
 from flambeau.engine.plan import Address, Buffer, HostCall, Launch, Plan
-from flambeau.engine.record import WRITE, Segment
 from flambeau.engine.runtime.allocator import Block, trim
 from flambeau.engine.runtime.launch import Table
 from flambeau.engine.runtime.leases import Leases

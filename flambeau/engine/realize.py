@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flambeau.engine import log, reference, watching
+from flambeau.engine.entry import WRITE, Entry, Segment
 from flambeau.engine.forking import at_fork
 from flambeau.engine.graph import Arg, Number
-from flambeau.engine.record import WRITE, Entry, Recorder, Segment, alive
+from flambeau.engine.record import Recorder, alive
 from flambeau.engine.value import Value
 from flambeau.later import later
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from flambeau.engine.graph import Arg
 
 if TYPE_CHECKING:
-    from flambeau.engine.record import Entry
+    from flambeau.engine.entry import Entry
     from flambeau.engine.value import Value
 
 LONG = 64  # entries of a recording that counts

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import ref
 
-from flambeau.engine.record import WRITE, Entry, Recorder, path
+from flambeau.engine.entry import WRITE, Entry, path
+from flambeau.engine.record import Recorder
 from flambeau.engine.value import Value
 
 

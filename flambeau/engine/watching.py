@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flambeau.engine.entry import Segment
     from flambeau.engine.graph import Meta
     from flambeau.engine.plan import HostCall, Launch
     from flambeau.engine.program import Program
-    from flambeau.engine.record import Segment
 
 
 class Watcher:

@@ -23,9 +23,10 @@ from flambeau.autograd.mode import state
 from flambeau.autograd.node import SavedOutput, SavedTensor, accumulator, next_sequence
 from flambeau.dtypes import FLOAT, dtype
 from flambeau.engine import execute
+from flambeau.engine.entry import Entry
 from flambeau.engine.execute import thread
 from flambeau.engine.graph import Arg, Number, Part
-from flambeau.engine.record import INT64, Entry
+from flambeau.engine.record import INT64
 from flambeau.engine.value import Storage, Value
 from flambeau.tensors import Tensor
 
