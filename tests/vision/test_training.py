@@ -19,7 +19,7 @@ def test_lenet_learns_digits():
     train, test = (datasets.Digits(train=part, transform=transform) for part in (True, False))
     torch.manual_seed(0)
     model = models.lenet(in_channels=1, image_size=8)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
     before = accuracy(model, test)
     for _ in range(8):
         for images, labels in DataLoader(train, batch_size=32, shuffle=True):
