@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau.engine import execute
+from flambeau.engine import execute, record
 from tests.engine.everywhere import compiled, everywhere, recording  # noqa: F401
 
 nn, F = torch.nn, torch.nn.functional
@@ -74,6 +74,24 @@ def test_steps_with_and_without_a_look_share_what_was_recorded() -> None:
                 loss.item()
             training.finish(loss)
         assert not new or i < 4, (i, new)
+
+
+def test_the_tree_may_be_planted_anew_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def losses() -> Iterator[float]:
+        training = Training()
+        for i in range(9):
+            loss = training.loss()
+            yield loss.item()
+            if i % 3 == 2:
+                loss = loss + training.out.exp().sum() * 0.1
+                yield loss.item()
+            training.finish(loss)
+
+    expected = list(losses())
+    for many in range(8, 120, 3):
+        monkeypatch.setattr(record, "MANY_ENTRIES", many)
+        execute.set_mode("compiled", -1)
+        assert np.allclose(list(losses()), expected, 1e-5), many
 
 
 def test_several_looks() -> None:
