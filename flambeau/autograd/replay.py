@@ -293,8 +293,8 @@ class Watch:
             return
         index = self.indices.get(id(node))
         self.good = (
-            index is not None and isinstance(node, OpNode) and not node.hooked() and node.sequence < self.last
-            and node.inputs is not None
+            self.into.values is self.running[0] and index is not None and isinstance(node, OpNode)
+            and not node.hooked() and node.sequence < self.last and node.inputs is not None
         )  # fmt: skip
         if not self.good:
             return
