@@ -44,7 +44,7 @@ def measure(fleet: Fleet, name: str, chosen: argparse.Namespace) -> dict[str, An
         "difference": max(abs(a - b) / max(abs(b), 1e-6) for b, a in zip(*losses)),
         "beginning": {s: first[s]["imported"] + first[s]["seconds"] + more[s]["seconds"] for s in SIDES},
         "memory": memory,
-        "training": WORKLOADS[name].training,
+        "kind": WORKLOADS[name].kind,
     }
 
 
@@ -63,7 +63,7 @@ def table(found: dict[str, dict[str, Any]], heading: str) -> str:
                "Flambeau begins", "PyTorch MB", "Flambeau MB", "ratio of memory"]  # fmt: skip
     words = f"A workload begins with the import and its first {COMPARED} steps (seconds), whose losses are compared."
     lines = [heading, "", markdown(columns, rows), "", words]
-    ratios = {name: row["ratio"] for name, row in found.items() if row["training"]}
+    ratios = {name: row["ratio"] for name, row in found.items() if row["kind"] == "training"}
     if len(ratios) > 1:
         slowest = min(ratios, key=ratios.__getitem__)
         mean = geometric_mean(ratios.values())

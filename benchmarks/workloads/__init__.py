@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from benchmarks.workloads.changing import reinforce, translation
 from benchmarks.workloads.dcgan import dcgan
 from benchmarks.workloads.gpt import gpt, gpt_generate
 from benchmarks.workloads.lenet import lenet
@@ -20,9 +21,11 @@ from benchmarks.workloads.vit import vit
 
 
 class Workload(NamedTuple):
+    """`kind`: "training", "inference", or "changing" for trainings whose steps are never alike."""
+
     make: Callable[[Any, int], Iterator[float]]
     batch: int
-    training: bool = True
+    kind: str = "training"
 
 
 WORKLOADS = {
@@ -38,6 +41,8 @@ WORKLOADS = {
     "resnet18": Workload(resnet18, 32),
     "mobilenet": Workload(mobilenet, 32),
     "vit": Workload(vit, 32),
-    "resnet18-inference": Workload(resnet18_inference, 1, training=False),
-    "gpt-inference": Workload(gpt_generate, 1, training=False),
+    "resnet18-inference": Workload(resnet18_inference, 1, "inference"),
+    "gpt-inference": Workload(gpt_generate, 1, "inference"),
+    "translation": Workload(translation, 1, "changing"),
+    "reinforce": Workload(reinforce, 1, "changing"),
 }
