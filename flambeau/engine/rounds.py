@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from flambeau.engine.entry import Entry
     from flambeau.engine.value import Value
 
-LONG = 64  # entries of a recording that counts
-MANY = 3  # more new recordings than known ones
+SHORT, DOUBT = 12, 8  # entries of a recording that counts, and more new ones than known: what is new may stay alone
+LONG, MANY = 64, 3  # the same: rounds are cut
 LEAST = 24  # entries from cut to cut
 FARTHEST = 200  # entries of a round
 HEAVY = 1 << 26  # bytes of results from which on a loop over the same memory is cut
@@ -33,8 +33,8 @@ class Rounds:
     """Whether a thread's recordings come again, and the round that the present one is in.
 
     Attributes:
-        new, branching: how many more recordings had much that was new than were known: of all, and of those that began
-            as a known one.
+        new, branching: how many more recordings had much that was new than were known: of all, and of long ones that
+            began as a known one.
         period, run: the last `run` entries are like those `period` before them.
         noted, calls: each entry that was noted, and its op and shapes.
         last: for op and shapes, where they last came.
@@ -48,7 +48,7 @@ class Rounds:
     @property
     def doubtful(self) -> bool:
         """Whether what is new may well not come again."""
-        return self.new >= MANY
+        return self.new >= DOUBT
 
     def ended(self, end: Entry, new: int) -> None:
         """A recording has ended, with so many new entries."""
@@ -56,12 +56,14 @@ class Rounds:
             self._begin()
         if end.full:
             return
-        if new >= LONG:
-            self.new = min(self.new + 1, 2 * MANY)
-            if new < end.depth:
+        if new >= SHORT:
+            self.new = min(self.new + 1, 2 * DOUBT)
+            if LONG <= new < end.depth:
                 self.branching = min(self.branching + 1, 2 * MANY)
-        elif end.depth >= LONG and not new:
-            self.new, self.branching = max(self.new - 1, 0), max(self.branching - 1, 0)
+        elif end.depth >= SHORT and not new:
+            self.new = max(self.new - 1, 0)
+            if end.depth >= LONG:
+                self.branching = max(self.branching - 1, 0)
 
     def close(self, entry: Entry, first: bool, values: Sequence[Value]) -> bool:
         """Whether the recording had better end at an entry that is new, because it closes a round. If it is the first
