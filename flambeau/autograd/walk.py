@@ -244,7 +244,7 @@ class _Walk:
             buffer[nr] = g if buffer[nr] is None else buffer[nr] + g
 
     def _visit(self, node: Node) -> None:
-        grads = self.buffers.pop(node, [None] * max(len(node.metas), 1))
+        grads = self.buffers.pop(node, None) or [None] * max(len(node.metas), 1)
         if self.watch is not None and node.hooked():
             self.watch.good = False
         if node.tensor_hooks:
@@ -260,7 +260,8 @@ class _Walk:
             if edge is not None and edge[0] is node and grads[edge[1]] is not None:
                 self.caught[edge] = grads[edge[1]]
         wanted = self.needed is None or any(e is not None and e[0] in self.needed for e in node.edges)
-        results = self._run_node(node, grads) if wanted and any(g is not None for g in grads) else None
+        reached = grads[0] is not None or any(g is not None for g in grads)
+        results = self._run_node(node, grads) if wanted and reached else None
         for i, edge in enumerate(node.edges):
             if edge is None:
                 continue
@@ -274,7 +275,8 @@ class _Walk:
         if self.watch is not None:
             self.watch.visit(node)
         hooks = list(node.hooks.values()) if node.hooks else ()
-        grads = _call_prehooks(hooks, grads)
+        if hooks:
+            grads = _call_prehooks(hooks, grads)
         try:
             results = node.run(grads)
         except Exception:

@@ -45,6 +45,27 @@ def test_blocks_are_the_same_until_somebody_holds_one() -> None:
     assert [third[nr] for nr in lent.own] == [fourth[nr] for nr in lent.own]
 
 
+def test_a_program_whose_results_are_always_held_keeps_no_blocks() -> None:
+    """A loop that goes backward at its end: blocks then come from those that earlier rounds have returned."""
+    kept = leases._Kept.total
+    lent = Leases([64, 1000])
+    for _ in range(OFTEN):
+        for block in lent.take():
+            release(block)
+    assert lent.own and leases._Kept.total == kept + 1064
+    held = [[block.array for block in lent.take()] for _ in range(2 * leases.HELD + OFTEN)]
+    assert not lent.own and leases._Kept.total == kept
+    assert len({array.ctypes.data for arrays in held for array in arrays}) == 2 * len(held)
+    reused = memory_stats()["reused"]
+    for _ in range(4):
+        for block in lent.take():
+            release(block)
+    del block
+    for block in lent.take():
+        release(block)
+    assert memory_stats()["reused"] > reused and not lent.own
+
+
 def test_what_was_kept_goes_back_with_the_program() -> None:
     gc.collect()
     live, kept = memory_stats()["live"], leases._Kept.total

@@ -2,7 +2,8 @@
 
 Going through the allocator costs as much Python as a small kernel runs. A program that has run `OFTEN` times keeps the
 blocks of its small results, and uses each again once nobody holds what was in it. Reference counts say so: nobody has
-to give them back. All other results get blocks from the allocator, and their values return them.
+to give them back. All other results get blocks from the allocator, and their values return them; so do those of a
+program whose results usually outlive its next run, such as the rounds of a loop that goes backward at its end.
 
     leases = Leases(sizes)
     blocks = leases.take()        # one for each size; those at `leases.own` stay the program's
@@ -20,6 +21,7 @@ from flambeau.engine.runtime.allocator import Block, allocate, allocate_all, rel
 OFTEN = 4  # runs of a program before it has blocks of its own
 SMALL = 1 << 16  # bytes of a block that is worth keeping
 MOST = 1 << 24  # bytes that all programs may keep
+HELD = 8  # runs that found results of the run before still held, before a program may do without blocks of its own
 
 _array, _base = itemgetter(0), attrgetter("base")
 
@@ -41,17 +43,21 @@ class Leases:
         self.others: list[int] = []  # where the rest stands
         self.kept: list[Block] = []  # the program's own, in order
         self.blocks: list[Any] = [None] * len(sizes)
-        self.runs = 0
+        self.runs = self.held = 0
 
     def take(self) -> list[Block]:
         """A block of uninitialised memory for each result; the list is used again."""
+        self.runs += 1
         if not self.own:
-            self.runs += 1
             if self.runs == OFTEN:
                 self._keep()
             return allocate_all(self.sizes)
         blocks = self.blocks
         if self._holders() != self.alone:
+            self.held += 1
+            if self.held > HELD and 2 * self.held > self.runs:
+                self._give_back()
+                return allocate_all(self.sizes)
             self._replace()
         if self.others:
             for nr, block in zip(self.others, allocate_all([self.sizes[nr] for nr in self.others])):
@@ -89,8 +95,12 @@ class Leases:
                 self.kept[nr] = allocate(self.kept[nr].array.size)
         self._show()
 
-    def __del__(self) -> None:
+    def _give_back(self) -> None:
+        """Have no blocks of its own any more."""
+        self.own = frozenset()
         self.blocks.clear()
         while self.kept:
             _Kept.total -= self.kept[-1].array.size
             release(self.kept.pop())
+
+    __del__ = _give_back
