@@ -267,7 +267,7 @@ def copied(array: np.ndarray, strides: Ints | None = None) -> Storage:
 
 def write(view: View, array: Any) -> None:
     """Overwrite the elements of a view from NumPy, now; cast to its dtype and broadcast to its shape."""
-    _refuse_overlap(view)
+    refuse_repeated(view)
     storage = view._storage
     target = reference.window(storage.bytes, view._shape, view._strides, view._offset, view.dtype)
     if not target.flags.writeable:
@@ -275,7 +275,8 @@ def write(view: View, array: Any) -> None:
     reference.overwrite(target, array)
 
 
-def _refuse_overlap(view: View) -> None:
+def refuse_repeated(view: View) -> None:
+    """PyTorch's error where an element of memory shows more than once in what is to be written."""
     if any(s == 0 and n > 1 for s, n in zip(view._strides, view._shape)):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a single memory "
@@ -299,7 +300,7 @@ def assign(target: View, source: View, since: int = 1 << 62) -> None:
     if into is None or storage._external and storage.seen_outside():
         write(target, read(source))
         return
-    _refuse_overlap(target)
+    refuse_repeated(target)
     if _repointed(into, target, source, since):
         return
     while True:

@@ -19,6 +19,7 @@ from flambeau import dtypes, random
 from flambeau.autograd.mode import state
 from flambeau.autograd.node import next_sequence
 from flambeau.dtypes import dtype as DType
+from flambeau.engine import execute
 from flambeau.engine.execute import Meta
 from flambeau.errors import NotSupportedError
 from flambeau.ops.apply import assign, check_writable, resize, type_name
@@ -154,11 +155,7 @@ def _overwrite(self: Tensor, record: Op, generator: Any, *parameters: Any, **how
     if not self.numel():
         return self
     since = next_sequence()
-    if any(s == 0 and n > 1 for s, n in zip(self._strides, self._shape)):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
-            "location. Please clone() the tensor before performing the operation."
-        )
+    execute.refuse_repeated(self)
     if record is normal_op:
         how["contiguous"] = is_contiguous(self._shape, self._strides)
     over = self if state.grad and self.requires_grad else None
