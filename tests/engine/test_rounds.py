@@ -77,12 +77,18 @@ def test_lengths_that_were_never_seen_are_known() -> None:
     assert max(new_ones[-6:]) < 16, new_ones
 
 
-def test_little_is_compiled_of_what_does_not_come_again(monkeypatch: Any) -> None:
-    submitted: list[int] = []
+@pytest.fixture
+def submitted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of the segments that are compiled."""
+    found: list[int] = []
     submit = realize.compiler.submit
     monkeypatch.setattr(
-        realize.compiler, "submit", lambda part, *a, **k: (submitted.append(len(part)), submit(part, *a, **k))[1]
+        realize.compiler, "submit", lambda part, *a, **k: (found.append(len(part)), submit(part, *a, **k))[1]
     )
+    return found
+
+
+def test_little_is_compiled_of_what_does_not_come_again(submitted: list[int]) -> None:
     sequences = Sequences()
     for length in LENGTHS:
         sequences.train(length)
@@ -90,12 +96,7 @@ def test_little_is_compiled_of_what_does_not_come_again(monkeypatch: Any) -> Non
     assert len(first) <= 8, submitted
 
 
-def test_little_is_compiled_of_short_recordings_that_do_not_come_again(monkeypatch: Any) -> None:
-    submitted: list[int] = []
-    submit = realize.compiler.submit
-    monkeypatch.setattr(
-        realize.compiler, "submit", lambda part, *a, **k: (submitted.append(len(part)), submit(part, *a, **k))[1]
-    )
+def test_little_is_compiled_of_short_recordings_that_do_not_come_again(submitted: list[int]) -> None:
     for rows in range(1, 60):
         x = torch.ones(rows)
         for _ in range(20):
